@@ -1,0 +1,1 @@
+"""Run the Docker images of a team as a pipeline on Vertex AI, from one declaration."""

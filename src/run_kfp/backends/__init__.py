@@ -1,0 +1,256 @@
+"""Where a run happens: what every backend promises, and what a plan is made of.
+
+A plan (`RunRequest`) is the whole request, made without network; where a secret's value will stand it holds the place
+of the secret. `submit` replaces these references by values and adds nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from run_kfp.errors import Fault, did_you_mean
+from run_kfp.masking import Masker
+from run_kfp.pipeline import CompiledPipeline, Parameter
+from run_kfp.registry import BUILT_IN_PARAMS, Registry
+from run_kfp.runs import RunRef, RunStatus
+from run_kfp.secrets import Located, SecretFinder, locate_all, secret_finder
+from run_kfp.settings import Layers, Settings, missing_setting
+
+MODULES = {"vertex": "run_kfp.backends.vertex"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """The value of a parameter and where it came from, in words."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a plan is made from beside the pipeline.
+
+    `faults` are those found before: the plan reports them together with its own. `job_id` is the flag, None for a new
+    one.
+    """
+
+    settings: Settings
+    registry: Registry
+    layers: Layers
+    finder: SecretFinder
+    params: Mapping[str, str]
+    tag: str | None = None
+    job_id: str | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """Everything that a submission sends; the values of secrets stand as their places.
+
+    `submission` is a random mark that travels as a label: by it a retry knows its own run from a stranger's of the same
+    id.
+    """
+
+    backend: str
+    pipeline: CompiledPipeline
+    job_id: str
+    display_name: str
+    values: Mapping[str, Given | Located]
+    project: str
+    region: str
+    pipeline_root: str
+    service_account: str
+    failure_policy: str
+    submission: str
+    network: str | None = None
+    encryption_key: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> Mapping[str, Located]:
+        """The parameters whose values are secrets."""
+        return {name: value for name, value in self.values.items() if isinstance(value, Located)}
+
+
+class Backend(Protocol):
+    """Where runs happen."""
+
+    def submit(self, request: RunRequest) -> RunRef:
+        """Create the run that `request` describes, exactly once. Raises BackendError."""
+        ...
+
+    def status(self, run: RunRef) -> RunStatus:
+        """Look at the run once. Raises LookFailed."""
+        ...
+
+    def console_url(self, run: RunRef) -> str:
+        """Return where a person can look at the run."""
+        ...
+
+
+def open_backend(name: str, settings: Settings, tell: Callable[[str], None]) -> Backend:
+    """Load the backend `name`: its SDK is imported now and no sooner.
+
+    Args:
+        name: a key of `MODULES`.
+        settings: for endpoint, credentials and timeout.
+        tell: takes a line on what goes on, such as a retry.
+    """
+    backend: Backend = importlib.import_module(MODULES[name]).open_backend(settings, tell)
+    return backend
+
+
+def plan_run(name: str, pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
+    """Let the backend `name` plan the run; needs no network and imports no SDK.
+
+    Raises:
+        InputError: with every fault of settings, parameters and secrets.
+    """
+    request: RunRequest = importlib.import_module(MODULES[name]).plan(pipeline, inputs)
+    return request
+
+
+def find_secrets(layers: Layers, registry: Registry, masker: Masker, folder: Path | None) -> SecretFinder:
+    """Return who looks for secrets: in `folder`, else where the variable or custom says.
+
+    Raises:
+        InputError: a folder that is named does not exist.
+    """
+    return secret_finder(layers, registry, masker, flag=folder)
+
+
+def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | Located], list[Fault]]:
+    """Find a value, or the place of one, for every parameter of the pipeline.
+
+    Returns:
+        The values by name, and a fault for each that is missing or of the wrong type, and for each `-p` that nothing
+        declares.
+    """
+    registry = inputs.registry
+    names = [parameter.name for parameter in pipeline.parameters]
+    located, faults = locate_all([name for name in names if name in registry.secrets], registry.secrets, inputs.finder)
+    values: dict[str, Given | Located] = {**located}
+    for parameter in pipeline.parameters:
+        if parameter.name in registry.secrets:
+            continue
+        given = _given(parameter.name, inputs)
+        if isinstance(given, Given):
+            typed = _typed(parameter, given)
+            if isinstance(typed, Fault):
+                faults.append(typed)
+            else:
+                values[parameter.name] = typed
+        elif given is not None:
+            faults.append(given)
+        elif parameter.required:
+            faults.append(_missing(parameter.name, registry))
+    for name in inputs.params:
+        if name in registry.secrets:
+            faults.append(
+                Fault(
+                    f"{name} is a secret: -p would leave it in the shell's history and the list of processes",
+                    hint=f"put it where the registry looks: {_places(registry, name)}",
+                )
+            )
+        elif name not in names and name not in registry.params and name not in BUILT_IN_PARAMS:
+            known = [*names, *registry.params]
+            faults.append(
+                Fault(
+                    f"-p {name}: {pipeline.source} has no such parameter; it has {', '.join(names) or 'none'}",
+                    did_you_mean(name, known),
+                )
+            )
+    return values, faults
+
+
+def _places(registry: Registry, name: str) -> str:
+    source = registry.secrets[name]
+    places = [f"the variable {source.env}"] if source.env else []
+    places += [f"{source.file} in the secrets folder"] if source.file else []
+    places += [f"a line {source.env}=… of {source.env_file}"] if source.env_file else []
+    return " or ".join(places)
+
+
+def _given(name: str, inputs: Inputs) -> Given | Fault | None:
+    """Return the value of a parameter that is no secret: `-t`, `-p`, its setting or variable, its default."""
+    if name == "tag" and inputs.tag is not None:
+        return (
+            Given(inputs.tag, "-t")
+            if inputs.tag
+            else Fault("-t gives an empty tag", "name the tag: -t dataset_v22 (or -p tag= for an empty one on purpose)")
+        )
+    if name in inputs.params:
+        return Given(inputs.params[name], "-p")
+    if setting := inputs.settings.values.get(name):
+        return Given(setting.value, setting.source)
+    if param := inputs.registry.params.get(name):
+        if param.env and (variable := inputs.layers.variable(param.env)):
+            return Given(*variable)
+        if param.default is not None:
+            return Given(param.default, f"default in {inputs.registry.source}")
+    return None
+
+
+def _missing(name: str, registry: Registry) -> Fault:
+    if name == "tag":
+        return Fault(
+            "no tag is given",
+            hint="give one with -t, such as -t dataset_v22; it has no default, so that none is made twice by accident",
+        )
+    if name in BUILT_IN_PARAMS:
+        return missing_setting(name)
+    param = registry.params.get(name)
+    ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param and param.env else [])]
+    return Fault(f"parameter {name} has no value", hint=f"give it by {' or '.join(ways)}")
+
+
+def _typed(parameter: Parameter, given: Given) -> Given | Fault:
+    """Turn the text of a value into the type that the pipeline declares."""
+    text = str(given.value)
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        return Fault(
+            f"parameter {parameter.name} ({given.source}) holds a NUL character or bytes that are no text in UTF-8"
+        )
+    readers: Mapping[str, tuple[Callable[[str], Any], str]] = {
+        "STRING": (str, "text"),
+        "NUMBER_INTEGER": (int, "a whole number"),
+        "NUMBER_DOUBLE": (_finite, "a number"),
+        "BOOLEAN": (_boolean, "true or false"),
+        "LIST": (lambda value: _json(value, list), "a JSON list"),
+        "STRUCT": (lambda value: _json(value, dict), "a JSON object"),
+    }
+    if parameter.type not in readers:
+        return Fault(f"parameter {parameter.name} is of type {parameter.type}, which cannot be given as text")
+    read, words = readers[parameter.type]
+    try:
+        return Given(read(text), given.source)
+    except (ValueError, RecursionError):
+        return Fault(f"parameter {parameter.name} is {text!r} ({given.source}), and the pipeline takes {words}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise ValueError("JSON has no such number")
+    return number
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("neither")
+    return text.lower() == "true"
+
+
+def _json(text: str, kind: type) -> Any:
+    value = json.loads(text)
+    if not isinstance(value, kind):
+        raise ValueError("of another kind")
+    return value

@@ -1,0 +1,430 @@
+"""Vertex AI Pipelines: the plan of a PipelineJob, its creation exactly once, and looks at it.
+
+Uses `aiplatform_v1.PipelineServiceClient` of google-cloud-aiplatform. `aiplatform.PipelineJob.submit()` sends the same
+message, but creates the bucket of the pipeline root when it is missing, never retries, has no deadline, and takes twice
+as long to import.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import random
+import re
+import secrets as random_source
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from run_kfp.backends import Given, Inputs, RunRequest, fill
+from run_kfp.errors import BackendError, Fault, InputError, Submitted
+from run_kfp.pipeline import CompiledPipeline
+from run_kfp.runs import LookFailed, RunRef, RunState, RunStatus, StepState, StepStatus
+from run_kfp.settings import SUBMISSION_LABEL, Settings
+
+if TYPE_CHECKING:
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.cloud import aiplatform_v1
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs/create:
+# `[a-z][-a-z0-9]{0,127}`
+_JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
+
+# Foreign states in one table each; what is not in them is UNKNOWN, never a success.
+_RUN_STATES = {f"PIPELINE_STATE_{state.value}": state for state in RunState if state is not RunState.UNKNOWN}
+_STEP_STATES = {
+    "PENDING": StepState.PENDING,
+    "RUNNING": StepState.RUNNING,
+    "SUCCEEDED": StepState.SUCCEEDED,
+    "FAILED": StepState.FAILED,
+    "CANCEL_PENDING": StepState.CANCELLING,
+    "CANCELLING": StepState.CANCELLING,
+    "CANCELLED": StepState.CANCELLED,
+    "SKIPPED": StepState.SKIPPED,
+    "NOT_TRIGGERED": StepState.SKIPPED,
+}
+
+# What may pass by itself. After all but RESOURCE_EXHAUSTED (the service refused) it is open whether the create took
+# place, which a second create with the same id finds out.
+_PASSING = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "INTERNAL", "ABORTED", "UNKNOWN"})
+_REFUSALS = frozenset(
+    {
+        "RESOURCE_EXHAUSTED",
+        "PERMISSION_DENIED",
+        "UNAUTHENTICATED",
+        "NOT_FOUND",
+        "INVALID_ARGUMENT",
+        "FAILED_PRECONDITION",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+    }
+)
+# gRPC's words when no connection was made at all, so that nothing can have been sent (grpc core, client_channel).
+_NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "Getting metadata from plugin failed")
+
+_LONGEST_ATTEMPT = 20.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
+
+
+def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
+    """Make the request for a PipelineJob, without network.
+
+    Raises:
+        InputError: with every fault of settings, parameters, secrets, labels and names.
+    """
+    settings = inputs.settings
+    values, faults = fill(pipeline, inputs)
+    faults = [*inputs.faults, *faults]
+    required = ["project", "region", "service_account"]
+    root = settings.get("pipeline_root")
+    if root is None:
+        required.append("bucket")
+        root = f"gs://{settings.get('bucket')}/pipeline_root/root"
+    faults += settings.require(required)
+    now = datetime.now(UTC)
+    job_id = inputs.job_id if inputs.job_id is not None else new_job_id(pipeline.name, now)
+    if not _JOB_ID.fullmatch(job_id):
+        faults.append(
+            Fault(
+                f"job id {job_id!r} is not allowed",
+                "up to 128 lower-case letters, digits and dashes, beginning with a letter",
+            )
+        )
+    if faults:
+        raise InputError.of("this call", list(dict.fromkeys(faults)))
+    submission = random_source.token_hex(8)
+    return RunRequest(
+        backend="vertex",
+        pipeline=pipeline,
+        job_id=job_id,
+        display_name=f"{pipeline.display_name[:110]}-{job_id[-6:] if inputs.job_id is None else submission[:6]}",
+        values=values,
+        project=settings.get("project") or "",
+        region=settings.get("region") or "",
+        pipeline_root=root,
+        service_account=settings.get("service_account") or "",
+        failure_policy=settings.failure_policy,
+        submission=submission,
+        network=settings.get("network"),
+        encryption_key=settings.get("encryption_key"),
+        labels={**settings.labels, SUBMISSION_LABEL: submission},
+    )
+
+
+def new_job_id(pipeline_name: str, now: datetime) -> str:
+    """Return a fresh id: the pipeline's name, the time, six random digits.
+
+    The SDK's own ids have a resolution of a second: two runs in one second collide.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", pipeline_name.lower()).strip("-")
+    name = name if name[:1].isalpha() else f"run-{name}".rstrip("-")
+    return f"{name[:100].rstrip('-')}-{now:%Y%m%d%H%M%S}-{random_source.token_hex(3)}"
+
+
+def open_backend(settings: Settings, tell: Callable[[str], None]) -> Vertex:
+    """Return the backend; nothing is imported or contacted before the first call."""
+    return Vertex(settings, tell)
+
+
+class Vertex:
+    """Vertex AI Pipelines under the settings of a call."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tell: Callable[[str], None],
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the settings, where to tell of retries, and time (seconds), which tests bring themselves."""
+        self._settings = settings
+        self._tell = tell
+        self._sleep = sleep
+        self._clock = clock
+        self._clients: dict[str, aiplatform_v1.PipelineServiceClient] = {}
+
+    def submit(self, request: RunRequest) -> RunRef:
+        """Create the PipelineJob, exactly once, within the timeout of the settings.
+
+        A create whose answer is lost is sent again with the same id; ALREADY_EXISTS then means our run or a stranger's,
+        and the label tells which.
+
+        Raises:
+            BackendError: refused, or not reached in time; it says whether a run may exist.
+            InputError: the pipeline holds values that JSON does not have, or a secret is gone.
+        """
+        parent = f"projects/{request.project}/locations/{request.region}"
+        run = RunRef("vertex", f"{parent}/pipelineJobs/{request.job_id}")
+        _load_sdk()
+        job = _message(request)
+        deadline = self._clock() + self._settings.timeout
+        client = self._client(request.region, deadline)
+        create = functools.partial(
+            client.create_pipeline_job, parent=parent, pipeline_job=job, pipeline_job_id=request.job_id, retry=None
+        )
+        may_exist, pause = False, _FIRST_PAUSE
+        while True:
+            code, answer = _attempt(create, self._slice(deadline))
+            if code == "ALREADY_EXISTS":
+                code, answer = _attempt(
+                    functools.partial(client.get_pipeline_job, name=run.path, retry=None), self._slice(deadline)
+                )
+                if code == "OK" and answer.labels.get(SUBMISSION_LABEL) != request.submission:
+                    raise BackendError(
+                        f"there is already another run with the id {request.job_id}",
+                        hint="choose another --job-id, or leave it out for a fresh one",
+                    )
+                may_exist = True
+            if code == "OK":
+                return run
+            if code not in _REFUSALS and not any(words in answer.message for words in _NEVER_SENT):
+                may_exist = True
+            left = deadline - self._clock()
+            if code not in _PASSING or left <= pause:
+                raise _create_error(code, answer, request, may_exist, self._settings.timeout)
+            self._tell(f"Vertex AI answered {code}: {_words(answer)}; trying again ({left:.0f} s left)")
+            self._sleep(pause * random.uniform(0.7, 1.0))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def status(self, run: RunRef) -> RunStatus:
+        """Look at the run once.
+
+        Raises:
+            LookFailed: Vertex AI refused or could not be reached.
+        """
+        _load_sdk()
+        region = run.path.split("/")[3]
+        try:
+            client = self._client(region, self._clock() + self._settings.timeout)
+        except BackendError as error:
+            raise LookFailed(error.what, passing=False) from None
+        timeout = min(_LONGEST_ATTEMPT, self._settings.timeout)
+        code, answer = _attempt(functools.partial(client.get_pipeline_job, name=run.path, retry=None), timeout)
+        if code != "OK":
+            raise LookFailed(f"Vertex AI answered {code}: {_words(answer)}", passing=code in _PASSING)
+        return _status(answer)
+
+    def console_url(self, run: RunRef) -> str:
+        """Return the page of the run in the Google Cloud console."""
+        _, project, _, region, _, job_id = run.path.split("/")
+        return (
+            f"https://console.cloud.google.com/vertex-ai/locations/{region}/pipelines/runs/{job_id}?project={project}"
+        )
+
+    def _slice(self, deadline: float) -> float:
+        """Return seconds for one attempt: half of what is left.
+
+        So a lost answer leaves time to find out what became of it.
+        """
+        return max(min((deadline - self._clock()) / 2, _LONGEST_ATTEMPT), 0.1)
+
+    def _client(self, region: str, deadline: float) -> aiplatform_v1.PipelineServiceClient:
+        """Return the client of a region, with credentials that are valid now."""
+        if region not in self._clients:
+            from google.api_core.client_options import ClientOptions
+            from google.cloud import aiplatform_v1
+
+            endpoint = self._settings.get("api_endpoint") or f"{region}-aiplatform.googleapis.com"
+            self._clients[region] = aiplatform_v1.PipelineServiceClient(
+                credentials=self._credentials(deadline), client_options=ClientOptions(api_endpoint=endpoint)
+            )
+        return self._clients[region]
+
+    def _credentials(self, deadline: float) -> Any:
+        """Find Application Default Credentials and refresh them now, where a refresh asks a server.
+
+        Left to gRPC, a failing refresh comes back as UNAVAILABLE and would be retried. A service account key signs its
+        own tokens: no server is asked.
+        """
+        import google.auth
+        from google.auth import exceptions
+        from google.auth.transport.requests import Request
+        from google.oauth2 import service_account
+
+        login = (
+            "run `gcloud auth application-default login`, "
+            "or set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account key"
+        )
+        if self._settings.credentials_file is not None:
+            os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(self._settings.credentials_file)
+        try:
+            credentials, _ = google.auth.default(scopes=[SCOPE])
+        except (exceptions.GoogleAuthError, OSError, ValueError) as error:
+            raise BackendError(f"no usable Google credentials: {_first_sentence(error)}", hint=login) from None
+        if isinstance(credentials, service_account.Credentials):
+            return credentials
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                request = functools.partial(Request(), timeout=self._slice(deadline))
+                credentials.refresh(request)  # type: ignore[no-untyped-call]  # google-auth has no annotations here
+                return credentials
+            except exceptions.GoogleAuthError as error:
+                left = deadline - self._clock()
+                passing = isinstance(error, exceptions.TransportError) or error.retryable
+                if not passing:
+                    raise BackendError(
+                        f"the Google credentials are refused: {_first_sentence(error)}", hint=login
+                    ) from None
+                if left <= pause:
+                    raise BackendError(
+                        f"Google's token service did not answer within {self._settings.timeout:g} s: "
+                        f"{_first_sentence(error)}",
+                        hint="check the network and proxies",
+                    ) from None
+                self._tell(f"Google's token service: {_first_sentence(error)}; trying again ({left:.0f} s left)")
+            self._sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _load_sdk() -> None:
+    """Import the SDK, and keep it from logging requests.
+
+    With this variable set, google-api-core logs every request whole, and a request holds the secrets
+    (google/api_core/client_logging.py).
+    """
+    os.environ.pop("GOOGLE_SDK_PYTHON_LOGGING_SCOPE", None)
+    # Without credentials google-auth looks for the metadata server of a Google machine: once is enough (its default is
+    # three times three seconds).
+    os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
+    importlib.import_module("google.cloud.aiplatform_v1")  # now: its second and a half is not the network's
+
+
+def _attempt(call: Callable[..., Any], timeout: float) -> tuple[str, Any]:
+    """Make one call with a deadline in seconds; return "OK" and the answer, or the gRPC code's name and the error."""
+    from google.api_core.exceptions import GoogleAPICallError, RetryError
+
+    try:
+        return "OK", call(timeout=timeout)
+    except GoogleAPICallError as error:
+        return (error.grpc_status_code.name if error.grpc_status_code else "UNKNOWN"), error
+    except RetryError as error:
+        return "DEADLINE_EXCEEDED", error
+
+
+def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
+    """Build the message: here, and nowhere earlier, secrets become values."""
+    from google.cloud import aiplatform_v1
+    from google.protobuf import json_format, struct_pb2
+
+    spec = struct_pb2.Struct()
+    try:
+        json_format.ParseDict(dict(request.pipeline.spec), spec)
+    except (json_format.ParseError, TypeError, ValueError, RecursionError):
+        raise InputError(
+            f"{request.pipeline.source} holds a value that JSON does not have, such as a date", hint="put it in quotes"
+        ) from None
+    values: dict[str, struct_pb2.Value] = {}
+    for name, found in request.values.items():
+        plain = found.value if isinstance(found, Given) else found.reveal().get_secret_value()
+        values[name] = json_format.Parse(json.dumps(plain), struct_pb2.Value())
+    policy = {"fast": "PIPELINE_FAILURE_POLICY_FAIL_FAST", "slow": "PIPELINE_FAILURE_POLICY_FAIL_SLOW"}[
+        request.failure_policy
+    ]
+    return aiplatform_v1.PipelineJob(
+        display_name=request.display_name,
+        pipeline_spec=spec,
+        runtime_config=aiplatform_v1.PipelineJob.RuntimeConfig(
+            gcs_output_directory=request.pipeline_root,
+            parameter_values=values,
+            failure_policy=getattr(aiplatform_v1.PipelineFailurePolicy, policy),
+        ),
+        service_account=request.service_account,
+        labels=dict(request.labels),
+        network=request.network or "",
+        encryption_spec=aiplatform_v1.EncryptionSpec(kms_key_name=request.encryption_key)
+        if request.encryption_key
+        else None,
+    )
+
+
+def _create_error(
+    code: str, error: GoogleAPICallError, request: RunRequest, may_exist: bool, timeout: float
+) -> BackendError:
+    """Say what became of a create that did not succeed, and what to do."""
+    submitted = Submitted.UNKNOWN if may_exist else Submitted.NO
+    words = _words(error)
+    if code in _PASSING:
+        message = f"Vertex AI could not be reached within {timeout:g} s ({code}: {words})"
+        hint = "check the region, the network and proxies; then run the command again"
+        if code == "RESOURCE_EXHAUSTED":
+            message, hint = (
+                f"Vertex AI refused for {timeout:g} s: too many requests or no quota ({words})",
+                "wait a minute, or ask for more quota",
+            )
+    else:
+        message, hint = f"Vertex AI refused the run ({code}: {words})", _HINTS.get(code, "")
+        if "act as" in words:
+            hint = (
+                "let the caller act as it: "
+                f"gcloud iam service-accounts add-iam-policy-binding {request.service_account} "
+                "--member=user:YOU --role=roles/iam.serviceAccountUser"
+            )
+        elif "SERVICE_DISABLED" in words or "has not been used in project" in words or "is disabled" in words:
+            hint = f"gcloud services enable aiplatform.googleapis.com --project={request.project}"
+    if may_exist:
+        hint = f"look for {request.job_id} in the console before you submit again" + (f"; {hint}" if hint else "")
+    return BackendError(message, hint, submitted)
+
+
+_HINTS: Mapping[str, str] = {
+    "PERMISSION_DENIED": (
+        "the caller needs roles/aiplatform.user on the project and roles/iam.serviceAccountUser on the service account"
+    ),
+    "UNAUTHENTICATED": (
+        "the credentials are expired or revoked: run `gcloud auth application-default login`, or use a new key"
+    ),
+    "NOT_FOUND": "check project and region",
+    "INVALID_ARGUMENT": "mend what the message names",
+    "FAILED_PRECONDITION": "mend what the message names",
+}
+
+
+def _words(error: Exception) -> str:
+    """Return what the API says, on one line."""
+    return " ".join(str(getattr(error, "message", error)).split()) or type(error).__name__
+
+
+def _first_sentence(error: Exception) -> str:
+    """Return the first line of what google-auth says; the rest repeats links and answers of servers."""
+    text = str(error.args[0]) if error.args else type(error).__name__
+    return " ".join(text.splitlines()[0].split()) if text.strip() else type(error).__name__
+
+
+def _status(job: aiplatform_v1.PipelineJob) -> RunStatus:
+    """Translate what Vertex says of a run; the entry that stands for the run itself is left out."""
+    itself = job.name.rpartition("/")[2]
+    steps = tuple(
+        StepStatus(
+            task.task_name,
+            _STEP_STATES.get(task.state.name, StepState.UNKNOWN),
+            started=_time(task, "start_time"),
+            ended=_time(task, "end_time"),
+            error=_error(task.error),
+            log=_custom_job(task),
+        )
+        for task in job.job_detail.task_details
+        if task.task_name != itself
+    )
+    return RunStatus(_RUN_STATES.get(job.state.name, RunState.UNKNOWN), steps, _error(job.error))
+
+
+def _time(task: Any, name: str) -> datetime | None:
+    return getattr(task, name) if name in task else None
+
+
+def _error(status: Any) -> str:
+    return " ".join(str(status.message).split()) if status and status.code else ""
+
+
+def _custom_job(task: Any) -> str:
+    """Return the CustomJob whose log holds the container's output, or an empty string."""
+    detail = task.executor_detail.container_detail
+    failed = list(detail.failed_main_jobs)
+    return str(failed[-1] if failed else detail.main_job)

@@ -1,0 +1,574 @@
+"""The command line: flags become one call, its result words and an exit code. Alone prints, prompts and exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from run_kfp.errors import InputError, RunKfpError
+from run_kfp.masking import Masker
+
+# Everything else is imported by the function that needs it: `--help` answers without pydantic, kfp and Google's SDK.
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from run_kfp.backends import Backend
+    from run_kfp.launch import Call, Prepared
+    from run_kfp.pipeline import CompiledPipeline
+    from run_kfp.runs import RunRef, RunStatus
+
+app = typer.Typer(
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_WHAT, _WHERE, _HOW, _INSTEAD, _WORDS = (
+    "What to run",
+    "Where it runs",
+    "How it runs",
+    "Instead of submitting",
+    "What is printed",
+)
+
+
+class Screen:
+    """What is printed, and where: results on stdout, words on stderr, both masked."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.masker = Masker()
+        # Read here too, because an error in the command line itself is told in the form that was asked for.
+        self.json = "--json" in argv
+        self.debug = "--debug" in argv
+        self.result: dict[str, Any] = {}
+
+    def out(self, text: str) -> None:
+        """Print a result."""
+        print(self.masker.mask(text), flush=True)
+
+    def data(self, **more: Any) -> None:
+        """Add to the one JSON object that `--json` prints at the end."""
+        self.result |= more
+
+    def flush(self) -> None:
+        """Print what `data` gathered."""
+        if self.json and self.result:
+            import json
+
+            masked = {key: _masked(value, self.masker) for key, value in self.result.items()}
+            print(json.dumps(masked, indent=2, ensure_ascii=True), flush=True)
+
+    def say(self, *lines: str | Text) -> None:
+        """Print words."""
+        for line in lines:
+            self._console().print(self.masked(line), soft_wrap=True, highlight=False)
+
+    def masked(self, line: str | Text) -> Text:
+        """Mask a line; a styled one that holds a secret loses its styles, since they may cut it into pieces."""
+        from rich.text import Text
+
+        plain = line if isinstance(line, str) else line.plain
+        masked = self.masker.mask(plain)
+        return line if isinstance(line, Text) and masked == plain else Text(masked)
+
+    def _console(self) -> Any:
+        from rich.console import Console
+
+        return Console(stderr=True)
+
+    @contextmanager
+    def live(self) -> Iterator[Any]:
+        """Yield a function that redraws lines in place on a terminal, or None where there is none."""
+        console = self._console()
+        if not console.is_terminal or console.is_dumb_terminal:
+            yield None
+            return
+        from rich.console import Group
+        from rich.live import Live
+
+        with Live(console=console, auto_refresh=False) as view:
+            yield lambda lines: view.update(Group(*(self.masked(line) for line in lines)), refresh=True)
+
+
+def _masked(value: Any, masker: Masker) -> Any:
+    """Mask every string of a JSON value, keys too: masking its text instead would break the escapes."""
+    if isinstance(value, str):
+        return masker.mask(value)
+    if isinstance(value, dict):
+        return {masker.mask(str(key)): _masked(item, masker) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item, masker) for item in value]
+    return value
+
+
+def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
+    """Offer indices and names of the registry in force; a shell that asks is never answered with an error."""
+    from run_kfp.registry import load_registry
+
+    try:
+        registry = load_registry(None, os.environ)
+    except RunKfpError:
+        return []
+    offers = [(container.index, container.name) for container in registry.containers.values()]
+    offers += [(container.name, container.image) for container in registry.containers.values()]
+    return [(word, words) for word, words in offers if word.startswith(incomplete)]
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"run-kfp {version('run-kfp')}")
+        raise typer.Exit
+
+
+RegistryFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--registry",
+        metavar="FILE",
+        help="The registry: which containers there are. Else $RUN_KFP_REGISTRY, ./run-kfp.toml, the packaged one.",
+        rich_help_panel=_WHAT,
+    ),
+]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_WORDS)]
+DebugFlag = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error (never values).", rich_help_panel=_WORDS)
+]
+
+
+FORMAT = "rich"
+_EPILOG = (
+    "Exit codes: 0 done, 1 a fault of this program, 2 mend the call, 4 Vertex AI refused or was not reached, "
+    "5 the run failed, 6 cancelled or paused, 7 the watch gave up, 130 Ctrl-C."
+)
+
+
+def _text(flags: str, metavar: str, help: str, panel: str) -> Any:
+    return typer.Option(*flags.split("/"), metavar=metavar, help=help, rich_help_panel=panel)
+
+
+@app.callback(invoke_without_command=True, no_args_is_help=True, epilog=_EPILOG)
+def run(
+    ctx: typer.Context,
+    containers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-r",
+            "--run-containers",
+            metavar="N",
+            help="A container of the registry: its index or name, a range (1-4) or a list (1,3). "
+            "Repeat it; the order is the order of the chain.",
+            autocompletion=_complete_containers,
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    tag: Annotated[
+        str | None,
+        _text(
+            "-t/--tag",
+            "TAG",
+            "The tag of the data set. It has no default, so that none is made twice by accident.",
+            _WHAT,
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None, _text("-p/--param", "NAME=VALUE", "The value of a parameter. Repeat it.", _WHAT)
+    ] = None,
+    file: Annotated[
+        Path | None,
+        _text(
+            "-f/--file", "FILE", "Send this compiled pipeline, of this program or another, instead of compiling.", _WHAT
+        ),
+    ] = None,
+    registry: RegistryFlag = None,
+    secrets_dir: Annotated[
+        Path | None,
+        _text(
+            "--secrets-dir",
+            "DIR",
+            "The folder of the secret files. Else $RUN_KFP_SECRETS, ./secrets, ../secrets, /secrets.",
+            _WHAT,
+        ),
+    ] = None,
+    project: Annotated[
+        str | None, _text("--project", "ID", "The Google Cloud project. Else $GCP_PROJECT.", _WHERE)
+    ] = None,
+    region: Annotated[
+        str | None, _text("--region", "REGION", "The region, such as us-east1. Else $GCP_REGION.", _WHERE)
+    ] = None,
+    bucket: Annotated[
+        str | None, _text("--bucket", "NAME", "The Cloud Storage bucket, without gs://. Else $GCS_BUCKET_NAME.", _WHERE)
+    ] = None,
+    service_account: Annotated[
+        str | None,
+        _text(
+            "--service-account",
+            "EMAIL",
+            "The service account that the steps run as. Else $GCS_SERVICE_ACCOUNT.",
+            _WHERE,
+        ),
+    ] = None,
+    pipeline_root: Annotated[
+        str | None,
+        _text("--pipeline-root", "URI", "Where the run keeps its files. Else gs://BUCKET/pipeline_root/root.", _WHERE),
+    ] = None,
+    network: Annotated[
+        str | None, _text("--network", "NAME", "A peered VPC network: projects/NUMBER/global/networks/NAME.", _WHERE)
+    ] = None,
+    encryption_key: Annotated[
+        str | None, _text("--encryption-key", "NAME", "A customer-managed key: projects/…/cryptoKeys/NAME.", _WHERE)
+    ] = None,
+    api_endpoint: Annotated[
+        str | None,
+        _text("--api-endpoint", "HOST", "Another host for the API than REGION-aiplatform.googleapis.com.", _WHERE),
+    ] = None,
+    job_id: Annotated[
+        str | None,
+        _text("--job-id", "ID", "The id of the run. Else the pipeline's name, the time and a random part.", _HOW),
+    ] = None,
+    label: Annotated[list[str] | None, _text("--label", "KEY=VALUE", "A label of the run. Repeat it.", _HOW)] = None,
+    caching: Annotated[
+        bool | None,
+        typer.Option(
+            "--caching/--no-caching",
+            help="Take steps without side effects from the cache. Off by default.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    failure_policy: Annotated[
+        Literal["fast", "slow"] | None,
+        typer.Option(
+            "--failure-policy",
+            help="fast (the default) stops the run at the first failure; slow lets independent steps go on.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None, _text("--timeout", "SECONDS", "For reaching Vertex AI, retries included. 60 by default.", _HOW)
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait", help="Follow the run to its end; the exit code tells how it ended.", rich_help_panel=_HOW
+        ),
+    ] = False,
+    wait_timeout: Annotated[
+        float | None,
+        _text("--wait-timeout", "SECONDS", "Stop following after this time; the run goes on (exit code 7).", _HOW),
+    ] = None,
+    poll_every: Annotated[float, _text("--poll-every", "SECONDS", "Time between two looks at the run.", _HOW)] = 10.0,
+    compile_only: Annotated[
+        bool,
+        typer.Option(
+            "--compile-only",
+            help="Write the pipeline file and nothing else: needs no setting, no secret, no network.",
+            rich_help_panel=_INSTEAD,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show the plan, with the place of each secret instead of its value; no network.",
+            rich_help_panel=_INSTEAD,
+        ),
+    ] = False,
+    output: Annotated[
+        str | None,
+        _text("-o/--output", "FILE", "Where to write the pipeline; - for stdout. Else pipeline.yaml.", _WORDS),
+    ] = None,
+    json_: JsonFlag = False,
+    debug: DebugFlag = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version.", callback=_show_version, is_eager=True, rich_help_panel=_WORDS
+        ),
+    ] = False,
+) -> None:
+    """Run Docker images as a pipeline on Vertex AI: compile, check the call, submit.
+
+    [bold]run-kfp -r 1 -r 2 -r 3 -r 4 -t dataset_v22[/bold]  chains four containers and submits them
+    [bold]run-kfp -r 1-4 -t dataset_v22 --wait[/bold]  the same, followed to the end
+    [bold]run-kfp -r 1-4 -t dataset_v22 --dry-run[/bold]  shows what would be sent
+    [bold]run-kfp -r 1-4 --compile-only[/bold]  writes pipeline.yaml and nothing else
+    [bold]run-kfp -f pipeline.yaml -t dataset_v22[/bold]  sends a file compiled before
+    """
+    screen: Screen = ctx.obj
+    given = [
+        name
+        for name in ctx.params
+        if name not in ("json_", "debug") and str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")
+    ]
+    if ctx.invoked_subcommand:
+        if given:
+            flags = (
+                ", ".join(f"--{name.replace('_', '-')}" for name in given)
+                .replace("--containers", "-r")
+                .replace("--param", "-p")
+            )
+            raise InputError(
+                f"{flags} in front of `{ctx.invoked_subcommand}` would be ignored",
+                hint=f"see `run-kfp {ctx.invoked_subcommand} --help` for its own flags",
+            )
+        return
+    if compile_only and dry_run:
+        raise InputError(
+            "--compile-only and --dry-run exclude each other",
+            hint="a dry run shows the plan and writes nothing; leave one out",
+        )
+    if file and output:
+        raise InputError("-o and -f exclude each other", hint="-f sends a finished file as it is")
+    if compile_only and file:
+        raise InputError("--compile-only and -f exclude each other", hint="the file is compiled already")
+    for flag, seconds in (("--poll-every", poll_every), ("--wait-timeout", wait_timeout)):
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise InputError(f"{flag} {seconds:g} is no number of seconds above 0")
+    from run_kfp.launch import Call, prepare
+
+    settings: dict[str, str | None] = {
+        "project": project,
+        "region": region,
+        "bucket": bucket,
+        "service_account": service_account,
+        "pipeline_root": pipeline_root,
+        "network": network,
+        "encryption_key": encryption_key,
+        "api_endpoint": api_endpoint,
+    }
+    call = Call(
+        containers or (),
+        file,
+        tag,
+        param or (),
+        registry,
+        secrets_dir,
+        settings,
+        label or (),
+        job_id,
+        caching,
+        failure_policy,
+        timeout,
+    )
+    prepared = prepare(call, os.environ, screen.masker)
+    screen.say(*(f"note: {note}" for note in prepared.notes))
+    if compile_only:
+        _compile_only(screen, prepared, output)
+    elif dry_run:
+        _dry_run(screen, call, prepared, output)
+    else:
+        _submit(screen, call, prepared, output, wait=wait, wait_timeout=wait_timeout, poll_every=poll_every)
+
+
+def _write(screen: Screen, pipeline: CompiledPipeline, output: str | None) -> str | None:
+    """Write the pipeline where `-o` says; return the path, or None for stdout."""
+    from run_kfp.pipeline import write_pipeline
+
+    if output == "-":
+        if not screen.json:
+            screen.out(pipeline.text.removesuffix("\n"))
+        return None
+    path = output or "pipeline.yaml"
+    write_pipeline(pipeline, Path(path))
+    return path
+
+
+def _compile_only(screen: Screen, prepared: Prepared, output: str | None) -> None:
+    from run_kfp.screens import graph_lines, pipeline_data
+
+    # A value of a wrong form cannot harm the file, but whoever typed it wants to know.
+    if prepared.faults:
+        raise InputError.of("this call", prepared.faults)
+    path = _write(screen, prepared.pipeline, output)
+    screen.say(*graph_lines(prepared.pipeline))
+    screen.data(**pipeline_data(prepared.pipeline, path))
+    if screen.json and path is None:
+        screen.data(text=prepared.pipeline.text)
+    elif path is not None and not screen.json:
+        screen.out(path)
+
+
+def _dry_run(screen: Screen, call: Call, prepared: Prepared, output: str | None) -> None:
+    from run_kfp.launch import plan
+    from run_kfp.runs import RunRef
+    from run_kfp.screens import plan_data, plan_lines, secrets_note
+
+    request = plan(call, prepared, screen.masker)
+    if output is not None:
+        _write(screen, prepared.pipeline, output)
+    run = RunRef("vertex", f"projects/{request.project}/locations/{request.region}/pipelineJobs/{request.job_id}")
+    if screen.json:
+        screen.data(**plan_data(request, run))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        for line in plan_lines(request, run):
+            console.print(screen.masked(line), soft_wrap=True, highlight=False)
+    if note := secrets_note(request):
+        screen.say(f"note: {note}")
+
+
+def _submit(
+    screen: Screen,
+    call: Call,
+    prepared: Prepared,
+    output: str | None,
+    *,
+    wait: bool,
+    wait_timeout: float | None,
+    poll_every: float,
+) -> None:
+    from run_kfp.launch import plan, submit
+    from run_kfp.screens import graph_lines, secrets_note
+
+    request = plan(call, prepared, screen.masker)
+    if call.file is None:
+        path = _write(screen, prepared.pipeline, output)
+        screen.data(file=path)
+    screen.say(*graph_lines(prepared.pipeline))
+    if note := secrets_note(request):
+        screen.say(f"note: {note}")
+    screen.say(f"submitting {request.job_id} to Vertex AI in {request.region} …")
+    try:
+        backend, run_ref = submit(request, prepared.settings, screen.say)
+    except KeyboardInterrupt:
+        screen.say(f"stopped while submitting: look for {request.job_id} in the console before you submit again")
+        raise typer.Exit(130) from None
+    url = backend.console_url(run_ref)
+    screen.data(run=str(run_ref), job_id=request.job_id, console=url)
+    if not screen.json:
+        screen.out(str(run_ref))
+    screen.say(f"console: {url}")
+    if wait:
+        _wait(screen, prepared.pipeline, backend, run_ref, poll_every=poll_every, wait_timeout=wait_timeout)
+
+
+def _wait(
+    screen: Screen,
+    pipeline: CompiledPipeline,
+    backend: Backend,
+    run_ref: RunRef,
+    *,
+    poll_every: float,
+    wait_timeout: float | None,
+) -> None:
+    from datetime import UTC, datetime
+
+    from run_kfp.launch import conclude, follow
+    from run_kfp.screens import changes, progress_lines, status_data
+
+    last: RunStatus | None = None
+    try:
+        with screen.live() as draw:
+            for status in follow(backend, run_ref, every=poll_every, deadline=wait_timeout):
+                now = datetime.now(UTC)
+                if draw is not None:
+                    draw(list(progress_lines(pipeline, status, now)))
+                else:
+                    screen.say(*changes(pipeline, last, status, now))
+                last = status
+                screen.data(**status_data(status))
+    except KeyboardInterrupt:
+        screen.say(f"stopped watching; the run goes on: {run_ref}")
+        raise typer.Exit(130) from None
+    if last is not None:
+        conclude(run_ref, last, backend.console_url(run_ref))
+
+
+@app.command("list")
+def list_(ctx: typer.Context, registry: RegistryFlag = None, json_: JsonFlag = False, debug: DebugFlag = False) -> None:
+    """Show the containers of the registry: index, name, image, resources, what each takes."""
+    from run_kfp.registry import load_registry
+    from run_kfp.screens import registry_data, registry_lines
+
+    screen: Screen = ctx.obj
+    found = load_registry(registry, os.environ)
+    if screen.json:
+        screen.data(**registry_data(found))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for line in registry_lines(found):
+        console.print(screen.masked(line), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def init(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Where to write; the current folder when left out.")] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    json_: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Write a commented run-kfp.toml, a .env and a secrets folder to start from. What it writes compiles at once."""
+    from run_kfp.starter import write_starter
+
+    screen: Screen = ctx.obj
+    written = write_starter(folder, force=force)
+    if screen.json:
+        screen.data(written=[str(path) for path in written])
+    else:
+        for path in written:
+            screen.out(str(path))
+    screen.say(
+        "next: run-kfp -r 1-4 -t dataset_v22 --compile-only",
+        "then put your settings into .env and your keys into secrets/, and try --dry-run",
+    )
+
+
+def execute(argv: list[str]) -> int:
+    """Run one command line (without the program's name); print, and return the exit code."""
+    screen = Screen(argv)
+    code = 0
+    try:
+        code = app(args=argv, prog_name="run-kfp", standalone_mode=False, obj=screen) or 0
+    except RunKfpError as error:
+        code = _tell(screen, error)
+    except typer.TyperException as error:
+        code = _tell(screen, InputError(error.format_message().rstrip("."), hint="see `run-kfp --help`"))
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has enough; a second failure at exit would say so in a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is, no traceback reaches the user
+        fault = RunKfpError(
+            f"a fault of this program: {type(error).__name__}: {error}",
+            hint="please report it; --debug shows the traceback",
+        )
+        code = _tell(screen, fault)
+    screen.flush()
+    return code
+
+
+def _tell(screen: Screen, error: RunKfpError) -> int:
+    from run_kfp.screens import error_data, error_lines
+
+    if screen.debug:
+        import traceback
+
+        # No locals; the lines of code and the message are masked as everything is.
+        screen.say(traceback.format_exc().rstrip())
+    screen.say(*error_lines(error))
+    screen.data(error=error_data(error))
+    return error.exit_code
+
+
+def main() -> None:
+    """Run the program and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A console that cannot show a character shows its escape instead of a traceback.
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(execute(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""What can go wrong, and the exit code that tells a caller what to do about it.
+
+    RunKfpError             1    a fault of ours: report it
+    ├── InputError          2    the call cannot become a plan: fix what it names
+    ├── BackendError        4    the backend refused or could not be reached
+    ├── RunFailed           5    the run failed: look at the step named
+    ├── RunStopped          6    the run was cancelled or paused
+    └── WatchGaveUp         7    the watch ended, the run goes on
+
+Exit code 3 belongs to findings of a check, 130 to Ctrl-C. Only `cli.py` turns these into words and an exit.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: `message` says what and where, `hint` what to do next."""
+
+    message: str
+    hint: str = ""
+
+
+class RunKfpError(Exception):
+    """The root of the tree; itself it stands for a fault of this program."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
+        """Take what, where and what next; `faults` lists the single ones where there are several."""
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.faults = tuple(faults)
+
+
+class InputError(RunKfpError):
+    """The call cannot become a plan: a flag, a file, a setting, a parameter or a secret is at fault."""
+
+    exit_code: ClassVar[int] = 2
+
+    @classmethod
+    def of(cls, where: str, faults: Sequence[Fault]) -> InputError:
+        """Make one error of all `faults`; a single one stands for itself.
+
+        Args:
+            where: what they have in common ("the registry run-kfp.toml"), for the headline of several.
+            faults: at least one.
+        """
+        if len(faults) == 1:
+            return cls(faults[0].message, faults[0].hint)
+        return cls(f"{len(faults)} problems with {where}", faults=faults)
+
+
+class Submitted(StrEnum):
+    """What is known of a submission that ended in an error."""
+
+    NO = "nothing was submitted"
+    UNKNOWN = "it is not known whether the run was created"
+
+
+class BackendError(RunKfpError):
+    """The backend refused, or could not be reached in time."""
+
+    exit_code: ClassVar[int] = 4
+
+    def __init__(self, message: str, hint: str = "", submitted: Submitted = Submitted.NO) -> None:
+        """Take what happened, and whether a run may exist all the same."""
+        super().__init__(f"{message}; {submitted}", hint)
+        self.what = message
+        self.submitted = submitted
+
+
+class RunFailed(RunKfpError):
+    """The run ended FAILED."""
+
+    exit_code: ClassVar[int] = 5
+
+
+class RunStopped(RunKfpError):
+    """The run was cancelled or paused: not a failure of a step, and no success either."""
+
+    exit_code: ClassVar[int] = 6
+
+
+class WatchGaveUp(RunKfpError):
+    """The run goes on, but nobody looks at it any more."""
+
+    exit_code: ClassVar[int] = 7
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for the known word nearest to `word`, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,499 @@
+"""A selection of containers becomes one KFP v2 pipeline file, the same bytes for the same input.
+
+The file holds no value of an environment: parameters and secrets are STRING parameters without default, and values join
+at submission.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from run_kfp.errors import Fault, InputError
+from run_kfp.registry import (
+    BUILT_IN_PARAMS,
+    Argument,
+    Container,
+    Reference,
+    Registry,
+    count_text,
+    cpu_text,
+    literal_fault,
+    memory_text,
+)
+
+if TYPE_CHECKING:
+    from kfp import dsl
+
+# An IR value as YAML gives it.
+Spec = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a pipeline, as its file declares it.
+
+    `type` is KFP's (STRING, NUMBER_INTEGER, NUMBER_DOUBLE, BOOLEAN, LIST, STRUCT); `required` is true when a run must
+    bring a value.
+    """
+
+    name: str
+    type: str
+    required: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """A task of the pipeline as a person looks at it."""
+
+    name: str
+    label: str
+    image: str
+    after: tuple[str, ...]
+    resources: str
+    cached: bool
+
+
+@dataclass(frozen=True)
+class CompiledPipeline:
+    """A compiled pipeline: the text of its file, and where that came from in words."""
+
+    text: str
+    source: str
+
+    @cached_property
+    def spec(self) -> Spec:
+        """The pipeline spec (IR) that the text holds.
+
+        Raises:
+            InputError: the text is no KFP v2 pipeline spec.
+        """
+        return _read_spec(self.text, self.source)
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name: the cache and the job ids of its runs go by it."""
+        return str(self.spec["pipelineInfo"]["name"])
+
+    @property
+    def display_name(self) -> str:
+        """What a console shows of the pipeline."""
+        return str(self.spec["pipelineInfo"].get("displayName") or self.name)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The pipeline's parameters, by name."""
+        declared: Mapping[str, Any] = self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        return tuple(
+            Parameter(
+                name,
+                str(body.get("parameterType", "STRING")),
+                required="defaultValue" not in body and not body.get("isOptional"),
+            )
+            for name, body in sorted(declared.items())
+        )
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The tasks of the root DAG, each behind those that it waits for, else in the order of their names.
+
+        Raises:
+            InputError: the tasks are malformed, or wait for each other.
+        """
+        tasks: Mapping[str, Any] = self.spec["root"]["dag"]["tasks"]
+        try:
+            waiting = {name: _step(self.spec, name, task) for name, task in sorted(tasks.items())}
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(f"{self.source} is no KFP v2 pipeline: its tasks are not of that form") from None
+        ordered: list[Step] = []
+        done: set[str] = set()
+        while waiting:
+            ready = [name for name, step in waiting.items() if done.issuperset(step.after)]
+            if not ready:
+                raise InputError(
+                    f"{self.source} has tasks that wait for each other or for none that exists: {', '.join(waiting)}"
+                )
+            ordered += [waiting.pop(name) for name in ready]
+            done.update(ready)
+        return tuple(ordered)
+
+
+def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
+    component = spec["components"].get(task.get("componentRef", {}).get("name"), {})
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    container = executors.get(component.get("executorLabel"), {}).get("container", {})
+    after = set(task.get("dependentTasks", ()))
+    for kind in ("parameters", "artifacts"):
+        for source in task.get("inputs", {}).get(kind, {}).values():
+            producer = source.get("taskOutputParameter") or source.get("taskOutputArtifact") or {}
+            after.update([producer["producerTask"]] if "producerTask" in producer else [])
+    return Step(
+        name,
+        label=str(task.get("taskInfo", {}).get("name") or name),
+        image=str(container.get("image") or ("(a pipeline of its own)" if "dag" in component else "(no container)")),
+        after=tuple(sorted(after)),
+        resources=_resources(container.get("resources", {})),
+        cached=bool(task.get("cachingOptions", {}).get("enableCache")),
+    )
+
+
+def _resources(resources: Mapping[str, Any]) -> str:
+    """Say in words what a container asks for.
+
+    kfp writes each limit twice: `resourceCpuLimit`, and `cpuLimit`, which Vertex reads.
+    """
+    words = []
+    if cpu := resources.get("resourceCpuLimit") or resources.get("cpuLimit"):
+        words.append(f"{cpu:g} CPU" if isinstance(cpu, float) else f"{cpu} CPU")
+    if memory := resources.get("resourceMemoryLimit") or resources.get("memoryLimit"):
+        words.append(f"{memory:g}G" if isinstance(memory, float) else f"{memory}")
+    if accelerator := resources.get("accelerator"):
+        words.append(
+            f"{accelerator.get('resourceCount') or accelerator.get('count')} × "
+            f"{accelerator.get('resourceType') or accelerator.get('type')}"
+        )
+    return ", ".join(words)
+
+
+def _read_spec(text: str, source: str) -> Spec:
+    # libyaml's loader where PyYAML has it: the pure Python one takes 20 times as long.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    hint = "compile it with `run-kfp -r … --compile-only` or `kfp dsl compile`"
+    try:
+        documents = list(yaml.load_all(text, Loader=loader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise InputError(f"{source} is not YAML{where}", hint=hint) from None
+    spec = documents[0] if documents else None
+    if isinstance(spec, Mapping) and "pipelineSpec" in spec:
+        raise InputError(
+            f"{source} is a whole PipelineJob, not a pipeline spec", hint="give the file that `kfp dsl compile` writes"
+        )
+    missing = [
+        key
+        for key in ("pipelineInfo", "root", "deploymentSpec", "components")
+        if not isinstance(spec, Mapping) or not isinstance(spec.get(key), Mapping)
+    ]
+    if missing or not isinstance(spec, Mapping):
+        raise InputError(f"{source} is no KFP v2 pipeline: it has no {', '.join(missing)}", hint=hint)
+    tasks = spec["root"].get("dag", {}).get("tasks") if isinstance(spec["root"].get("dag", {}), Mapping) else None
+    if not isinstance(tasks, Mapping) or not tasks or not spec["pipelineInfo"].get("name"):
+        raise InputError(
+            f"{source} is no KFP v2 pipeline: it has no {'tasks' if spec['pipelineInfo'].get('name') else 'name'}",
+            hint=hint,
+        )
+    return spec
+
+
+def read_pipeline(path: Path) -> CompiledPipeline:
+    """Read a compiled pipeline file, of this program or another.
+
+    Raises:
+        InputError: the file cannot be read or is no KFP v2 pipeline spec.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror}", hint="write one with `run-kfp -r … --compile-only`"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not text in UTF-8") from None
+    pipeline = CompiledPipeline(text, str(path))
+    _ = pipeline.steps  # what cannot be read is said now
+    return pipeline
+
+
+def compile_pipeline(
+    registry: Registry, selection: Sequence[Container], *, fixed: Mapping[str, str], caching: bool = False
+) -> CompiledPipeline:
+    """Chain the selected containers, each after the one before it, and compile them with kfp.
+
+    Args:
+        registry: for the pipeline's names, and for what factories may refer to.
+        selection: at least one container, in the order of the chain.
+        fixed: the values of the parameters that resources refer to (`Registry.compile_time_params`).
+        caching: whether steps without side effects may be taken from Vertex's cache.
+
+    Returns:
+        The pipeline; equal arguments give equal bytes.
+
+    Raises:
+        InputError: a value in `fixed` is no resource, or a factory fails.
+    """
+    faults = [
+        fault
+        for container in {container.index: container for container in selection}.values()
+        for fault in _resource_faults(container, fixed)
+    ]
+    if faults:
+        raise InputError.of("the resources", faults)
+    kfp = _load_kfp(whole=any(container.factory for container in selection))
+    made: dict[str, Any] = {}
+    inputs: dict[str, list[str]] = {}
+    for container in selection:
+        if container.index not in made:
+            component = (
+                _from_factory(registry, container, kfp) if container.factory else _component(container, fixed, kfp)
+            )
+            made[container.index] = component
+            inputs[container.index] = list(component.component_spec.inputs or {})
+    names = sorted({name for container in selection for name in inputs[container.index]})
+
+    def chain(*channels: Any) -> None:
+        by_name = dict(zip(names, channels, strict=True))
+        before = None
+        for container in selection:
+            task = made[container.index](**{name: by_name[name] for name in inputs[container.index]})
+            _configure(task, container, fixed, caching)
+            if before is not None:
+                task.after(before)
+            before = task
+
+    section = registry.pipeline
+    pipeline = kfp.dsl.pipeline(
+        name=section.name, display_name=section.display_name or None, description=section.description or None
+    )(_with_signature(chain, section.name, names))
+    with tempfile.TemporaryDirectory(prefix="run-kfp-") as folder:
+        target = Path(folder) / "pipeline.yaml"
+        kfp.compiler.Compiler().compile(pipeline, str(target))
+        text = target.read_text(encoding="utf-8")
+    return CompiledPipeline(text, f"{registry.source}: {', '.join(container.name for container in selection)}")
+
+
+def _with_signature(function: Callable[..., Any], name: str, parameters: Sequence[str]) -> Callable[..., Any]:
+    """Give `function` the name and the string parameters that kfp reads from what it decorates."""
+    function.__name__ = name.replace("-", "_")
+    function.__annotations__ = dict.fromkeys(parameters, str)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter(parameter, kind, annotation=str) for parameter in parameters])
+    function.__signature__ = signature  # type: ignore[attr-defined]  # what inspect.signature reads first
+    return function
+
+
+def _component(container: Container, fixed: Mapping[str, str], kfp: Any) -> Any:
+    """Build the container component: references become its inputs, literals stay as they are."""
+    command, args = _call(container)
+    args = tuple(_literal_if_fixed(argument, fixed) for argument in args)
+    names = sorted({argument.name for argument in args if isinstance(argument, Reference)})
+
+    def spec(*placeholders: Any) -> dsl.ContainerSpec:
+        by_name = dict(zip(names, placeholders, strict=True))
+
+        def filled(argument: Argument) -> Any:
+            if isinstance(argument, str):
+                return argument
+            return f"{argument.prefix}{by_name[argument.name]}" if argument.prefix else by_name[argument.name]
+
+        return kfp.dsl.ContainerSpec(
+            image=container.image, command=list(command) or None, args=[filled(argument) for argument in args] or None
+        )
+
+    return kfp.dsl.container_component(_with_signature(spec, container.name, names))
+
+
+def _call(container: Container) -> tuple[tuple[str, ...], tuple[Argument, ...]]:
+    """Return command and args of the spec.
+
+    kfp and Vertex take literals for environment variables only, so values that join later go through `env NAME=value…`
+    in front of the entrypoint; they stand in args, because a placeholder in `command` was reported unresolved on Vertex
+    (googleapis/python-aiplatform#4164).
+    """
+    late = {name: value for name, value in container.env.items() if isinstance(value, Reference)}
+    if not late:
+        return container.command or (), container.args
+    assignments = tuple(Reference(value.kind, value.name, f"{name}=") for name, value in late.items())
+    return ("env",), (*assignments, *(container.command or container.entrypoint or ()), *container.args)
+
+
+def _literal_if_fixed(argument: Argument, fixed: Mapping[str, str]) -> Argument:
+    if isinstance(argument, Reference) and argument.kind == "param" and argument.name in fixed:
+        return argument.prefix + fixed[argument.name]
+    return argument
+
+
+def _configure(task: Any, container: Container, fixed: Mapping[str, str], caching: bool) -> None:
+    """Set what belongs to the task: names, caching and resources, in the form that Vertex reads."""
+    task.set_display_name(container.label)
+    # Said in each task: kfp's default comes from a variable of the environment, and `PipelineJob(enable_caching=…)`
+    # would rewrite the file.
+    task.set_caching_options(caching and not container.side_effects)
+    for name, value in container.env.items():
+        if isinstance(value, str):
+            task.set_env_variable(name, value)
+    cpu, memory, accelerator = _resources_of(container, fixed)
+    if cpu:
+        task.set_cpu_limit(cpu)
+    if memory:
+        task.set_memory_limit(memory)
+    if accelerator:
+        task.set_accelerator_type(accelerator[0])
+        task.set_accelerator_limit(accelerator[1])
+
+
+def _resources_of(
+    container: Container, fixed: Mapping[str, str]
+) -> tuple[str | None, str | None, tuple[str, str] | None]:
+    """Return CPU, memory and accelerator with references resolved.
+
+    Raises ValueError for a value that is none of these.
+    """
+
+    def resolved(value: str | Reference | None, read: Callable[[str], str]) -> str | None:
+        if isinstance(value, Reference):
+            try:
+                return read(fixed[value.name])
+            except ValueError as error:
+                raise ValueError(f"{value.name}: {error}") from None
+        return value
+
+    count = resolved(container.accelerator.count, count_text) if container.accelerator else None
+    accelerator = (container.accelerator.type, count) if container.accelerator and count and count != "0" else None
+    return resolved(container.cpu, cpu_text), resolved(container.memory, memory_text), accelerator
+
+
+def _resource_faults(container: Container, fixed: Mapping[str, str]) -> list[Fault]:
+    try:
+        _resources_of(container, fixed)
+    except ValueError as error:
+        return [Fault(str(error), hint=f"a resource of container {container.index} ({container.name}) refers to it")]
+    for reference in container.references:
+        if reference.name in fixed and (fault := literal_fault(fixed[reference.name])):
+            return [Fault(f"{reference.name} {fault}")]
+    return []
+
+
+def _from_factory(registry: Registry, container: Container, kfp: Any) -> Any:
+    """Import the factory, call it, and check that this registry can fill the inputs of the component it returns."""
+    place = f"{registry.source}: containers.{container.index}.factory {container.factory}"
+    module_name, _, attribute = container.factory.partition(":")
+    folder = str(registry.folder)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        made = getattr(importlib.import_module(module_name), attribute)
+        base = importlib.import_module("kfp.dsl.base_component").BaseComponent
+        component = made if isinstance(made, base) else made()
+    except Exception as error:
+        raise InputError(
+            f"{place} failed: {type(error).__name__}: {error}",
+            hint="run it in Python, in the folder of the registry file",
+        ) from error
+    if not isinstance(component, base):
+        raise InputError(
+            f"{place} returned a {type(component).__name__}, which is no KFP component",
+            hint="return what @dsl.component or @dsl.container_component makes",
+        )
+    known = {*registry.params, *registry.secrets, *BUILT_IN_PARAMS}
+    faults = []
+    for name, body in (component.component_spec.inputs or {}).items():
+        if name not in known:
+            faults.append(
+                Fault(
+                    f"{place}: input {name!r} is no parameter and no secret of the registry",
+                    f"declare it as [params.{name}]",
+                )
+            )
+        elif str(body.type) != "String":
+            faults.append(
+                Fault(
+                    f"{place}: input {name!r} is of type {body.type}; parameters of a registry are strings",
+                    "annotate it with str",
+                )
+            )
+    if faults:
+        raise InputError.of(place, faults)
+    return component
+
+
+def _load_kfp(*, whole: bool) -> Any:
+    """Import kfp's dsl and compiler, where it can be without `kfp.client`: that takes over half of the time.
+
+    kfp 2.17 leaves it out when `_KFP_RUNTIME` is "true" (kfp/__init__.py; what it sets in the containers of its own
+    components). That is a private switch, so nothing depends on it: a kfp that does not know it imports everything, and
+    one that left out too much is imported again.
+
+    Args:
+        whole: import everything, for code of the user that may look for it.
+    """
+    if whole or "kfp" in sys.modules:
+        return _import_kfp()
+    before = os.environ.get("_KFP_RUNTIME")
+    os.environ["_KFP_RUNTIME"] = "true"
+    try:
+        importlib.import_module("kfp")
+    finally:
+        if before is None:
+            del os.environ["_KFP_RUNTIME"]
+        else:
+            os.environ["_KFP_RUNTIME"] = before
+    try:
+        return _import_kfp()
+    except (ImportError, AttributeError):
+        for name in [name for name in sys.modules if name == "kfp" or name.startswith("kfp.")]:
+            del sys.modules[name]
+        return _import_kfp()
+
+
+def _import_kfp() -> Any:
+    kfp = importlib.import_module("kfp")
+    for name, needed in (("dsl", ("pipeline", "container_component", "ContainerSpec")), ("compiler", ("Compiler",))):
+        module = importlib.import_module(f"kfp.{name}")
+        for attribute in needed:
+            getattr(module, attribute)
+    return kfp
+
+
+def write_pipeline(pipeline: CompiledPipeline, path: Path) -> None:
+    """Write the pipeline's text to `path`, whole or not at all: into a temporary file beside it, then renamed.
+
+    Raises:
+        InputError: the folder does not exist or cannot be written.
+    """
+    write_atomically(path, pipeline.text)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, whole or not at all.
+
+    Raises:
+        InputError: the folder does not exist or cannot be written.
+    """
+    # A link is written through, as every editor does; the rename would replace it.
+    target = Path(os.path.realpath(path))
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", newline="\n", dir=target.parent, prefix=f".{target.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                # What the umask leaves of 0666, or what the file had: a temporary file is made for the owner alone.
+                temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+                file.close()
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}", hint="give another file with -o") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

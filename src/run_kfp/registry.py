@@ -1,0 +1,645 @@
+"""The registry: which containers there are, how each is called, and where its parameters and secrets come from.
+
+A registry is a TOML file (`design`: "An argument is a literal string or one reference; there is no template language").
+Reading one yields a frozen `Registry`, or one `InputError` that lists every fault of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+
+from run_kfp.errors import Fault, InputError, did_you_mean
+
+# Parameters that every registry has: the first three are settings of the same name, `tag` is `-t`.
+BUILT_IN_PARAMS = ("project", "region", "bucket", "tag")
+
+REGISTRY_VARIABLE = "RUN_KFP_REGISTRY"
+REGISTRY_FILE = "run-kfp.toml"
+PACKAGED = "the packaged registry"
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_PARAMETER = re.compile(r"[a-z]([a-z0-9]|_(?=[a-z0-9]))*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+# kfp's own patterns (kfp 2.17, dsl/pipeline_task.py: set_cpu_limit, set_memory_limit).
+_CPU = re.compile(r"([0-9]*\.)?[0-9]+m?")
+_MEMORY = re.compile(r"[1-9][0-9]*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)")
+# Vertex expands `$(VAR)` in the value of an environment variable (EnvVar.value in its CustomJob reference).
+_ENV_EXPANSION = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
+
+
+def literal_fault(text: str, *, in_env: bool = False) -> str | None:
+    """Say why `text` cannot be handed over as a literal byte for byte, or return None.
+
+    KFP's drivers and Vertex replace `{{$…}}`, kfp's compiler `{{channel:…}}`, wherever they stand in a string; a JSON
+    object with `Concat` or `IfPresent` is evaluated (kfp 2.17, dsl/placeholders.py). The arguments of a process cannot
+    hold NUL, UTF-8 no lone surrogate.
+    """
+    if "{{$" in text:
+        return "holds '{{$', which the backend would replace: use { param = … } or { secret = … }"
+    if "{{channel:" in text:
+        return "holds '{{channel:', which kfp would replace"
+    if "\0" in text:
+        return "holds a NUL character, which no argument of a process can"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "holds a lone surrogate, which is not text in UTF-8"
+    if in_env and _ENV_EXPANSION.search(text):
+        return "holds '$(NAME)', which Vertex would expand in an environment variable"
+    if text.lstrip().startswith("{"):
+        try:
+            parsed = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        if isinstance(parsed, dict) and ({"Concat", "IfPresent"} & parsed.keys()):
+            return "is a JSON object with 'Concat' or 'IfPresent', which the backend would evaluate"
+    return None
+
+
+def _literal(text: str) -> str:
+    if fault := literal_fault(text):
+        raise ValueError(fault)
+    return text
+
+
+Text = Annotated[str, AfterValidator(_literal)]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One value that joins later: a parameter or a secret, with an optional literal in front of it."""
+
+    kind: Literal["param", "secret"]
+    name: str
+    prefix: str = ""
+
+
+Argument = str | Reference
+
+
+def _argument(value: Any) -> Argument:
+    """Read an argument: a string, or a table with one of `param` and `secret`, and an optional `prefix`."""
+    if isinstance(value, str):
+        return _literal(value)
+    if isinstance(value, Mapping):
+        if unknown := sorted(set(value) - {"param", "secret", "prefix"}):
+            raise ValueError(
+                f"has an unknown key {unknown[0]!r}: "
+                "a reference is { param = … } or { secret = … }, with an optional prefix"
+            )
+        kinds: list[Literal["param", "secret"]] = [kind for kind in ("param", "secret") if kind in value]
+        if len(kinds) != 1:
+            raise ValueError("names both a param and a secret" if kinds else "names no param and no secret")
+        if not all(isinstance(part, str) for part in value.values()):
+            raise ValueError("has a key whose value is no string")
+        return Reference(kinds[0], value[kinds[0]], _literal(value.get("prefix", "")))
+    if isinstance(value, bool | int | float):
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        raise ValueError(f'is a {_toml_type(value)}; arguments are strings: write "{text}"')
+    raise ValueError(f"is {_toml_type(value)}; an argument is a string, {{ param = … }} or {{ secret = … }}")
+
+
+def _environment_value(value: Any) -> Argument:
+    argument = _argument(value)
+    if isinstance(argument, str):
+        if fault := literal_fault(argument, in_env=True):
+            raise ValueError(fault)
+    elif argument.prefix:
+        raise ValueError("has a prefix; in env a value is a literal or one reference")
+    return argument
+
+
+def _toml_type(value: Any) -> str:
+    names = {bool: "boolean", int: "number", float: "number", list: "an array", dict: "a table", str: "a string"}
+    return names.get(type(value), "a date or time")
+
+
+def _parameter_reference(value: Any) -> Reference | None:
+    """Read `{ param = "name" }`, the one reference that a resource takes; None when `value` is no table."""
+    if not isinstance(value, Mapping):
+        return None
+    reference = _argument(value)
+    if not isinstance(reference, Reference) or reference.kind != "param" or reference.prefix:
+        raise ValueError("a resource takes a literal or { param = … }, resolved when compiling")
+    return reference
+
+
+def cpu_text(value: Any) -> str:
+    """Return a CPU limit as kfp takes it ("16", "0.5", "500m"); a number is accepted.
+
+    Raises ValueError with what is allowed.
+    """
+    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _CPU.fullmatch(text) or not text.strip("0.m"):
+        raise ValueError(f'{value!r} is no CPU limit: write a number of CPUs (16, 0.5) or thousandths of one ("500m")')
+    return text
+
+
+def memory_text(value: Any) -> str:
+    """Return a memory limit as kfp takes it ("128G", "512Mi").
+
+    Raises ValueError with what is allowed and, where there is one, the nearest right form.
+
+    A bare number is refused although kfp takes it: "32" compiles to 32 bytes.
+    """
+    if isinstance(value, str) and _MEMORY.fullmatch(value):
+        return value
+    suggestion = ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        suggestion = f': "{value}G"?'
+    elif isinstance(value, str) and (
+        match := re.fullmatch(r"\s*([1-9][0-9]*)(\.[0-9]+)?\s*([EPTGMKegptmk]?)(i?)[bB]?\s*", value)
+    ):
+        whole, fraction, unit, binary = match[1], match[2], (match[3] or "G").upper(), match[4]
+        smaller = {"G": "M", "T": "G", "M": "K"}.get(unit)
+        if not fraction:
+            suggestion = f': "{whole}{unit}{binary}"?'
+        elif smaller:
+            factor = 1024 if binary else 1000
+            suggestion = f': "{round(float(whole + fraction) * factor)}{smaller}{binary}"?'
+    raise ValueError(
+        f"{value!r} is no memory limit: write a whole number and a unit, K, M, G, T or Ki, Mi, Gi, Ti{suggestion}"
+    )
+
+
+def count_text(value: Any) -> str:
+    """Return an accelerator count as kfp takes it, "0" or more. Raises ValueError with what is allowed."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}", text):
+        raise ValueError(f"{value!r} is no number of accelerators: write a whole number, 0 for none")
+    return str(int(text))
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no name: lower-case letters, digits and single dashes, beginning with a letter (train-model)"
+        )
+    if re.search(r"-[0-9]+$", value):
+        raise ValueError(
+            f"{value!r} ends in -<number>, which KFP gives to repeated steps (train, train-2): choose another name"
+        )
+    return value
+
+
+def _image(value: str) -> str:
+    if not value or value != value.strip() or any(character.isspace() for character in value):
+        raise ValueError(f"{value!r} is no image: write it as `docker pull` takes it (user/image:tag)")
+    return _literal(value)
+
+
+def _entrypoint(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("is empty: write the image's ENTRYPOINT, or leave the key out")
+    return value
+
+
+def _variable(value: str) -> str:
+    if not _VARIABLE.fullmatch(value):
+        raise ValueError(f"{value!r} is no name of an environment variable: letters, digits and underscores")
+    return value
+
+
+def _file_name(value: str) -> str:
+    if not value or "\0" in value or Path(value).is_absolute() or ".." in Path(value).parts:
+        raise ValueError(f"{value!r} is no file of the secrets folder: write a name relative to it")
+    return value
+
+
+def _factory(value: str) -> str:
+    if not _FACTORY.fullmatch(value):
+        raise ValueError(f'{value!r} is no factory: write "package.module:function"')
+    return value
+
+
+def _or_reference(read: Any) -> BeforeValidator:
+    return BeforeValidator(lambda value: _parameter_reference(value) or read(value))
+
+
+VariableName = Annotated[str, AfterValidator(_variable)]
+FileName = Annotated[str, AfterValidator(_file_name)]
+
+
+class Model(BaseModel):
+    """A part of the registry file: frozen, with no unknown keys, and silent about rejected values."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, strict=True, arbitrary_types_allowed=True
+    )
+
+
+class Accelerator(Model):
+    """An accelerator and how many of it; a count of 0 drops it."""
+
+    type: Annotated[str, Field(pattern=r"^\S+$")]
+    count: Annotated[str | Reference, _or_reference(count_text)] = "1"
+
+
+class Container(Model):
+    """One entry of the registry: an image and how to call it, or a Python factory that makes the component."""
+
+    index: str
+    name: Annotated[str, AfterValidator(_name)]
+    display_name: str = ""
+    image: Annotated[str, AfterValidator(_image)] = ""
+    factory: Annotated[str, AfterValidator(_factory)] = ""
+    args: Annotated[tuple[Annotated[Argument, PlainValidator(_argument)], ...], Field(strict=False)] = ()
+    command: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_entrypoint)] | None = None
+    entrypoint: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_entrypoint)] | None = None
+    env: dict[VariableName, Annotated[Argument, PlainValidator(_environment_value)]] = {}
+    cpu: Annotated[str | Reference | None, _or_reference(cpu_text)] = None
+    memory: Annotated[str | Reference | None, _or_reference(memory_text)] = None
+    accelerator: Accelerator | None = None
+    side_effects: bool = False
+    description: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a person reads of it: the display name, else the name."""
+        return self.display_name or self.name
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Every reference of the arguments and the environment, in order."""
+        return tuple(part for part in (*self.args, *self.env.values()) if isinstance(part, Reference))
+
+    @property
+    def resource_references(self) -> tuple[Reference, ...]:
+        """The parameters that its resources refer to: those are resolved when compiling."""
+        parts = (self.cpu, self.memory, self.accelerator.count if self.accelerator else None)
+        return tuple(part for part in parts if isinstance(part, Reference))
+
+
+class Param(Model):
+    """Where the value of a parameter comes from when `-p` does not say."""
+
+    env: VariableName | None = None
+    default: str | None = None
+    description: str = ""
+
+
+class SecretSource(Model):
+    """Where a secret is looked for: an environment variable, a file, a line of an env file; in this order."""
+
+    env: VariableName | None = None
+    file: FileName | None = None
+    env_file: FileName | None = None
+    description: str = ""
+
+
+class PipelineSection(Model):
+    """The pipeline's own names and labels."""
+
+    name: Annotated[str, AfterValidator(_name)] = "pipeline"
+    display_name: str = ""
+    description: str = ""
+    labels: dict[str, str] = {}
+
+
+class SettingsSection(Model):
+    """Settings of the lowest rank."""
+
+    project: str | None = None
+    region: str | None = None
+    bucket: str | None = None
+    service_account: str | None = None
+    pipeline_root: str | None = None
+    network: str | None = None
+    encryption_key: str | None = None
+    api_endpoint: str | None = None
+    caching: bool | None = None
+    failure_policy: Literal["fast", "slow"] | None = None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All entries of one registry file.
+
+    `source` is how a person knows the file, `folder` what relative paths of it start from (the current folder for the
+    packaged one).
+    """
+
+    source: str
+    folder: Path
+    pipeline: PipelineSection
+    settings: SettingsSection
+    containers: Mapping[str, Container]
+    params: Mapping[str, Param]
+    secrets: Mapping[str, SecretSource]
+
+    def select(self, words: Sequence[str]) -> tuple[Container, ...]:
+        """Return the containers that `words` name, in the order given; one that is named twice comes twice.
+
+        Args:
+            words: indices, names, ranges of indices ("1-4") and comma lists of those.
+
+        Raises:
+            InputError: for every word that names no container.
+        """
+        chosen: list[Container] = []
+        faults: list[Fault] = []
+        for word in words:
+            for part in word.split(","):
+                found = list(self._named(part.strip()))
+                chosen += [container for container in found if isinstance(container, Container)]
+                faults += [fault for fault in found if isinstance(fault, Fault)]
+        if faults:
+            raise InputError.of("the selection", list(dict.fromkeys(faults)))
+        return tuple(chosen)
+
+    def _named(self, word: str) -> Iterator[Container | Fault]:
+        by_name = {container.name: container for container in self.containers.values()}
+        if span := re.fullmatch(r"([0-9]+)-([0-9]+)", word):
+            first, last = int(span[1]), int(span[2])
+            if first > last:
+                yield Fault(
+                    f"the range {word} runs backwards",
+                    hint=f"write {last}-{first}, or name the containers one by one in the order you want",
+                )
+            elif last - first > 10_000:
+                yield Fault(
+                    f"the range {word} is longer than a pipeline can be",
+                    hint="Vertex AI runs at most 10,000 tasks in a job",
+                )
+            else:
+                for index in range(first, last + 1):
+                    yield self.containers.get(str(index)) or self._unknown(str(index))
+        elif container := self.containers.get(word) or by_name.get(word):
+            yield container
+        else:
+            yield self._unknown(word)
+
+    def _unknown(self, word: str) -> Fault:
+        known = ", ".join(f"{container.index} ({container.name})" for container in self.containers.values()) or "none"
+        guess = did_you_mean(word, [container.name for container in self.containers.values()])
+        return Fault(f"no container {word!r} in {self.source}; it has {known}", hint=guess or "see `run-kfp list`")
+
+    @property
+    def compile_time_params(self) -> frozenset[str]:
+        """Parameters that a resource refers to: Vertex wants literals there, so they are resolved when compiling."""
+        return frozenset(
+            reference.name for container in self.containers.values() for reference in container.resource_references
+        )
+
+
+def packaged_registry_text() -> str:
+    """Return the text of the packaged registry, which is also what `run-kfp init` starts from."""
+    return (resources.files("run_kfp") / "containers.toml").read_text(encoding="utf-8")
+
+
+def from_here(path: Path) -> Path:
+    """Return `path` as seen from the current folder where it lies below it: shorter words for a person."""
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+
+
+def load_registry(path: Path | None, environ: Mapping[str, str]) -> Registry:
+    """Find and read the registry.
+
+    It is `path`, else `RUN_KFP_REGISTRY`, else `run-kfp.toml` in the current folder, else the packaged one.
+
+    Raises:
+        InputError: the file cannot be read, or holds faults; all of them are listed.
+    """
+    if path is None and (named := environ.get(REGISTRY_VARIABLE)):
+        path = Path(named)
+    if path is None and Path(REGISTRY_FILE).exists():
+        path = Path(REGISTRY_FILE)
+    if path is None:
+        return parse_registry(packaged_registry_text(), source=PACKAGED, folder=Path.cwd())
+    shown = str(from_here(path))
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"cannot read the registry {shown}: {error.strerror}",
+            hint="give --registry FILE, or write one with `run-kfp init`",
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(f"the registry {shown} is not text in UTF-8", hint="save it as UTF-8") from None
+    return parse_registry(text, source=shown, folder=path.absolute().parent)
+
+
+SectionModel = TypeVar("SectionModel", bound=Model)
+
+
+def parse_registry(text: str, *, source: str, folder: Path) -> Registry:
+    """Read the text of a registry file.
+
+    Args:
+        text: TOML.
+        source: how errors name the file.
+        folder: where its relative paths start.
+
+    Raises:
+        InputError: with every fault of the text.
+    """
+    try:
+        # TOML takes both line endings, tomllib only "\n" inside of multi-line strings as they stand.
+        raw = tomllib.loads(text.replace("\r\n", "\n"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source} is not TOML: {error}", hint="see https://toml.io for the grammar") from None
+    except RecursionError:
+        raise InputError(f"{source} nests arrays or tables too deeply") from None
+    reader = _Reader(source)
+    known = ("pipeline", "settings", "containers", "params", "secrets")
+    for key in raw.keys() - set(known):
+        reader.fault(key, f"unknown table; a registry has {', '.join(known)}", did_you_mean(key, known))
+    pipeline = reader.section(PipelineSection, raw.get("pipeline", {}), "pipeline")
+    settings = reader.section(SettingsSection, raw.get("settings", {}), "settings")
+    params = dict(reader.entries(Param, raw.get("params", {}), "params"))
+    secrets = dict(reader.entries(SecretSource, raw.get("secrets", {}), "secrets"))
+    containers = dict(reader.containers(raw.get("containers", {})))
+    if not raw.get("containers"):
+        reader.fault("containers", "no container is declared", "begin with [containers.1]")
+    _check_names(reader, params, secrets)
+    _check_references(reader, containers, {*_keys(raw, "params"), *BUILT_IN_PARAMS}, set(_keys(raw, "secrets")))
+    if reader.faults or pipeline is None or settings is None:
+        raise InputError.of(f"the registry {source}" if source != PACKAGED else source, reader.faults)
+    return Registry(source, folder, pipeline, settings, containers, params, secrets)
+
+
+def _keys(raw: Mapping[str, Any], table: str) -> list[str]:
+    return list(raw[table]) if isinstance(raw.get(table), Mapping) else []
+
+
+class _Reader:
+    """Validates the tables of one file and keeps every fault with its place."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.faults: list[Fault] = []
+
+    def fault(self, place: str, message: str, hint: str = "") -> None:
+        self.faults.append(Fault(f"{self.source}: {place}: {message}", hint))
+
+    def section(self, model: type[SectionModel], value: Any, place: str, **more: str) -> SectionModel | None:
+        if not isinstance(value, Mapping):
+            self.fault(place, f"is {_toml_type(value)}; write a table [{place}]")
+            return None
+        try:
+            return model.model_validate({**value, **more})
+        except ValidationError as error:
+            for detail in error.errors(include_input=False, include_url=False):
+                self._pydantic_fault(model, place, detail)
+        return None
+
+    def entries(self, model: type[SectionModel], table: Any, place: str) -> Iterator[tuple[str, SectionModel]]:
+        if not isinstance(table, Mapping):
+            self.fault(place, f"is {_toml_type(table)}; write tables [{place}.<name>]")
+            return
+        for key, value in table.items():
+            if entry := self.section(model, value, f"{place}.{key}"):
+                yield key, entry
+
+    def containers(self, table: Any) -> Iterator[tuple[str, Container]]:
+        if not isinstance(table, Mapping):
+            self.fault("containers", f"is {_toml_type(table)}; write tables [containers.<index>]")
+            return
+        taken: dict[str, str] = {}
+        for index, value in table.items():
+            place = f"containers.{index}"
+            if not re.fullmatch(r"0|[1-9][0-9]{0,5}", index):
+                self.fault(
+                    place, "an index is a whole number", f"write [containers.{len(taken) + 1}] with name = {index!r}"
+                )
+                continue
+            if isinstance(value, Mapping) and "index" in value:
+                self.fault(f"{place}.index", "unknown key; the index is the number in the table's name")
+                continue
+            container = self.section(Container, value, place, index=index)
+            if container is None:
+                continue
+            self._check_container(place, container)
+            if container.name in taken:
+                self.fault(
+                    f"{place}.name",
+                    f"{container.name!r} is also the name of container {taken[container.name]}",
+                    "names are unique",
+                )
+            taken.setdefault(container.name, index)
+            yield index, container
+
+    def _check_container(self, place: str, container: Container) -> None:
+        if bool(container.image) == bool(container.factory):
+            self.fault(place, "needs either an image or a factory" + (", not both" if container.image else ""))
+        if container.factory:
+            for key in ("args", "command", "entrypoint", "env"):
+                if getattr(container, key):
+                    self.fault(f"{place}.{key}", "a factory makes the component with its arguments: leave this key out")
+            return
+        before = container.command or container.entrypoint
+        if container.command and container.entrypoint:
+            self.fault(f"{place}.entrypoint", "command replaces the image's ENTRYPOINT: leave one of the two out")
+        if any(isinstance(value, Reference) for value in container.env.values()):
+            if before is None:
+                self.fault(
+                    f"{place}.env",
+                    "a value that is a param or a secret needs entrypoint = [...], "
+                    "because the step then runs `env NAME=value… entrypoint… args…`",
+                    f"write what `docker inspect -f '{{{{json .Config.Entrypoint}}}}' {container.image}` prints",
+                )
+            elif "=" in before[0] or before[0].startswith("-"):
+                self.fault(
+                    f"{place}.entrypoint",
+                    f"`env` would not take {before[0]!r} for a program",
+                    "begin with the path of the program",
+                )
+        elif container.entrypoint:
+            self.fault(
+                f"{place}.entrypoint",
+                "only serves env values that are a param or a secret",
+                "to replace the image's ENTRYPOINT, write command = [...]",
+            )
+
+    def _pydantic_fault(self, model: type[Model], place: str, detail: Any) -> None:
+        path = [str(part) for part in detail["loc"]]
+        kind, message = detail["type"], str(detail["msg"]).removeprefix("Value error, ")
+        if kind == "extra_forbidden":
+            known = [name for name in _fields(model, path[:-1]) if name != "index"]
+            self.fault(
+                ".".join([place, *path]), f"unknown key; known are {', '.join(known)}", did_you_mean(path[-1], known)
+            )
+            return
+        words = {
+            "missing": "is missing",
+            "string_type": "must be a string",
+            "bool_type": "must be true or false",
+            "dict_type": "must be a table",
+        }
+        words |= {
+            "tuple_type": "must be an array of strings",
+            "model_type": "must be a table",
+            "string_pattern_mismatch": "must be a word without spaces",
+        }
+        if "[key]" in path:
+            path.remove("[key]")
+        # A field that may be absent or a union adds the branch that failed to the place: that is pydantic's matter, not
+        # the reader's.
+        path = [part for part in path if re.fullmatch(r"[A-Za-z0-9_-]+", part)]
+        self.fault(".".join([place, *path]), words.get(kind, message))
+
+
+def _fields(model: type[Model], path: Sequence[str]) -> list[str]:
+    """Name the keys that stand at `path` below `model`."""
+    return list(Accelerator.model_fields if path and path[0] == "accelerator" else model.model_fields)
+
+
+def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[str, SecretSource]) -> None:
+    """Check names across tables: parameters and secrets share one space in a pipeline."""
+    for table, names in (("params", params), ("secrets", secrets)):
+        for name in names:
+            if not _PARAMETER.fullmatch(name) or keyword.iskeyword(name) or len(name) > 100:
+                reader.fault(
+                    f"{table}.{name}",
+                    "lower-case letters, digits and single underscores, beginning with a letter, and no Python keyword",
+                )
+            if name in BUILT_IN_PARAMS:
+                reader.fault(
+                    f"{table}.{name}",
+                    "every registry has this parameter, filled from the setting or from -t",
+                    "choose another name",
+                )
+    for name in params.keys() & secrets.keys():
+        reader.fault(f"secrets.{name}", "is also declared in [params]", "keep one of the two")
+    for name, secret in secrets.items():
+        if not (secret.env or secret.file):
+            reader.fault(
+                f"secrets.{name}", "names no place to look in", 'write env = "NAME", file = "name.txt", or both'
+            )
+        if secret.env_file and not secret.env:
+            reader.fault(f"secrets.{name}.env_file", "needs env: the name of the line to take from the file")
+
+
+def _check_references(
+    reader: _Reader, containers: Mapping[str, Container], params: set[str], secrets: set[str]
+) -> None:
+    known = {"param": params, "secret": secrets}
+    for index, container in containers.items():
+        for reference in (*container.references, *container.resource_references):
+            if reference.name in known[reference.kind]:
+                continue
+            other = "secret" if reference.kind == "param" else "param"
+            if reference.name in known[other]:
+                hint = f"it is a {other}: write {{ {other} = {reference.name!r} }}".replace("'", '"')
+            else:
+                hint = (
+                    did_you_mean(reference.name, known[reference.kind])
+                    or f"declare it as [{reference.kind}s.{reference.name}]"
+                )
+            reader.fault(f"containers.{index}", f"no {reference.kind} {reference.name!r} is declared", hint)
+        for reference in container.resource_references:
+            if reference.name in BUILT_IN_PARAMS:
+                reader.fault(
+                    f"containers.{index}",
+                    f"a resource cannot depend on {reference.name!r}",
+                    "declare a parameter of its own for it",
+                )

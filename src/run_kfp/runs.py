@@ -1,0 +1,147 @@
+"""A run after its submission: its name as text, its states, and how it is followed to the end."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from run_kfp.errors import InputError, WatchGaveUp
+
+_REF = re.compile(r"(?P<backend>[a-z][a-z0-9]*)://(?P<path>\S+)")
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """A run as text, enough to find it from anywhere: `vertex://projects/P/locations/R/pipelineJobs/ID`."""
+
+    backend: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.backend}://{self.path}"
+
+    @classmethod
+    def parse(cls, text: str) -> RunRef:
+        """Read a ref. Raises InputError when `text` is none."""
+        match = _REF.fullmatch(text)
+        if not match:
+            raise InputError(
+                f"{text!r} is no run", hint="give what a submission printed: vertex://projects/…/pipelineJobs/…"
+            )
+        return cls(match["backend"], match["path"])
+
+
+class RunState(StrEnum):
+    """The states of a run, as Vertex AI names them; what it does not name is UNKNOWN, never a success."""
+
+    QUEUED = "QUEUED"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+    PAUSED = "PAUSED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def ends_the_watch(self) -> bool:
+        """Whether the run will not go on by itself."""
+        return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.PAUSED)
+
+
+class StepState(StrEnum):
+    """The states of a step."""
+
+    WAITING = "WAITING"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+    SKIPPED = "SKIPPED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """One step of a run: its state, when it ran, and what the backend says of a failure."""
+
+    name: str
+    state: StepState
+    started: datetime | None = None
+    ended: datetime | None = None
+    error: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What one look at a run shows."""
+
+    state: RunState
+    steps: tuple[StepStatus, ...] = ()
+    error: str = ""
+
+    @property
+    def failed_steps(self) -> tuple[StepStatus, ...]:
+        """The steps that ended FAILED."""
+        return tuple(step for step in self.steps if step.state is StepState.FAILED)
+
+
+class LookFailed(Exception):
+    """One look at a run failed; `passing` tells whether the next one may succeed."""
+
+    def __init__(self, message: str, *, passing: bool) -> None:
+        """Take what happened, in words."""
+        super().__init__(message)
+        self.passing = passing
+
+
+def watch(
+    poll: Callable[[], RunStatus],
+    *,
+    every: float = 10.0,
+    deadline: float | None = None,
+    patience: float = 300.0,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[RunStatus]:
+    """Look at a run until it ends; the last status that comes is its end.
+
+    Args:
+        poll: one look; raises LookFailed.
+        every: seconds between two looks.
+        deadline: seconds after which to give up, None for never.
+        patience: seconds for which looks may fail one after the other.
+        sleep: waits for a number of seconds; tests bring their own.
+        clock: tells seconds; tests bring their own.
+
+    Raises:
+        WatchGaveUp: the deadline or the patience is over; the run goes on.
+    """
+    started = last_seen = clock()
+    while True:
+        try:
+            status = poll()
+        except LookFailed as error:
+            if not error.passing or clock() - last_seen >= patience:
+                raise WatchGaveUp(
+                    f"the watch gave up: {error}", hint="the run goes on; look at it in the console"
+                ) from None
+        else:
+            last_seen = clock()
+            yield status
+            if status.state.ends_the_watch:
+                return
+        left = float("inf") if deadline is None else started + deadline - clock()
+        if left <= 0:
+            raise WatchGaveUp(
+                f"the watch gave up after {deadline:g} s", hint="the run goes on; look at it in the console"
+            )
+        sleep(min(every, left))

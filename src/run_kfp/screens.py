@@ -1,0 +1,309 @@
+"""What a person reads: the registry, the graph, the plan, a run's progress, an error. Text only; `cli.py` prints it.
+
+Every function returns lines with Rich's styles, so that one place decides about colour and masks what they hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.text import Text
+
+from run_kfp.backends import Given, RunRequest
+from run_kfp.errors import BackendError, RunKfpError
+from run_kfp.pipeline import CompiledPipeline, Step
+from run_kfp.registry import Argument, Container, Reference, Registry
+from run_kfp.runs import RunRef, RunState, RunStatus, StepState, StepStatus
+
+_MARKS = {
+    StepState.WAITING: ("○", "dim"),
+    StepState.PENDING: ("○", "yellow"),
+    StepState.RUNNING: ("●", "cyan"),
+    StepState.SUCCEEDED: ("✓", "green"),
+    StepState.FAILED: ("✗", "bold red"),
+    StepState.CANCELLING: ("●", "yellow"),
+    StepState.CANCELLED: ("✗", "yellow"),
+    StepState.SKIPPED: ("–", "dim"),
+    StepState.UNKNOWN: ("?", "yellow"),
+}
+
+
+def resources_words(container: Container) -> str:
+    """Say what a container asks for; a parameter stands as its name in angle brackets."""
+
+    def words(value: str | Reference | None) -> str:
+        return f"<{value.name}>" if isinstance(value, Reference) else value or ""
+
+    parts = [f"{words(container.cpu)} CPU" if container.cpu else "", words(container.memory)]
+    if container.accelerator:
+        parts.append(f"{words(container.accelerator.count)} × {container.accelerator.type}")
+    return ", ".join(part for part in parts if part) or "default machine"
+
+
+def needs(container: Container, kind: str) -> list[str]:
+    """Name the parameters or secrets that a container refers to."""
+    references = (*container.references, *container.resource_references)
+    return list(dict.fromkeys(reference.name for reference in references if reference.kind == kind))
+
+
+def registry_lines(registry: Registry) -> Iterator[Text]:
+    """Show the registry, a container a paragraph."""
+    yield Text.assemble(
+        (registry.pipeline.display_name or registry.pipeline.name, "bold"), (f"  from {registry.source}", "dim")
+    )
+    width = max(len(container.index) for container in registry.containers.values())
+    for container in registry.containers.values():
+        pad = " " * (width + 4)
+        yield Text("")
+        yield Text.assemble(
+            (f"  {container.index:>{width}}  ", "bold cyan"), (container.name, "bold"), f"  {container.display_name}"
+        )
+        if container.description:
+            yield Text(f"{pad}{container.description}")
+        yield Text.assemble((f"{pad}image      ", "dim"), container.image or f"made by {container.factory}")
+        yield Text.assemble((f"{pad}resources  ", "dim"), resources_words(container))
+        for kind, label in (("param", "parameters"), ("secret", "secrets   ")):
+            if names := needs(container, kind):
+                yield Text.assemble((f"{pad}{label} ", "dim"), ", ".join(names))
+        if container.side_effects:
+            yield Text.assemble((f"{pad}caching    ", "dim"), "never (side effects)")
+
+
+def registry_data(registry: Registry) -> dict[str, Any]:
+    """Return the registry as data."""
+
+    def plain(value: Argument | None) -> Any:
+        if not isinstance(value, Reference):
+            return value
+        return {value.kind: value.name, **({"prefix": value.prefix} if value.prefix else {})}
+
+    return {
+        "source": registry.source,
+        "pipeline": registry.pipeline.model_dump(),
+        "containers": [
+            {
+                "index": container.index,
+                "name": container.name,
+                "display_name": container.label,
+                "image": container.image or None,
+                "factory": container.factory or None,
+                "command": list(container.command) if container.command else None,
+                "entrypoint": list(container.entrypoint) if container.entrypoint else None,
+                "args": [plain(argument) for argument in container.args],
+                "env": {name: plain(value) for name, value in container.env.items()},
+                "cpu": plain(container.cpu),
+                "memory": plain(container.memory),
+                "accelerator": {"type": container.accelerator.type, "count": plain(container.accelerator.count)}
+                if container.accelerator
+                else None,
+                "side_effects": container.side_effects,
+                "params": needs(container, "param"),
+                "secrets": needs(container, "secret"),
+            }
+            for container in registry.containers.values()
+        ],
+        "params": {name: param.model_dump() for name, param in registry.params.items()},
+        "secrets": {name: secret.model_dump() for name, secret in registry.secrets.items()},
+    }
+
+
+def graph_lines(pipeline: CompiledPipeline) -> Iterator[Text]:
+    """Draw the steps in the order in which they run; where they are no chain, each says what it waits for."""
+    count = len(pipeline.steps)
+    yield Text.assemble((pipeline.display_name, "bold"), f"  {count} step{'s' if count != 1 else ''}")
+    names = max(len(step.name) for step in pipeline.steps)
+    images = max(len(step.image) for step in pipeline.steps)
+    before: Step | None = None
+    for step in pipeline.steps:
+        chained = before is not None and step.after == (before.name,)
+        if chained:
+            yield Text("  │", "dim")
+        line = Text.assemble(
+            "  ",
+            ("○", "cyan"),
+            " ",
+            (f"{step.name:<{names}}", "bold"),
+            f"  {step.image:<{images}}  ",
+            (step.resources or "default machine", "dim"),
+        )
+        if step.after and not chained:
+            line.append(f"  after {', '.join(step.after)}", "yellow")
+        if step.cached:
+            line.append("  cached", "dim")
+        yield line
+        before = step
+
+
+def pipeline_data(pipeline: CompiledPipeline, path: str | None) -> dict[str, Any]:
+    """Return what was compiled as data."""
+    return {
+        "pipeline": pipeline.name,
+        "file": path,
+        "parameters": [parameter.name for parameter in pipeline.parameters],
+        "steps": [
+            {"name": step.name, "image": step.image, "after": list(step.after), "resources": step.resources or None}
+            for step in pipeline.steps
+        ],
+    }
+
+
+def plan_lines(request: RunRequest, run: RunRef) -> Iterator[Text]:
+    """Show what a submission would send; a secret shows only its place."""
+    yield Text("Plan: what a submission would send", "bold")
+    rows = {
+        "run": f"{run}",
+        "display name": request.display_name,
+        "project": request.project,
+        "region": request.region,
+        "service account": request.service_account,
+        "pipeline root": request.pipeline_root,
+        "failure policy": {
+            "fast": "fast (the first failure stops the run)",
+            "slow": "slow (independent steps go on after a failure)",
+        }[request.failure_policy],
+        "network": request.network,
+        "encryption key": request.encryption_key,
+        "labels": ", ".join(f"{key}={value}" for key, value in request.labels.items()),
+    }
+    for name, value in rows.items():
+        if value:
+            yield Text.assemble((f"  {name:<15}  ", "dim"), value)
+    if request.values:
+        yield Text("  parameters", "dim")
+    width = max((len(name) for name in request.values), default=0)
+    for name, found in request.values.items():
+        if isinstance(found, Given):
+            yield Text.assemble(
+                f"    {name:<{width}}  {json.dumps(found.value, ensure_ascii=False)}", (f"  ({found.source})", "dim")
+            )
+        else:
+            yield Text.assemble(f"    {name:<{width}}  ", ("secret", "yellow"), (f"  (from {found.place})", "dim"))
+    yield Text("")
+    yield from graph_lines(request.pipeline)
+
+
+def plan_data(request: RunRequest, run: RunRef) -> dict[str, Any]:
+    """Return the whole plan as data; a secret is `{"secret": name, "from": place}`."""
+    return {
+        "run": str(run),
+        "job_id": request.job_id,
+        "display_name": request.display_name,
+        "project": request.project,
+        "region": request.region,
+        "service_account": request.service_account,
+        "pipeline_root": request.pipeline_root,
+        "failure_policy": request.failure_policy,
+        "network": request.network,
+        "encryption_key": request.encryption_key,
+        "labels": dict(request.labels),
+        "parameter_values": {
+            name: {"value": found.value, "from": found.source}
+            if isinstance(found, Given)
+            else {"secret": name, "from": found.place}
+            for name, found in request.values.items()
+        },
+        "pipeline_spec": request.pipeline.spec,
+    }
+
+
+def secrets_note(request: RunRequest) -> str:
+    """Say in one line who can read the secrets of a run; empty when it has none."""
+    if not request.secrets:
+        return ""
+    names = ", ".join(sorted(request.secrets))
+    return f"{names}: sent as arguments, so whoever may view the run on Vertex AI can read them there"
+
+
+def steps_in_order(pipeline: CompiledPipeline, status: RunStatus) -> list[StepStatus]:
+    """Put the steps of a status into the pipeline's order; one that the backend does not know yet is WAITING."""
+    known = {step.name: step for step in status.steps}
+    ordered = [known.pop(step.name, StepStatus(step.name, StepState.WAITING)) for step in pipeline.steps]
+    return [*ordered, *known.values()]
+
+
+def progress_lines(pipeline: CompiledPipeline, status: RunStatus, now: datetime) -> Iterator[Text]:
+    """Draw a run as it stands, a line a step."""
+    colour = {RunState.SUCCEEDED: "green", RunState.FAILED: "bold red"}.get(status.state, "cyan")
+    yield Text.assemble((pipeline.display_name, "bold"), "  ", (status.state.value, colour))
+    steps = steps_in_order(pipeline, status)
+    width = max(len(step.name) for step in steps)
+    for step in steps:
+        mark, style = _MARKS[step.state]
+        line = Text.assemble(
+            "  ",
+            (mark, style),
+            f" {step.name:<{width}}  ",
+            (f"{step.state.value:<10}", style),
+            f"  {_duration(step, now)}",
+        )
+        if step.error:
+            line.append(f"  {step.error}", "red")
+        yield line
+
+
+def changes(pipeline: CompiledPipeline, before: RunStatus | None, status: RunStatus, now: datetime) -> Iterator[str]:
+    """Yield a line for everything that is new since the last look: what a log without a terminal wants."""
+    clock = f"{now.astimezone(UTC):%H:%M:%S}Z"
+    if before is None or before.state is not status.state:
+        yield f"{clock}  run {status.state.value}"
+    old = {step.name: step.state for step in before.steps} if before else {}
+    for step in steps_in_order(pipeline, status):
+        if step.state is not StepState.WAITING and old.get(step.name) is not step.state:
+            yield "  ".join(
+                part for part in (clock, f"{step.name} {step.state.value}", _duration(step, now), step.error) if part
+            )
+
+
+def _duration(step: StepStatus, now: datetime) -> str:
+    if step.started is None or step.state in (StepState.WAITING, StepState.PENDING):
+        return ""
+    seconds = max(int(((step.ended or now) - step.started).total_seconds()), 0)
+    hours, minutes = divmod(seconds // 60, 60)
+    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+
+
+def status_data(status: RunStatus) -> dict[str, Any]:
+    """Return a status as data."""
+    return {
+        "state": status.state.value,
+        "error": status.error or None,
+        "steps": [
+            {
+                "name": step.name,
+                "state": step.state.value,
+                "started": step.started.isoformat() if step.started else None,
+                "ended": step.ended.isoformat() if step.ended else None,
+                "error": step.error or None,
+                "job": step.log or None,
+            }
+            for step in status.steps
+        ],
+    }
+
+
+def error_lines(error: RunKfpError) -> Iterator[Text]:
+    """Show an error: what, where, what next; each of several."""
+    yield Text.assemble(("error: ", "bold red"), error.message)
+    for number, fault in enumerate(error.faults, 1):
+        yield Text.assemble((f"  {number}. ", "bold"), fault.message)
+        if fault.hint:
+            yield Text.assemble("     ", ("→ ", "cyan"), fault.hint)
+    if error.hint:
+        yield Text.assemble("  ", ("→ ", "cyan"), error.hint)
+
+
+def error_data(error: RunKfpError) -> dict[str, Any]:
+    """Return an error as data."""
+    faults: Sequence[Mapping[str, str]] = [{"message": fault.message, "hint": fault.hint} for fault in error.faults]
+    data: dict[str, Any] = {
+        "exit_code": error.exit_code,
+        "message": error.message,
+        "hint": error.hint,
+        "faults": faults,
+    }
+    if isinstance(error, BackendError):
+        data["submitted"] = error.submitted.name.lower()
+    return data

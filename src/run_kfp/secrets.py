@@ -1,0 +1,196 @@
+"""Secrets: where a value lies, whether it can be right, and the value itself, at the moment when a backend sends it.
+
+Only the backends and the preflight import this module (a contract that the tests check). `locate` reads a value to
+judge it, teaches it to the masker and keeps only the place; `Located.reveal` reads it again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from run_kfp.errors import Fault, InputError
+from run_kfp.masking import Masker
+from run_kfp.registry import Registry, SecretSource, from_here
+from run_kfp.settings import ENV_FILE, SECRETS_VARIABLE, Layers, read_env_file
+
+SECRETS_FOLDERS = ("secrets", "../secrets", "/secrets")
+
+# Text of a template that nobody replaced: `<paste your key here>`, also as the parts of a login URL; a variable that no
+# shell expanded; the words that people leave in templates. Narrow on purpose: a password may hold any of these
+# characters.
+_TEMPLATE = re.compile(
+    r"(?:[a-z]+://)?(?:[^<>\s:@/]*:)?(?:<[a-z][^<>]*>[:@]?)+[^<>\s]*"
+    r"|(?:[a-z]+://)?(?:\$(?:\{\w+\}|\(\w+\)|\w+)[:@]?)+"
+    r"|\.{3,}|x{3,}|\*{3,}|(?:change|replace|fill)[-_ ]?(?:me|this|in)|your[-_ ][a-z_ -]*"
+    r"|to-?do|tbd|placeholder|dummy|example|secret|token|password|none|null",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Located:
+    """A secret that was found and can be right: its name and its place. The value is read again when it is needed."""
+
+    name: str
+    place: str
+    _source: SecretSource
+    _finder: SecretFinder
+
+    def reveal(self) -> SecretStr:
+        """Return the value.
+
+        Raises:
+            InputError: it is no longer there, or can no longer be right.
+        """
+        for place, value in self._finder.places(self._source):
+            if place == self.place and value is not None and value_fault(value) is None:
+                self._finder.masker.add(value)
+                return SecretStr(value)
+        raise InputError(
+            f"secret {self.name} was in {self.place} a moment ago and is not any more", hint="run the command again"
+        )
+
+
+@dataclass(frozen=True)
+class SecretFinder:
+    """Knows the places where secrets are looked for.
+
+    Attributes:
+        layers: environment and `.env` of the call.
+        folder: the secrets folder, or None when there is none.
+        registry_folder: where an env file lies when it is not in the secrets folder.
+        masker: learns every value that is read, right or not.
+    """
+
+    layers: Layers
+    folder: Path | None
+    registry_folder: Path
+    masker: Masker
+
+    def places(self, source: SecretSource) -> Iterator[tuple[str, str | None]]:
+        """Yield each place in the order of search, with the value there or None; an empty variable counts as not set.
+
+        Raises:
+            InputError: a file is there but cannot be read.
+        """
+        if source.env:
+            for layer, values in (("environment", self.layers.environ), (ENV_FILE, self.layers.dotenv)):
+                yield f"{layer} {source.env}", values.get(source.env) or None
+        if source.file:
+            path = (self.folder or Path(SECRETS_FOLDERS[0])) / source.file
+            yield f"file {path}", _first_line(path)
+        if source.env_file and source.env:
+            for folder in dict.fromkeys((self.folder or Path(SECRETS_FOLDERS[0]), self.registry_folder)):
+                path = folder / source.env_file
+                yield f"{path} {source.env}", read_env_file(path).get(source.env)
+
+    def locate(self, name: str, source: SecretSource) -> Located | list[Fault]:
+        """Find a secret at the first place that holds one.
+
+        A value that cannot be right is a fault, and so is none at all.
+        """
+        looked: list[str] = []
+        try:
+            for place, value in self.places(source):
+                looked.append(place)
+                if value is None:
+                    continue
+                self.masker.add(value)
+                if fault := value_fault(value):
+                    return [Fault(f"secret {name} ({place}) {fault}", "put the real value there; it is not shown here")]
+                return Located(name, place, source, self)
+        except InputError as error:
+            return list(error.faults) or [Fault(error.message, error.hint)]
+        return [
+            Fault(
+                f"secret {name} is missing; looked in: {', '.join(looked)}",
+                f"put it into {looked[-1]}" if looked else "",
+            )
+        ]
+
+
+def secret_finder(layers: Layers, registry: Registry, masker: Masker, *, flag: Path | None) -> SecretFinder:
+    """Choose the secrets folder.
+
+    It is `--secrets-dir`, else `RUN_KFP_SECRETS`, else the first of ./secrets, ../secrets, /secrets that exists.
+
+    Args:
+        layers: environment and `.env`.
+        registry: for the folder of its file.
+        masker: learns the values.
+        flag: `--secrets-dir`.
+
+    Raises:
+        InputError: the folder named by the flag or the variable does not exist.
+    """
+    named = flag
+    asked = "--secrets-dir"
+    if named is None and (variable := layers.variable(SECRETS_VARIABLE)):
+        named, asked = Path(variable[0]), variable[1]
+    if named is not None and not named.is_dir():
+        raise InputError(
+            f"{asked} names {str(named)!r}, which is no folder",
+            hint="make it, or name the folder that holds the secrets",
+        )
+    candidates = [named] if named is not None else [Path(name) for name in SECRETS_FOLDERS]
+    chosen = next((path for path in candidates if path.is_dir()), None)
+    return SecretFinder(layers, chosen, from_here(registry.folder), masker)
+
+
+def locate_all(
+    names: Sequence[str], secrets: Mapping[str, SecretSource], finder: SecretFinder
+) -> tuple[dict[str, Located], list[Fault]]:
+    """Locate the secrets `names`; faults of all of them come together."""
+    found: dict[str, Located] = {}
+    faults: list[Fault] = []
+    for name in names:
+        located = finder.locate(name, secrets[name])
+        if isinstance(located, Located):
+            found[name] = located
+        else:
+            faults += located
+    return found, list(dict.fromkeys(faults))
+
+
+def value_fault(value: str) -> str | None:
+    """Say why a secret's value cannot be right, without showing it, or return None.
+
+    A newline or surrounding white space comes from copying; text such as `<your key>` from a template. (NUL and lone
+    surrogates cannot be sent.)
+    """
+    if not value.strip():
+        return "is empty"
+    if "\n" in value or "\r" in value:
+        return "holds a line break"
+    if value != value.strip():
+        return "begins or ends with white space"
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        return "holds characters that are no text in UTF-8"
+    if _TEMPLATE.fullmatch(value):
+        return "still holds the text of a template"
+    return None
+
+
+def _first_line(path: Path) -> str | None:
+    """Return the first line of a file without its line ending, None when there is no such file.
+
+    A byte order mark is dropped.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InputError(
+            f"cannot read the secret file {path}: {error.strerror}", hint="check its permissions"
+        ) from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"the secret file {path} is not text in UTF-8", hint="save it as UTF-8, the value in the first line"
+        ) from None
+    return re.split(r"\r\n|\n|\r", text, maxsplit=1)[0]
