@@ -506,17 +506,17 @@ def list_(ctx: typer.Context, registry: RegistryFlag = None, json_: JsonFlag = F
 def init(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Where to write; the current folder when left out.")] = Path(),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
     json_: JsonFlag = False,
     debug: DebugFlag = False,
 ) -> None:
-    """Write a commented run-kfp.toml, a .env and a secrets folder to start from. What it writes compiles at once."""
+    """Write a commented run-kfp.toml, a .env and a secrets folder to start from; what is there is kept."""
     from run_kfp.starter import write_starter
 
     screen: Screen = ctx.obj
-    written = write_starter(folder, force=force)
+    written, kept = write_starter(folder)
+    screen.say(*(f"kept, it is there already: {path}" for path in kept))
     if screen.json:
-        screen.data(written=[str(path) for path in written])
+        screen.data(written=[str(path) for path in written], kept=[str(path) for path in kept])
     else:
         for path in written:
             screen.out(str(path))

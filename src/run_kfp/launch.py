@@ -64,7 +64,9 @@ def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
     params = pairs("-p", call.params, faults)
     labels = {**registry.pipeline.labels, **pairs("--label", call.labels, faults)}
     layers = Layers(_joined_flags(call.flags, params, faults), environ, read_env_file(Path(ENV_FILE)))
-    for secret in registry.secrets.values():
+    # Learnt before anything is said, so that no error repeats one; a value typed after -p is refused later.
+    for name, secret in registry.secrets.items():
+        masker.add(params.get(name, ""))
         for layer in (layers.environ, layers.dotenv):
             masker.add(layer.get(secret.env or "", ""))
     settings, wrong = load_settings(

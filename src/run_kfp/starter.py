@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import InputError
 from run_kfp.pipeline import write_atomically
 from run_kfp.registry import REGISTRY_FILE, Registry, packaged_registry_text, parse_registry
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES
 
+SECRETS = Path("secrets")
+
 _ENV_HEAD = """\
-# Settings of run-kfp in this folder. Flags and the environment come first, [settings] of run-kfp.toml last. No quotes
-# are needed. Keys and passwords do not belong here: they go into secrets/. This file is not for Git.
+# Settings of run-kfp in this folder: flags and the environment come before it, [settings] of run-kfp.toml after it.
+# Keys and passwords do not belong here: they go into secrets/. This file is not for Git.
+
 """
 
-# Neither the settings nor the keys of one person belong into the history of a repository.
-_GITIGNORE = "# A secret that was committed once stays in the history.\n*\n"
+# Twice, because the folder may be copied elsewhere without the file above it.
+_GITIGNORE = "# Settings and keys of one person: what was committed once stays in the history.\n.env\ngit.env\nsecrets/\n"
+_SECRETS_GITIGNORE = "# A key that was committed once stays in the history.\n*\n"
 
 
 def starter_files() -> Iterator[tuple[Path, str]]:
@@ -25,8 +29,9 @@ def starter_files() -> Iterator[tuple[Path, str]]:
     registry = parse_registry(text, source=REGISTRY_FILE, folder=Path())
     yield Path(REGISTRY_FILE), text
     yield Path(ENV_FILE), _env_text(registry)
-    yield Path("secrets/.gitignore"), _GITIGNORE
-    yield from ((Path("secrets") / name, content) for name, content in secret_placeholders(registry).items())
+    yield Path(".gitignore"), _GITIGNORE
+    yield SECRETS / ".gitignore", _SECRETS_GITIGNORE
+    yield from ((SECRETS / name, content) for name, content in secret_placeholders(registry).items())
 
 
 def secret_placeholders(registry: Registry) -> dict[str, str]:
@@ -60,33 +65,27 @@ def _else(lower: str | None) -> str:
     return f"; when left empty: {lower}" if lower else ""
 
 
-def write_starter(folder: Path, *, force: bool) -> list[Path]:
-    """Write the starter files; none of them when one is there already and `force` is not given.
+def write_starter(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Write the starter files that are not there yet; a file that is there is never touched.
 
     Returns:
-        What was written.
+        What was written, and what was there and kept.
 
     Raises:
-        InputError: files are there, or the folder cannot be written.
+        InputError: the folder cannot be written.
     """
-    files = [(folder / path, text) for path, text in starter_files()]
-    there = [path for path, _ in files if path.exists()]
-    if there and not force:
-        raise InputError.of(
-            "the folder",
-            [
-                Fault(f"{path} is there already", "--force overwrites it; another folder: `run-kfp init FOLDER`")
-                for path in there
-            ],
-        )
-    written = []
-    for path, text in files:
+    written: list[Path] = []
+    kept: list[Path] = []
+    for path, text in starter_files():
+        target = folder / path
+        if target.exists() or target.is_symlink():
+            kept.append(target)
+            continue
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.parent.name == "secrets":
-                path.parent.chmod(0o700)
+            # Only a folder that is made here gets these permissions: 0o700 for secrets, the umask's for others.
+            target.parent.mkdir(mode=0o700 if path.parent == SECRETS else 0o777, parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make the folder {path.parent}: {error.strerror}") from None
-        write_atomically(path, text)
-        written.append(path)
-    return written
+            raise InputError(f"cannot make the folder {target.parent}: {error.strerror}") from None
+        write_atomically(target, text)
+        written.append(target)
+    return written, kept

@@ -1,0 +1,1 @@
+"""Strict stand-ins for Google's services: real servers on loopback."""

@@ -1,0 +1,420 @@
+"""How docker-shell.sh and docker-shell.bat call docker, seen by a stub in its place.
+
+The batch file is interpreted by Wine's `cmd`; the stub is one C program, built for both systems.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STUB = Path(__file__).with_name("stub_docker.c")
+KEY = "GOOGLE_APPLICATION_CREDENTIALS"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a script did: its exit code, its words, and the calls of docker without `docker`."""
+
+    code: int
+    words: str
+    calls: list[list[str]]
+
+    @property
+    def run(self) -> list[str]:
+        """The arguments of `docker run`; it has to be the last call."""
+        assert self.calls[-1][0] == "run", self.calls
+        return self.calls[-1]
+
+    def mounts(self) -> list[str]:
+        return [value for name, value in zip(self.run, self.run[1:], strict=False) if name == "--mount"]
+
+
+class Script:
+    """One of the two scripts, in a checkout with a space in its path, with a stub docker in PATH."""
+
+    def __init__(self, checkout: Path, stubs: Path) -> None:
+        self.checkout = checkout
+        self.stubs = stubs
+
+    def __call__(self, *args: str, work: Path, env: Mapping[str, str] | None = None, docker: bool = True) -> Outcome:
+        """Run the script in the folder `work` with `env` beside the least that it needs."""
+        record = work.parent / "record"
+        record.unlink(missing_ok=True)
+        done = subprocess.run(
+            self.argv(args),
+            cwd=work,
+            env={**self.base_env(record, docker=docker), **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        text = record.read_text(encoding="utf-8") if record.exists() else ""
+        calls = [call.split("\x1f")[:-1] for call in text.split("\x1e")[:-1]]
+        return Outcome(
+            done.returncode,
+            (done.stdout + done.stderr).decode().replace("\r\n", "\n"),
+            [[self.as_posix(word) for word in call] for call in calls],
+        )
+
+    def argv(self, args: Sequence[str]) -> list[str]:
+        return ["sh", str(self.checkout / "docker-shell.sh"), *args]
+
+    def base_env(self, record: Path, *, docker: bool) -> dict[str, str]:
+        path = f"{self.stubs}:/usr/bin:/bin" if docker else str(self.tools_without_docker())
+        return {"PATH": path, "STUB_RECORD": str(record)}
+
+    def tools_without_docker(self) -> Path:
+        """A folder with what the script calls, docker excepted."""
+        folder = self.stubs.parent / "tools"
+        if not folder.exists():
+            folder.mkdir()
+            for tool in ("sh", "dirname", "basename", "id"):
+                (folder / tool).symlink_to(str(shutil.which(tool)))
+        return folder
+
+    def path(self, path: Path) -> str:
+        """A path of this machine as the script is given it."""
+        return str(path)
+
+    def as_posix(self, word: str) -> str:
+        return word
+
+
+class BatchScript(Script):
+    """docker-shell.bat under Wine, where / is the drive Z:."""
+
+    def __init__(self, checkout: Path, stubs: Path, prefix: Path) -> None:
+        super().__init__(checkout, stubs)
+        self.prefix = prefix
+
+    def argv(self, args: Sequence[str]) -> list[str]:
+        return ["wine", self.path(self.checkout / "docker-shell.bat"), *args]
+
+    def base_env(self, record: Path, *, docker: bool) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            **wine_env(self.prefix),
+            "WINEPATH": self.path(self.stubs) if docker else "",
+            "STUB_RECORD": self.path(record),
+        }
+
+    def path(self, path: Path) -> str:
+        return "Z:" + str(path).replace("/", "\\")
+
+    def as_posix(self, word: str) -> str:
+        before, drive, path = word.partition("Z:")
+        return before + path.replace("\\", "/") if drive else word
+
+
+def wine_env(prefix: Path) -> dict[str, str]:
+    return {
+        "HOME": str(prefix.parent),
+        "WINEPREFIX": str(prefix),
+        "WINEDEBUG": "-all",
+        "WINEARCH": "win64",
+        "DISPLAY": "",
+    }
+
+
+def needed(command: str, package: str) -> str:
+    """The path of a command; without it, what stands here is not shown, so the test fails in CI."""
+    if path := shutil.which(command):
+        return path
+    reason = f"no {command}: apt-get install -y --no-install-recommends {package}"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(f"NOT SHOWN, {reason}")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both scripts as a checkout on their systems has them."""
+    folder = tmp_path_factory.mktemp("a checkout")
+    shutil.copy(ROOT / "docker-shell.sh", folder)
+    batch = (ROOT / "docker-shell.bat").read_bytes().replace(b"\r\n", b"\n")
+    (folder / "docker-shell.bat").write_bytes(batch.replace(b"\n", b"\r\n"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shell(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Script:
+    """docker-shell.sh."""
+    stubs = tmp_path_factory.mktemp("unix") / "bin"
+    stubs.mkdir()
+    subprocess.run([needed("cc", "gcc libc6-dev"), "-o", stubs / "docker", STUB], check=True)
+    return Script(checkout, stubs)
+
+
+@pytest.fixture(scope="module")
+def batch(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BatchScript]:
+    """docker-shell.bat."""
+    needed("wine", "wine wine64")
+    compiler = needed("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64-win32")
+    folder = tmp_path_factory.mktemp("windows")
+    stubs, prefix = folder / "bin", folder / "wine"
+    stubs.mkdir()
+    for name in ("docker.exe", "powershell.exe"):
+        subprocess.run([compiler, "-o", stubs / name, STUB], check=True)
+    env = {"PATH": os.environ["PATH"], **wine_env(prefix)}
+    subprocess.run(["wineboot", "--init"], env=env, check=True, capture_output=True, timeout=240)
+    yield BatchScript(checkout, stubs, prefix)
+    subprocess.run(["wineserver", "--kill"], env=env, check=False, timeout=60)
+
+
+@pytest.fixture(params=["sh", "bat"])
+def script(request: pytest.FixtureRequest) -> Script:
+    """Each of the two."""
+    found: Script = request.getfixturevalue({"sh": "shell", "bat": "batch"}[request.param])
+    return found
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A work folder with a space in its path, and nothing in or beside it."""
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    return folder
+
+
+def with_secrets(folder: Path, *, login: bool = True) -> Path:
+    """Make a secrets folder with all files, the Git login excepted where said."""
+    folder.mkdir(parents=True)
+    for name in ("ac215-dermaid.json", "wandb.txt", "whylabs.txt", *(["git.env"] if login else [])):
+        (folder / name).touch()
+    return folder
+
+
+def readonly(source: Path, target: str) -> str:
+    return f"type=bind,source={source},target={target},readonly"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A situation in which both scripts have to make the same calls."""
+
+    args: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Variables that hold a path below the work folder's parent."""
+    prepare: Callable[[Path], object] = lambda work: None
+
+
+COMMAND = ("run-kfp", "-r", "1", "-r", "2", "-r", "3", "-r", "4", "-t", "dataset_v22")
+CASES = {
+    "shell, no secrets": Case(),
+    "command": Case(COMMAND, prepare=lambda work: with_secrets(work / "secrets")),
+    "arguments": Case(("run-kfp", "-p", "note=two words", "-t", "x;y", "--label", "a=b")),
+    "terminal": Case(env={"STUB_TERMINAL": "1"}),
+    "settings": Case(
+        env={
+            "GCP_PROJECT": "p 1",
+            "GCP_REGION": "us-east1",
+            "GCS_BUCKET_NAME": "b",
+            "GCS_SERVICE_ACCOUNT": "a@b",
+            "NUM_GPU": "2",
+            "WHYLABS_DEFAULT_ORG_ID": "org-1",
+            "WHYLABS_DEFAULT_DATASET_ID": "model-1",
+            "NO_COLOR": "1",
+            "RUN_KFP_REGISTRY": "run-kfp.toml",
+            "UNRELATED": "1",
+        }
+    ),
+    "secrets beside the work folder": Case(prepare=lambda work: with_secrets(work.parent / "secrets")),
+    "login beside the secrets": Case(
+        prepare=lambda work: (
+            with_secrets(work / "secrets", login=False),
+            (work / "git.env").touch(),
+        )
+    ),
+    "login beside the secrets, outside": Case(
+        prepare=lambda work: (
+            with_secrets(work.parent / "secrets", login=False),
+            (work.parent / "git.env").touch(),
+        )
+    ),
+    "SECRETS_DIR": Case(
+        paths={"SECRETS_DIR": "else where/keys"},
+        prepare=lambda work: (
+            with_secrets(work / "secrets"),
+            with_secrets(work.parent / "else where/keys"),
+        ),
+    ),
+    "SECRETS_DIR inside": Case(
+        paths={"SECRETS_DIR": "my project/conf/keys"},
+        prepare=lambda work: with_secrets(work / "conf/keys"),
+    ),
+    "key of its own": Case(
+        paths={KEY: "key.json"}, prepare=lambda work: (work.parent / "key.json").touch()
+    ),
+    "image, base, more arguments": Case(
+        ("true",),
+        env={
+            "RUN_KFP_IMAGE": "registry.example/kfp:1",
+            "RUN_KFP_BASE": "our-base:2",
+            "RUN_KFP_DOCKER_ARGS": "--network host --env A=b",
+        },
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_scripts_make_the_same_calls(name: str, shell: Script, batch: Script, work: Path) -> None:
+    case = CASES[name]
+    case.prepare(work)
+
+    def outcome(script: Script) -> Outcome:
+        paths = {key: script.path(work.parent / path) for key, path in case.paths.items()}
+        return script(*case.args, work=work, env={**case.env, **paths})
+
+    on_unix, on_windows = outcome(shell), outcome(batch)
+    assert on_unix.code == on_windows.code == 0, (on_unix, on_windows)
+    assert on_unix.calls[:-1] == on_windows.calls[:-1]
+    image = case.env.get("RUN_KFP_IMAGE", "run-kfp")
+    unix_options, unix_command = split(on_unix.run, image)
+    windows_options, windows_command = split(on_windows.run, image)
+    assert unix_command == windows_command == list(case.args)
+    # The batch file cannot have a caller's id; a pipe is no terminal whatever the stub says.
+    caller = f"--user {os.getuid()}:{os.getgid()}"
+    assert caller in unix_options
+    unix_options.remove(caller)
+    if "STUB_TERMINAL" in case.env:
+        windows_options.remove("--interactive")
+        windows_options.remove("--tty")
+    assert unix_options == windows_options
+
+
+def split(run: list[str], image: str) -> tuple[list[str], list[str]]:
+    """The options of a `docker run`, sorted, each with its value; and the command after the image."""
+    end = run.index(image)
+    options: list[str] = []
+    for word in run[1:end]:
+        if word.startswith("-"):
+            options.append(word)
+        else:
+            options[-1] += f" {word}"
+    return sorted(options), run[end + 1 :]
+
+
+def test_the_calls(script: Script, work: Path) -> None:
+    """The whole of one call, so that two scripts with the same fault do not pass."""
+    secrets = with_secrets(work / "secrets", login=False)
+    (work / "git.env").touch()
+    outcome = script(*COMMAND, work=work, env={"GCP_PROJECT": "p", "STUB_EXIT_run": "41"})
+    assert outcome.code == 41
+    assert outcome.calls[:-1] == [
+        ["info", "--format", "{{.SecurityOptions}}"],
+        ["build", "--tag", "run-kfp", str(script.checkout)],
+    ]
+    options, command = split(outcome.run, "run-kfp")
+    assert command == list(COMMAND)
+    expected = [
+        "--rm",
+        "--init",
+        "--env GCP_PROJECT",
+        "--env RUN_KFP_SECRETS=/secrets",
+        f"--mount type=bind,source={work},target=/work",
+        f"--mount {readonly(secrets, '/secrets')}",
+        f"--mount {readonly(secrets, '/work/secrets')}",
+        f"--mount {readonly(work / 'git.env', '/git.env')}",
+        f"--mount {readonly(work / 'git.env', '/work/git.env')}",
+    ]
+    if not isinstance(script, BatchScript):
+        expected.append(f"--user {os.getuid()}:{os.getgid()}")
+    assert options == sorted(expected)
+
+
+def test_a_secret_of_the_environment_is_pointed_to_its_file_and_not_passed(script: Script, work: Path) -> None:
+    (work / "secrets").mkdir()
+    env = {name: f"value-of-{name}" for name in ("WANDB_API_KEY", "WHYLABS_API_KEY", "GIT_LOGIN")}
+    outcome = script(work=work, env=env)
+    assert outcome.code == 0
+    lines = outcome.words.splitlines()
+    for name, file in (
+        ("WANDB_API_KEY", "wandb.txt"),
+        ("WHYLABS_API_KEY", "whylabs.txt"),
+        ("GIT_LOGIN", "git.env"),
+    ):
+        assert [line for line in lines if line.startswith(f"docker-shell: {name} ") and file in line]
+        assert not [word for word in outcome.run if name in word]
+    assert "value-of" not in outcome.words + str(outcome.calls)
+
+
+def test_a_missing_docker_is_one_line(script: Script, work: Path) -> None:
+    outcome = script("true", work=work, docker=False)
+    assert (outcome.code, outcome.calls) == (2, [])
+    assert outcome.words.count("\n") == 1
+    assert "no docker on this machine" in outcome.words
+
+
+def test_a_daemon_that_does_not_answer_is_one_line(script: Script, work: Path) -> None:
+    outcome = script("true", work=work, env={"STUB_EXIT_info": "1"})
+    assert outcome.code == 2
+    assert [call[0] for call in outcome.calls] == ["info"]
+    assert outcome.words.count("\n") == 1
+    assert "the Docker daemon does not answer" in outcome.words
+
+
+def test_a_build_that_fails_runs_nothing(script: Script, work: Path) -> None:
+    outcome = script("true", work=work, env={"STUB_EXIT_build": "1"})
+    assert outcome.code == 2
+    assert [call[0] for call in outcome.calls] == ["info", "build"]
+    assert "the image was not built" in outcome.words
+
+
+def test_no_secrets_folder_is_one_line_and_goes_on(script: Script, work: Path) -> None:
+    outcome = script("true", work=work)
+    assert outcome.code == 0
+    assert outcome.words.count("\n") == 1
+    assert "no secrets folder" in outcome.words
+    assert "secrets.example" in outcome.words
+    assert len(outcome.mounts()) == 1
+
+
+def test_a_secrets_dir_that_is_not_there_stops(script: Script, work: Path) -> None:
+    with_secrets(work / "secrets")
+    outcome = script("true", work=work, env={"SECRETS_DIR": script.path(work / "sekrets")})
+    assert outcome.code == 2
+    assert outcome.words.count("\n") == 1
+    assert "SECRETS_DIR is no folder" in outcome.words
+
+
+def test_a_registry_outside_the_work_folder_stops(script: Script, work: Path) -> None:
+    outcome = script("true", work=work, env={"RUN_KFP_REGISTRY": script.path(work.parent / "r.toml")})
+    assert outcome.code == 2
+    assert "RUN_KFP_REGISTRY has to lie in the current folder" in outcome.words
+
+
+def test_a_key_that_is_not_there_is_said(script: Script, work: Path) -> None:
+    outcome = script("true", work=work, env={KEY: script.path(work / "no.json")})
+    assert outcome.code == 0
+    assert f"{KEY} is no file" in outcome.words
+
+
+def test_a_path_with_a_comma_stops(script: Script, tmp_path: Path) -> None:
+    folder = tmp_path / "a,b"
+    folder.mkdir()
+    outcome = script("true", work=folder)
+    assert outcome.code == 2
+    assert "comma" in outcome.words
+    assert "run" not in [call[0] for call in outcome.calls]
+
+
+def test_the_shell_scripts_are_clean() -> None:
+    shellcheck = needed("shellcheck", "shellcheck")
+    scripts = [ROOT / "docker-shell.sh", ROOT / "docker-entrypoint.sh"]
+    done = subprocess.run(
+        [shellcheck, "--shell=sh", "--enable=avoid-nullary-conditions,check-set-e-suppressed", *scripts],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
