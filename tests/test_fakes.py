@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +17,8 @@ from pathlib import Path
 import grpc
 import pytest
 from google.api_core import exceptions
+from google.auth import crypt, jwt
+from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import RefreshError
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.aiplatform_v1 import PipelineServiceClient
@@ -27,6 +31,7 @@ from google.cloud.resourcemanager_v3 import ProjectsClient
 from google.oauth2 import service_account
 from google.protobuf import json_format, struct_pb2
 
+from fakes.accounts import Accounts, Rejected
 from fakes.certs import service_account_key, write_key
 from fakes.fixtures import EMAIL, PROJECT
 from fakes.google_hosts import GoogleHosts
@@ -139,6 +144,52 @@ def test_a_wrong_signature_is_refused(vertex: FakeVertex, account_key: dict[str,
     with a_client(vertex, forged) as client, pytest.raises(exceptions.Unauthenticated):
         create(client)
     assert vertex.jobs == {}
+
+
+def test_a_call_without_credentials_is_refused(vertex: FakeVertex) -> None:
+    options = {"api_endpoint": vertex.endpoint}
+    nobody = AnonymousCredentials()
+    with (
+        PipelineServiceClient(credentials=nobody, client_options=options) as client,
+        pytest.raises(exceptions.Unauthenticated, match="missing required") as refused,
+    ):
+        create(client)
+    assert refused.value.reason == "CREDENTIALS_MISSING"
+
+
+AUDIENCE = "https://aiplatform.googleapis.com/"
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"),
+    [
+        ({}, None),
+        ({"aud": None, "scope": CLOUD_PLATFORM}, None),
+        ({"aud": "https://storage.googleapis.com/"}, "neither the scope nor the audience"),
+        ({"sub": "someone@example.com"}, "has its issuer as subject"),
+        ({"iss": "someone@example.com", "sub": "someone@example.com"}, "account not found"),
+        ({"iat": -7200, "exp": -3600}, "has expired"),
+        ({"exp": 3601}, "short-lived"),
+        ({"iat": 600, "exp": 900}, "short-lived"),
+        ({"exp": None}, "needs iat and exp"),
+    ],
+)
+def test_a_self_signed_token_is_right_in_every_claim(
+    account_key: dict[str, str], claims: dict[str, str | int | None], words: str | None
+) -> None:
+    accounts = Accounts()
+    accounts.trust(account_key)
+    now = int(time.time())
+    right: dict[str, str | int] = {"iss": EMAIL, "sub": EMAIL, "aud": AUDIENCE, "iat": 0, "exp": 3600}
+    # Times are given as seconds from now.
+    payload = {
+        name: now + value if isinstance(value, int) else value
+        for name, value in {**right, **claims}.items()
+        if value is not None
+    }
+    token = jwt.encode(crypt.RSASigner.from_service_account_info(account_key), payload).decode()
+    with contextlib.nullcontext() if words is None else pytest.raises(Rejected, match=words):
+        assert accounts.authenticate(token, audiences=(AUDIENCE,)) == EMAIL
 
 
 def test_a_key_works_until_it_is_revoked_or_expired(

@@ -104,7 +104,7 @@ def _argument(value: Any) -> Argument:
         return Reference(kinds[0], value[kinds[0]], _literal(value.get("prefix", "")))
     if isinstance(value, bool | int | float):
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        raise ValueError(f'is a {_toml_type(value)}; arguments are strings: write "{text}"')
+        raise ValueError(f'is {_toml_type(value)}; arguments are strings: write "{text}"')
     raise ValueError(f"is {_toml_type(value)}; an argument is a string, {{ param = … }} or {{ secret = … }}")
 
 
@@ -119,7 +119,7 @@ def _environment_value(value: Any) -> Argument:
 
 
 def _toml_type(value: Any) -> str:
-    names = {bool: "boolean", int: "number", float: "number", list: "an array", dict: "a table", str: "a string"}
+    names = {bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "a table", str: "a string"}
     return names.get(type(value), "a date or time")
 
 

@@ -19,7 +19,9 @@ _ENV_HEAD = """\
 """
 
 # Twice, because the folder may be copied elsewhere without the file above it.
-_GITIGNORE = "# Settings and keys of one person: what was committed once stays in the history.\n.env\ngit.env\nsecrets/\n"
+_GITIGNORE = (
+    "# Settings and keys of one person: what was committed once stays in the history.\n.env\ngit.env\nsecrets/\n"
+)
 _SECRETS_GITIGNORE = "# A key that was committed once stays in the history.\n*\n"
 
 

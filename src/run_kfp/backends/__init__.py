@@ -168,7 +168,7 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | 
                     did_you_mean(name, known),
                 )
             )
-    return values, faults
+    return {name: values[name] for name in names if name in values}, faults
 
 
 def _places(registry: Registry, name: str) -> str:

@@ -263,7 +263,7 @@ class Vertex:
         while True:
             try:
                 request = functools.partial(Request(), timeout=self._slice(deadline))
-                credentials.refresh(request)  # type: ignore[no-untyped-call]  # google-auth has no annotations here
+                credentials.refresh(request)
                 return credentials
             except exceptions.GoogleAuthError as error:
                 left = deadline - self._clock()
@@ -293,6 +293,10 @@ def _load_sdk() -> None:
     # Without credentials google-auth looks for the metadata server of a Google machine: once is enough (its default is
     # three times three seconds).
     os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
+    # gRPC's core (1.85) reads the names of these variables in lower case only, requests and most other programs both.
+    for name in ("HTTPS_PROXY", "NO_PROXY"):
+        if value := os.environ.get(name):
+            os.environ.setdefault(name.lower(), value)
     importlib.import_module("google.cloud.aiplatform_v1")  # now: its second and a half is not the network's
 
 

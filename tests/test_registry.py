@@ -1,0 +1,263 @@
+"""The registry file: what it allows, what it refuses and in which words, and what a selection picks."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from conftest import Cli, Write
+from run_kfp.errors import InputError
+from run_kfp.registry import Registry, memory_text, packaged_registry_text, parse_registry
+
+
+def parsed(text: str) -> Registry:
+    return parse_registry(text, source="run-kfp.toml", folder=Path())
+
+
+def faults_of(text: str) -> list[str]:
+    """Every fault of a registry: the words and, behind an arrow, the hint."""
+    with pytest.raises(InputError) as raised:
+        parsed(text)
+    error = raised.value
+    told = [(fault.message, fault.hint) for fault in error.faults] or [(error.message, error.hint)]
+    return [f"{message} → {hint}" for message, hint in told]
+
+
+ONE = '[containers.1]\nname = "one"\nimage = "alpine"\n'
+
+
+def test_the_packaged_registry_is_what_the_package_holds() -> None:
+    text = (resources.files("run_kfp") / "containers.toml").read_text(encoding="utf-8")
+
+    assert text == packaged_registry_text()
+    registry = parsed(text)
+    assert list(registry.containers) == ["1", "2", "3", "4"]
+    assert registry.compile_time_params == {"num_gpu"}
+    assert all(container.side_effects for container in registry.containers.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["1", "2"], ["get-raw-data", "preprocess-data"]),
+        (["4", "1"], ["train-model", "get-raw-data"]),
+        (["1-4"], ["get-raw-data", "preprocess-data", "versioning", "train-model"]),
+        (["3,1", "train-model"], ["versioning", "get-raw-data", "train-model"]),
+        (["2", "2"], ["preprocess-data", "preprocess-data"]),
+        ([" 1 , versioning "], ["get-raw-data", "versioning"]),
+    ],
+)
+def test_the_order_is_the_order_given(words: list[str], names: list[str]) -> None:
+    assert [container.name for container in parsed(packaged_registry_text()).select(words)] == names
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["9"], ["no container '9'", "1 (get-raw-data)"]),
+        (["trainmodel"], ["did you mean 'train-model'?"]),
+        (["1-6"], ["no container '5'", "no container '6'"]),
+        (["4-1"], ["runs backwards", "write 1-4"]),
+        ([""], ["no container ''"]),
+        (["1,,2"], ["no container ''"]),
+        (["1-99999999999"], ["longer than a pipeline can be"]),
+        (["01"], ["no container '01'"]),
+    ],
+)
+def test_a_selection_of_nothing_is_told(words: list[str], told: list[str]) -> None:
+    with pytest.raises(InputError) as raised:
+        parsed(packaged_registry_text()).select(words)
+    error = raised.value
+    text = " ".join([error.message, error.hint, *(f"{fault.message} {fault.hint}" for fault in error.faults)])
+    assert all(words in text for words in told)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "containers: no container is declared"),
+        ("[containers", "is not TOML"),
+        ("[container.1]\n", "container: unknown table"),
+        ("[container.1]\n", "did you mean 'containers'?"),
+        ('[containers.1]\nname = "a"\nimge = "x"\n', "containers.1.imge: unknown key"),
+        ('[containers.1]\nname = "a"\nimge = "x"\n', "did you mean 'image'?"),
+        ('[containers.1]\nimage = "x"\n', "containers.1.name: is missing"),
+        ('[containers.1]\nname = "a"\n', "needs either an image or a factory"),
+        ('[containers.train]\nname = "a"\nimage = "x"\n', "an index is a whole number"),
+        ('[containers.1]\nname = "A"\nimage = "x"\n', "'A' is no name"),
+        ('[containers.1]\nname = "a-2"\nimage = "x"\n', "KFP gives to repeated steps"),
+        ('[containers.1]\nname = "a--b"\nimage = "x"\n', "'a--b' is no name"),
+        ('[containers.1]\nname = "a"\nimage = "x y"\n', "'x y' is no image"),
+        (ONE + '[containers.2]\nname = "one"\nimage = "x"\n', "is also the name of container 1"),
+        (ONE + 'args = ["a", 4]\n', 'containers.1.args.1: is a number; arguments are strings: write "4"'),
+        (ONE + "args = [true]\n", 'write "true"'),
+        (ONE + "args = [[]]\n", "is an array"),
+        (ONE + 'args = "ls"\n', "containers.1.args: must be an array of strings"),
+        (ONE + "args = [{}]\n", "names no param and no secret"),
+        (ONE + 'args = [{ param = "tag", secret = "x" }]\n', "names both"),
+        (ONE + 'args = [{ parm = "tag" }]\n', "has an unknown key 'parm'"),
+        (ONE + 'args = [{ param = "tga" }]\n', "no param 'tga' is declared → did you mean 'tag'?"),
+        (ONE + 'args = [{ secret = "tag" }]\n', 'it is a param: write { param = "tag" }'),
+        (ONE + 'args = [{ secret = "key" }]\n', "declare it as [secrets.key]"),
+        (ONE + "args = [\"{{$.inputs.parameters['a']}}\"]\n", "holds '{{$'"),
+        (ONE + 'args = ["{{channel:task=a;name=b}}"]\n', "holds '{{channel:'"),
+        (ONE + 'args = ["{\\"Concat\\": []}"]\n', "the backend would evaluate"),
+        (ONE + 'args = [" {\\"IfPresent\\": {}}"]\n', "the backend would evaluate"),
+        (ONE + 'args = ["a\\u0000b"]\n', "NUL"),
+        (ONE + 'args = [{ param = "tag", prefix = "{{$" }]\n', "holds '{{$'"),
+        (ONE + 'command = ["{{$.x}}"]\n', "holds '{{$'"),
+        (ONE + "command = []\n", "is empty"),
+        (ONE + 'env = { "A B" = "x" }\n', "'A B' is no name of an environment variable"),
+        (ONE + 'env = { A = "$(HOME)/x" }\n', "Vertex would expand"),
+        (ONE + 'env = { A = { param = "tag" } }\n', "needs entrypoint = [...]"),
+        (ONE + 'env = { A = { param = "tag" } }\nentrypoint = ["A=b"]\n', "`env` would not take 'A=b'"),
+        (ONE + 'env = { A = { param = "tag", prefix = "p" } }\nentrypoint = ["a"]\n', "has a prefix"),
+        (ONE + 'entrypoint = ["a"]\n', "to replace the image's ENTRYPOINT, write command"),
+        (ONE + 'command = ["a"]\nentrypoint = ["b"]\n', "leave one of the two out"),
+        (ONE + 'cpu = "many"\n', "'many' is no CPU limit"),
+        (ONE + "cpu = 0\n", "0 is no CPU limit"),
+        (ONE + "cpu = -2\n", "-2 is no CPU limit"),
+        (ONE + 'memory = "128GB"\n', "'128GB' is no memory limit"),
+        (ONE + 'memory = "128GB"\n', '"128G"?'),
+        (ONE + 'memory = "1.5G"\n', '"1500M"?'),
+        (ONE + "memory = 32\n", '"32G"?'),
+        (ONE + 'memory = "32"\n', '"32G"?'),
+        (ONE + 'accelerator = { type = "NVIDIA_L4", count = -1 }\n', "-1 is no number of accelerators"),
+        (ONE + 'accelerator = { type = "NVIDIA_L4", cuont = 1 }\n', "did you mean 'count'?"),
+        (ONE + "accelerator = {}\n", "containers.1.accelerator.type: is missing"),
+        (ONE + 'accelerator = { type = "NVIDIA_L4", count = { secret = "x" } }\n', "a resource takes a literal or"),
+        (ONE + 'cpu = { param = "tag" }\n', "a resource cannot depend on 'tag'"),
+        (ONE + 'factory = "a:b"\n', "not both"),
+        ('[containers.1]\nname = "a"\nfactory = "a"\n', "'a' is no factory"),
+        ('[containers.1]\nname = "a"\nfactory = "a:b"\nargs = ["x"]\n', "leave this key out"),
+        (ONE + "side_effects = 1\n", "containers.1.side_effects: must be true or false"),
+        (ONE + '[params.tag]\ndefault = "x"\n', "params.tag: every registry has this parameter"),
+        (ONE + '[params.class]\ndefault = "x"\n', "no Python keyword"),
+        (ONE + '[params.a-b]\ndefault = "x"\n', "single underscores"),
+        (ONE + "[params.n]\ndefault = 4\n", "params.n.default: must be a string"),
+        (ONE + "[secrets.key]\n", "names no place to look in"),
+        (ONE + '[secrets.key]\nenv_file = "git.env"\nfile = "x"\n', "needs env"),
+        (ONE + '[secrets.key]\nfile = "/etc/passwd"\n', "relative to it"),
+        (ONE + '[secrets.key]\nfile = "../x"\n', "relative to it"),
+        (ONE + '[params.key]\n[secrets.key]\nenv = "X"\n', "is also declared in [params]"),
+        (ONE + '[settings]\nregoin = "x"\n', "did you mean 'region'?"),
+        (ONE + '[settings]\nfailure_policy = "quick"\n', "settings.failure_policy"),
+        ("containers = 3\n", "containers: is a number"),
+        ("[containers]\n1 = 3\n", "containers.1: is a number"),
+    ],
+)
+def test_a_fault_is_told_with_its_place(text: str, told: str) -> None:
+    assert any(told in fault for fault in faults_of(text)), faults_of(text)
+
+
+def test_all_faults_come_together() -> None:
+    faults = faults_of(
+        '[settings]\nregoin = "x"\n'
+        '[containers.1]\nname = "A"\nmemory = "1GB"\n'
+        '[containers.2]\nname = "b"\nimage = "x"\nargs = [4, { param = "unheard" }, "{{$"]\n'
+        '[containers.3]\nname = "c"\nimage = "x"\nargs = [{ secret = "nope" }]\n'
+        "[params.if]\n[secrets.s]\n"
+    )
+
+    for place in (
+        "settings.regoin",
+        "containers.1.name",
+        "containers.1.memory",
+        "containers.2.args.0",
+        "containers.2.args.2",
+        "containers.3: no secret 'nope'",
+        "params.if",
+        "secrets.s",
+    ):
+        assert any(place in fault for fault in faults), place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ONE,
+        ONE.replace("\n", "\r\n"),
+        ONE + 'args = ["{{ jinja }}", "${HOME}", "$(date)", "{\\"a\\": 1}", "{", "[1]", "", "-x", "\\u00e9\\n"]\n',
+        ONE + 'env = { A = "$HOME $( X) $()" }\n',
+        ONE + 'cpu = 0.5\nmemory = "1Gi"\naccelerator = { type = "NVIDIA_L4" }\n',
+        ONE + 'cpu = { param = "n" }\n[params.n]\ndefault = "4"\n',
+        ONE + 'memory = "128G"\naccelerator = { type = "NVIDIA_L4", count = 0 }\n',
+    ],
+)
+def test_what_is_right_is_taken(text: str) -> None:
+    assert parsed(text).containers["1"].name == "one"
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [("128GB", "128G"), ("32 GB", "32G"), ("16gib", "16Gi"), ("1.5Gi", "1536Mi"), ("500m", "500M"), ("64", "64G")],
+)
+def test_the_nearest_memory_is_offered(given: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f'"{nearest}"'):
+        memory_text(given)
+
+
+def test_where_the_registry_is_found(cli: Cli, write: Write) -> None:
+    def source(*args: str, **variables: str) -> str:
+        result = cli("list", "--json", *args, **variables)
+        assert result.code == 0, result.err
+        found: str = result.json["source"]
+        return found
+
+    assert source() == "the packaged registry"
+    write("run-kfp.toml", ONE)
+    assert source() == "run-kfp.toml"
+    write("other.toml", ONE)
+    assert source(RUN_KFP_REGISTRY="other.toml") == "other.toml"
+    write("third.toml", "\ufeff" + ONE)
+    assert source("--registry", "third.toml", RUN_KFP_REGISTRY="other.toml") == "third.toml"
+
+
+def test_a_registry_that_cannot_be_read(cli: Cli, folder: Path) -> None:
+    missing = cli("list", "--registry", "nowhere.toml")
+    (folder / "latin.toml").write_bytes("# caf\xe9".encode("latin-1"))
+    latin = cli("list", "--registry", "latin.toml")
+
+    assert (missing.code, latin.code) == (2, 2)
+    assert "cannot read the registry nowhere.toml: No such file or directory" in missing.err
+    assert "is not text in UTF-8" in latin.err
+
+
+def test_the_list_shows_each_container(cli: Cli) -> None:
+    result = cli("list")
+
+    assert result.code == 0
+    for words in ("train-model", "03-train-model", "16 CPU, 128G, <num_gpu> × NVIDIA_TESLA_T4", "git_login"):
+        assert words in result.out
+    data = cli("list", "--json").json
+    assert data["containers"][3]["args"][2] == {"secret": "git_login"}
+    assert data["containers"][3]["accelerator"] == {"type": "NVIDIA_TESLA_T4", "count": {"param": "num_gpu"}}
+
+
+def test_what_init_writes_compiles_at_once(cli: Cli, folder: Path) -> None:
+    first = cli("init")
+    assert first.code == 0, first.err
+    compiled = cli("-r", "1", "-r", "2", "-r", "3", "-r", "4", "-t", "v1", "--compile-only")
+
+    assert compiled.code == 0, compiled.err
+    assert {".env", "run-kfp.toml", "secrets", ".gitignore"} <= {path.name for path in folder.iterdir()}
+    # The placeholders are refused as values, without being repeated.
+    planned = cli("-r", "1-4", "-t", "v1", "--dry-run")
+    assert planned.code == 2
+    for name in ("git_login", "wandb_api_key", "whylabs_api_key"):
+        assert f"secret {name}" in planned.err
+    assert planned.err.count("still holds the text of a template") == 3
+
+
+def test_init_keeps_what_is_there(cli: Cli, folder: Path, write: Write) -> None:
+    write("secrets/wandb.txt", "a real key")
+    write("run-kfp.toml", ONE)
+    result = cli("init", "--json")
+
+    assert result.code == 0, result.err
+    assert sorted(result.json["kept"]) == ["run-kfp.toml", "secrets/wandb.txt"]
+    assert (folder / "secrets/wandb.txt").read_text() == "a real key"
+    assert (folder / "run-kfp.toml").read_text() == ONE
+    assert (folder / ".env").exists()
