@@ -333,10 +333,11 @@ def test_the_calls(script: Script, work: Path) -> None:
         "--init",
         "--env GCP_PROJECT",
         "--env RUN_KFP_SECRETS=/secrets",
+        "--tmpfs /secrets:ro",
         f"--mount type=bind,source={work},target=/work",
-        f"--mount {readonly(secrets, '/secrets')}",
+        *(f"--mount {readonly(path, f'/secrets/{path.name}')}" for path in secrets.iterdir()),
+        f"--mount {readonly(work / 'git.env', '/secrets/git.env')}",
         f"--mount {readonly(secrets, '/work/secrets')}",
-        f"--mount {readonly(work / 'git.env', '/git.env')}",
         f"--mount {readonly(work / 'git.env', '/work/git.env')}",
     ]
     if not isinstance(script, BatchScript):

@@ -26,7 +26,7 @@ def test_environment_then_file_then_env_file(cli: Cli, write: Write) -> None:
     for name, text in canaries.files.items():
         write(f"secrets/{name}", text)
 
-    assert places(plan(cli)) == {"git_login": "secrets/git.env GIT_LOGIN", "wandb_api_key": "file secrets/wandb.txt"}
+    assert places(plan(cli)) == {"git_login": "secrets/git.env (GIT_LOGIN=…)", "wandb_api_key": "secrets/wandb.txt"}
     assert places(plan(cli, **canaries.variables)) == {
         "git_login": "environment GIT_LOGIN",
         "wandb_api_key": "environment WANDB_API_KEY",
@@ -41,7 +41,7 @@ def test_the_env_file_may_lie_beside_the_registry(cli: Cli, write: Write) -> Non
 
     found = places(plan(cli, WANDB_API_KEY=canaries.wandb))
 
-    assert found["git_login"] == "git.env GIT_LOGIN"
+    assert found["git_login"] == "git.env (GIT_LOGIN=…)"
 
 
 def test_the_secrets_folder_is_chosen_by_flag_variable_and_place(cli: Cli, write: Write, folder: Path) -> None:
@@ -51,10 +51,10 @@ def test_the_secrets_folder_is_chosen_by_flag_variable_and_place(cli: Cli, write
             write(f"{name}/{file}", text)
     (folder.parent / "secrets").mkdir()
 
-    assert places(plan(cli))["wandb_api_key"] == "file secrets/wandb.txt"
-    assert places(plan(cli, RUN_KFP_SECRETS="variable"))["wandb_api_key"] == "file variable/wandb.txt"
+    assert places(plan(cli))["wandb_api_key"] == "secrets/wandb.txt"
+    assert places(plan(cli, RUN_KFP_SECRETS="variable"))["wandb_api_key"] == "variable/wandb.txt"
     flag = places(plan(cli, "--secrets-dir", "flag", RUN_KFP_SECRETS="variable"))
-    assert flag["wandb_api_key"] == "file flag/wandb.txt"
+    assert flag["wandb_api_key"] == "flag/wandb.txt"
     missing = plan(cli, "--secrets-dir", "nowhere")
     assert missing.code == 2
     assert "--secrets-dir names 'nowhere', which is no folder" in missing.err
@@ -66,7 +66,7 @@ def test_the_folder_above_is_found(cli: Cli, folder: Path) -> None:
     for name, text in Canaries().files.items():
         (above / name).write_text(text)
 
-    assert places(plan(cli))["wandb_api_key"] == "file ../secrets/wandb.txt"
+    assert places(plan(cli))["wandb_api_key"] == "../secrets/wandb.txt"
 
 
 def test_a_missing_secret_names_every_place(cli: Cli) -> None:
@@ -76,10 +76,10 @@ def test_a_missing_secret_names_every_place(cli: Cli) -> None:
     for place in (
         "environment WANDB_API_KEY",
         ".env WANDB_API_KEY",
-        "file secrets/wandb.txt",
+        "secrets/wandb.txt",
         "environment GIT_LOGIN",
-        "secrets/git.env GIT_LOGIN",
-        "git.env GIT_LOGIN",
+        "secrets/git.env (GIT_LOGIN=…)",
+        "git.env (GIT_LOGIN=…)",
     ):
         assert place in result.err
 

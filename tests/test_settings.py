@@ -120,7 +120,7 @@ def test_everything_that_is_wrong_comes_in_one_message(cli: Cli) -> None:
         "api endpoint is 'https://host/'",
         "write 'host'",
         "job id '1st'",
-        "--timeout 0",
+        "--timeout '0'",
         "an empty tag",
         "label key 'Team'",
         "label x has the value 'A'",

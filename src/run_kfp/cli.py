@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from run_kfp.errors import InputError, RunKfpError
+from run_kfp.errors import Fault, InputError, RunKfpError
 from run_kfp.masking import Masker
 
 # Everything else is imported by the function that needs it: `--help` answers without pydantic, kfp and Google's SDK.
@@ -110,10 +110,10 @@ def _masked(value: Any, masker: Masker) -> Any:
 
 def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
     """Offer indices and names of the registry in force; a shell that asks is never answered with an error."""
-    from run_kfp.registry import load_registry
+    from run_kfp.launch import find_registry
 
     try:
-        registry = load_registry(None, os.environ)
+        registry, _ = find_registry(None, os.environ)
     except RunKfpError:
         return []
     offers = [(container.index, container.name) for container in registry.containers.values()]
@@ -155,7 +155,7 @@ def _text(flags: str, metavar: str, help: str, panel: str) -> Any:
     return typer.Option(*flags.split("/"), metavar=metavar, help=help, rich_help_panel=panel)
 
 
-@app.callback(invoke_without_command=True, no_args_is_help=True, epilog=_EPILOG)
+@app.callback(invoke_without_command=True, epilog=_EPILOG)
 def run(
     ctx: typer.Context,
     containers: Annotated[
@@ -244,15 +244,17 @@ def run(
         ),
     ] = None,
     failure_policy: Annotated[
-        Literal["fast", "slow"] | None,
+        str | None,
         typer.Option(
             "--failure-policy",
+            metavar="fast|slow",
             help="fast (the default) stops the run at the first failure; slow lets independent steps go on.",
+            autocompletion=lambda: ["fast", "slow"],
             rich_help_panel=_HOW,
         ),
     ] = None,
     timeout: Annotated[
-        float | None, _text("--timeout", "SECONDS", "For reaching Vertex AI, retries included. 60 by default.", _HOW)
+        str | None, _text("--timeout", "SECONDS", "For reaching Vertex AI, retries included. 60 by default.", _HOW)
     ] = None,
     wait: Annotated[
         bool,
@@ -261,10 +263,12 @@ def run(
         ),
     ] = False,
     wait_timeout: Annotated[
-        float | None,
+        str | None,
         _text("--wait-timeout", "SECONDS", "Stop following after this time; the run goes on (exit code 7).", _HOW),
     ] = None,
-    poll_every: Annotated[float, _text("--poll-every", "SECONDS", "Time between two looks at the run.", _HOW)] = 10.0,
+    poll_every: Annotated[
+        str | None, _text("--poll-every", "SECONDS", "Time between two looks at the run. 10 by default.", _HOW)
+    ] = None,
     compile_only: Annotated[
         bool,
         typer.Option(
@@ -296,11 +300,11 @@ def run(
 ) -> None:
     """Run Docker images as a pipeline on Vertex AI: compile, check the call, submit.
 
-    [bold]run-kfp -r 1 -r 2 -r 3 -r 4 -t dataset_v22[/bold]  chains four containers and submits them
-    [bold]run-kfp -r 1-4 -t dataset_v22 --wait[/bold]  the same, followed to the end
-    [bold]run-kfp -r 1-4 -t dataset_v22 --dry-run[/bold]  shows what would be sent
-    [bold]run-kfp -r 1-4 --compile-only[/bold]  writes pipeline.yaml and nothing else
-    [bold]run-kfp -f pipeline.yaml -t dataset_v22[/bold]  sends a file compiled before
+    [bold]run-kfp -r 1 -r 2 -r 3 -r 4 -t dataset_v22[/bold]  chain four containers, submit
+    [bold]run-kfp -r 1-4 -t dataset_v22 --wait[/bold]        the same, followed to the end
+    [bold]run-kfp -r 1-4 -t dataset_v22 --dry-run[/bold]     show what would be sent
+    [bold]run-kfp -r 1-4 --compile-only[/bold]               write pipeline.yaml, nothing else
+    [bold]run-kfp -f pipeline.yaml -t dataset_v22[/bold]     send a file compiled before
     """
     screen: Screen = ctx.obj
     given = [
@@ -329,11 +333,21 @@ def run(
         raise InputError("-o and -f exclude each other", hint="-f sends a finished file as it is")
     if compile_only and file:
         raise InputError("--compile-only and -f exclude each other", hint="the file is compiled already")
-    for flag, seconds in (("--poll-every", poll_every), ("--wait-timeout", wait_timeout)):
-        if seconds is not None and not 0 < seconds < float("inf"):
-            raise InputError(f"{flag} {seconds:g} is no number of seconds above 0")
+    if wait and (compile_only or dry_run):
+        raise InputError(
+            f"--wait and {'--compile-only' if compile_only else '--dry-run'} exclude each other",
+            hint="nothing is submitted that could be waited for; leave one out",
+        )
+    if wait_timeout is not None and not wait:
+        raise InputError("--wait-timeout does nothing without --wait", hint="add --wait, or leave it out")
     from run_kfp.launch import Call, prepare
+    from run_kfp.settings import seconds
 
+    faults: list[Fault] = []
+    every = seconds("--poll-every", poll_every, faults) or 10.0
+    deadline = seconds("--wait-timeout", wait_timeout, faults)
+    if faults:
+        raise InputError.of("this call", faults)
     settings: dict[str, str | None] = {
         "project": project,
         "region": region,
@@ -365,7 +379,7 @@ def run(
     elif dry_run:
         _dry_run(screen, call, prepared, output)
     else:
-        _submit(screen, call, prepared, output, wait=wait, wait_timeout=wait_timeout, poll_every=poll_every)
+        _submit(screen, call, prepared, output, every=every if wait else None, deadline=deadline)
 
 
 def _write(screen: Screen, pipeline: CompiledPipeline, output: str | None) -> str | None:
@@ -423,10 +437,10 @@ def _submit(
     prepared: Prepared,
     output: str | None,
     *,
-    wait: bool,
-    wait_timeout: float | None,
-    poll_every: float,
+    every: float | None,
+    deadline: float | None,
 ) -> None:
+    """Submit, and follow the run with a look `every` so many seconds where it is not None."""
     from run_kfp.launch import plan, submit
     from run_kfp.screens import graph_lines, secrets_note
 
@@ -448,8 +462,8 @@ def _submit(
     if not screen.json:
         screen.out(str(run_ref))
     screen.say(f"console: {url}")
-    if wait:
-        _wait(screen, prepared.pipeline, backend, run_ref, poll_every=poll_every, wait_timeout=wait_timeout)
+    if every is not None:
+        _wait(screen, prepared.pipeline, backend, run_ref, every=every, deadline=deadline)
 
 
 def _wait(
@@ -458,8 +472,8 @@ def _wait(
     backend: Backend,
     run_ref: RunRef,
     *,
-    poll_every: float,
-    wait_timeout: float | None,
+    every: float,
+    deadline: float | None,
 ) -> None:
     from datetime import UTC, datetime
 
@@ -469,7 +483,7 @@ def _wait(
     last: RunStatus | None = None
     try:
         with screen.live() as draw:
-            for status in follow(backend, run_ref, every=poll_every, deadline=wait_timeout):
+            for status in follow(backend, run_ref, every=every, deadline=deadline):
                 now = datetime.now(UTC)
                 if draw is not None:
                     draw(list(progress_lines(pipeline, status, now)))
@@ -487,11 +501,11 @@ def _wait(
 @app.command("list")
 def list_(ctx: typer.Context, registry: RegistryFlag = None, json_: JsonFlag = False, debug: DebugFlag = False) -> None:
     """Show the containers of the registry: index, name, image, resources, what each takes."""
-    from run_kfp.registry import load_registry
+    from run_kfp.launch import find_registry
     from run_kfp.screens import registry_data, registry_lines
 
     screen: Screen = ctx.obj
-    found = load_registry(registry, os.environ)
+    found, _ = find_registry(registry, os.environ)
     if screen.json:
         screen.data(**registry_data(found))
         return
@@ -526,30 +540,50 @@ def init(
     )
 
 
+def _command() -> Any:
+    """Build the command, and put the help of Typer's own options where a reader expects it."""
+    command = typer.main.get_command(app)
+    for each in (command, *getattr(command, "commands", {}).values()):
+        for param in (*each.params, each.get_help_option(typer.Context(each, **each.context_settings))):
+            if getattr(param, "is_flag", False):
+                param.metavar = ""  # "<bool>" reads as if a value were to follow
+            if param.name in ("help", "install_completion", "show_completion"):
+                param.rich_help_panel = _WORDS
+    return command
+
+
 def execute(argv: list[str]) -> int:
     """Run one command line (without the program's name); print, and return the exit code."""
     screen = Screen(argv)
-    code = 0
     try:
-        code = app(args=argv, prog_name="run-kfp", standalone_mode=False, obj=screen) or 0
-    except RunKfpError as error:
-        code = _tell(screen, error)
-    except typer.TyperException as error:
-        code = _tell(screen, InputError(error.format_message().rstrip("."), hint="see `run-kfp --help`"))
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
+        code = _execute(screen, argv)
+        screen.flush()
+        return code
     except BrokenPipeError:
         # Whoever read our output has enough; a second failure at exit would say so in a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _execute(screen: Screen, argv: list[str]) -> int:
+    try:
+        code = _command().main(args=argv or ["--help"], prog_name="run-kfp", standalone_mode=False, obj=screen) or 0
+    except RunKfpError as error:
+        return _tell(screen, error)
+    except typer.TyperException as error:
+        return _tell(screen, InputError(error.format_message().rstrip("."), hint="see `run-kfp --help`"))
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is, no traceback reaches the user
         fault = RunKfpError(
             f"a fault of this program: {type(error).__name__}: {error}",
             hint="please report it; --debug shows the traceback",
         )
-        code = _tell(screen, fault)
-    screen.flush()
-    return code
+        return _tell(screen, fault)
+    # A script whose list of arguments came out empty has not done what it was to do.
+    return int(code) if argv else InputError.exit_code
 
 
 def _tell(screen: Screen, error: RunKfpError) -> int:

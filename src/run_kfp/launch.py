@@ -14,7 +14,7 @@ from run_kfp.backends import Backend, Inputs, RunRequest, find_secrets, open_bac
 from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline
-from run_kfp.registry import Container, Registry, load_registry
+from run_kfp.registry import REGISTRY_VARIABLE, Container, Registry, load_registry
 from run_kfp.runs import RunRef, RunState, RunStatus, watch
 from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file
 
@@ -34,7 +34,7 @@ class Call:
     job_id: str | None = None
     caching: bool | None = None
     failure_policy: str | None = None
-    timeout: float | None = None
+    timeout: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,31 @@ class Prepared:
     notes: tuple[str, ...]
 
 
+def find_registry(path: Path | None, environ: Mapping[str, str]) -> tuple[Registry, Mapping[str, str]]:
+    """Read the registry and the `.env` of the current folder, which may name it.
+
+    Returns:
+        The registry, and the variables of `.env`.
+
+    Raises:
+        InputError: one of the two files cannot be read or holds faults.
+    """
+    dotenv = read_env_file(Path(ENV_FILE))
+    named = Layers({}, environ, dotenv).variable(REGISTRY_VARIABLE)
+    return load_registry(path or (Path(named[0]) if named else None)), dotenv
+
+
 def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
     """Read registry and settings, select, and compile (or read the finished file).
 
     Raises:
         InputError: the call cannot become a pipeline.
     """
-    registry = load_registry(call.registry, environ)
+    registry, dotenv = find_registry(call.registry, environ)
     faults: list[Fault] = []
     params = pairs("-p", call.params, faults)
     labels = {**registry.pipeline.labels, **pairs("--label", call.labels, faults)}
-    layers = Layers(_joined_flags(call.flags, params, faults), environ, read_env_file(Path(ENV_FILE)))
+    layers = Layers(_joined_flags(call.flags, params, faults), environ, dotenv)
     # Learnt before anything is said, so that no error repeats one; a value typed after -p is refused later.
     for name, secret in registry.secrets.items():
         masker.add(params.get(name, ""))

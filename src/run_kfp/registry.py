@@ -401,16 +401,12 @@ def from_here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
 
 
-def load_registry(path: Path | None, environ: Mapping[str, str]) -> Registry:
-    """Find and read the registry.
-
-    It is `path`, else `RUN_KFP_REGISTRY`, else `run-kfp.toml` in the current folder, else the packaged one.
+def load_registry(path: Path | None) -> Registry:
+    """Read the registry: `path`, else `run-kfp.toml` in the current folder, else the packaged one.
 
     Raises:
         InputError: the file cannot be read, or holds faults; all of them are listed.
     """
-    if path is None and (named := environ.get(REGISTRY_VARIABLE)):
-        path = Path(named)
     if path is None and Path(REGISTRY_FILE).exists():
         path = Path(REGISTRY_FILE)
     if path is None:

@@ -269,7 +269,7 @@ def status_data(status: RunStatus) -> dict[str, Any]:
     """Return a status as data."""
     return {
         "state": status.state.value,
-        "error": status.error or None,
+        "state_message": status.error or None,
         "steps": [
             {
                 "name": step.name,

@@ -83,11 +83,11 @@ class SecretFinder:
                 yield f"{layer} {source.env}", values.get(source.env) or None
         if source.file:
             path = (self.folder or Path(SECRETS_FOLDERS[0])) / source.file
-            yield f"file {path}", _first_line(path)
+            yield str(path), _first_line(path)
         if source.env_file and source.env:
             for folder in dict.fromkeys((self.folder or Path(SECRETS_FOLDERS[0]), self.registry_folder)):
                 path = folder / source.env_file
-                yield f"{path} {source.env}", read_env_file(path).get(source.env)
+                yield f"{path} ({source.env}=…)", read_env_file(path).get(source.env)
 
     def locate(self, name: str, source: SecretSource) -> Located | list[Fault]:
         """Find a secret at the first place that holds one.
@@ -106,12 +106,15 @@ class SecretFinder:
                 return Located(name, place, source, self)
         except InputError as error:
             return list(error.faults) or [Fault(error.message, error.hint)]
-        return [
-            Fault(
-                f"secret {name} is missing; looked in: {', '.join(looked)}",
-                f"put it into {looked[-1]}" if looked else "",
-            )
-        ]
+        return [Fault(f"secret {name} is missing; looked in: {', '.join(looked)}", self._advice(source))]
+
+    def _advice(self, source: SecretSource) -> str:
+        folder = self.folder or Path(SECRETS_FOLDERS[0])
+        if source.file:
+            return f"write it into the first line of {folder / source.file}"
+        if source.env_file:
+            return f"write a line {source.env}=… into {folder / source.env_file}"
+        return f"set the variable {source.env}"
 
 
 def secret_finder(layers: Layers, registry: Registry, masker: Masker, *, flag: Path | None) -> SecretFinder:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import Fault, InputError, did_you_mean
 from run_kfp.registry import SettingsSection
 
 ENV_FILE = ".env"
@@ -21,6 +21,8 @@ CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 # Seconds for reaching the backend, retries included. `PipelineJob.submit()` has none and takes 67 s to say that
 # everything is down.
 DEFAULT_TIMEOUT = 60.0
+
+FAILURE_POLICIES = ("fast", "slow")
 
 # A bucket name: https://cloud.google.com/storage/docs/buckets#naming (dots only in domain-named buckets, up to 222
 # characters then).
@@ -148,7 +150,7 @@ def load_settings(
     registry_source: str,
     caching: bool | None = None,
     failure_policy: str | None = None,
-    timeout: float | None = None,
+    timeout: str | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> tuple[Settings, list[Fault]]:
     """Join the layers.
@@ -159,7 +161,7 @@ def load_settings(
         registry_source: how faults name the registry.
         caching: the flag, None when not given.
         failure_policy: likewise.
-        timeout: likewise, in seconds.
+        timeout: likewise, the text of a number of seconds.
         labels: the run's labels, already joined.
 
     Returns:
@@ -180,18 +182,38 @@ def load_settings(
                 )
             )
     faults += list(label_faults(labels or {}))
-    if timeout is not None and not 0 < timeout < float("inf"):
-        faults.append(Fault(f"--timeout {timeout:g} is no number of seconds above 0"))
+    limit = seconds("--timeout", timeout, faults)
+    if failure_policy not in (None, *FAILURE_POLICIES):
+        faults.append(
+            Fault(
+                f"--failure-policy {failure_policy!r} is none of {', '.join(FAILURE_POLICIES)}",
+                did_you_mean(str(failure_policy), FAILURE_POLICIES),
+            )
+        )
     credentials = layers.variable(CREDENTIALS_VARIABLE)
     settings = Settings(
         values,
         caching=next((choice for choice in (caching, section.caching) if choice is not None), False),
         failure_policy=failure_policy or section.failure_policy or "fast",
-        timeout=timeout or DEFAULT_TIMEOUT,
+        timeout=limit or DEFAULT_TIMEOUT,
         labels=dict(labels or {}),
         credentials_file=Path(credentials[0]) if credentials else None,
     )
     return settings, faults
+
+
+def seconds(flag: str, text: str | None, faults: list[Fault]) -> float | None:
+    """Read a number of seconds above 0; None when `text` is None or is no such number, which is then a fault."""
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if 0 < value < float("inf"):
+        return value
+    faults.append(Fault(f"{flag} {text!r} is no number of seconds above 0", f"write a number such as {flag} 30"))
+    return None
 
 
 def _find(name: str, rule: _Rule, layers: Layers, section: SettingsSection, registry_source: str) -> Setting | None:

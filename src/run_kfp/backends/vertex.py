@@ -392,13 +392,13 @@ _HINTS: Mapping[str, str] = {
 
 def _words(error: Exception) -> str:
     """Return what the API says, on one line."""
-    return " ".join(str(getattr(error, "message", error)).split()) or type(error).__name__
+    return " ".join(str(getattr(error, "message", error)).split()).rstrip(".") or type(error).__name__
 
 
 def _first_sentence(error: Exception) -> str:
     """Return the first line of what google-auth says; the rest repeats links and answers of servers."""
     text = str(error.args[0]) if error.args else type(error).__name__
-    return " ".join(text.splitlines()[0].split()) if text.strip() else type(error).__name__
+    return " ".join(text.splitlines()[0].split()).rstrip(".") if text.strip() else type(error).__name__
 
 
 def _status(job: aiplatform_v1.PipelineJob) -> RunStatus:

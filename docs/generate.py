@@ -1,0 +1,350 @@
+"""Writes the generated parts of README.md and docs/*.md: what the program itself can say of its words.
+
+    python docs/generate.py           writes what is out of date
+    python docs/generate.py --check   writes nothing; shows the differences, and ends with 1 when there are any
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end generated -->`; `BLOCKS` says who makes it. It needs a
+Python that has run-kfp installed (`.venv/bin/python`), in the versions of the lock: they decide how help screens look.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from run_kfp import errors
+from run_kfp.cli import app
+from run_kfp.registry import (
+    BUILT_IN_PARAMS,
+    PACKAGED,
+    REGISTRY_FILE,
+    REGISTRY_VARIABLE,
+    Accelerator,
+    Container,
+    Model,
+    Param,
+    PipelineSection,
+    Reference,
+    SecretSource,
+    SettingsSection,
+    packaged_registry_text,
+    parse_registry,
+)
+from run_kfp.secrets import SECRETS_FOLDERS
+from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES, SECRETS_VARIABLE
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+WIDTH = 100  # columns of a help screen
+
+MAIN_JOB = ("-r", "1", "-r", "2", "-r", "3", "-r", "4", "-t", "dataset_v22")
+
+# The run id, the display name's suffix and the label are random: the page shows these instead.
+_SHOWN_ID, _SHOWN_LABEL = "20260302093015-4f1c2a", "9d0e6b7c1a2f3e45"
+
+
+# ── what the program prints ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def run(*args: str, folder: Path | None = None, variables: Mapping[str, str] | None = None) -> str:
+    """Run the program and return its stdout.
+
+    Nothing of the caller's environment takes part: no settings, no terminal width, no colour. HOME is `folder`, so that
+    no login is found.
+
+    Raises:
+        SystemExit: the exit code is not 0.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "PYTHONPATH") if name in os.environ}
+    fixed = {"COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "PYTHONUTF8": "1", "HOME": str(folder or "")}
+    done = subprocess.run(
+        [sys.executable, "-m", "run_kfp", *args],
+        cwd=folder,
+        env={**kept, **fixed, **(variables or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"run-kfp {' '.join(args)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
+
+
+def fenced(text: str) -> str:
+    """Return `text` as a block of verbatim text, without the white space at line ends that help screens have."""
+    lines = [line.rstrip() for line in text.strip("\n").splitlines()]
+    return "\n".join(["```text", *lines, "```"])
+
+
+def help_screens() -> str:
+    """Every `--help` screen, the program's own first, each under a heading."""
+    names = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+    screens = []
+    for words in [[], *([name] for name in names)]:
+        screens.append(f"### {' '.join(['run-kfp', *words])}\n\n{fenced(run(*words, '--help'))}")
+    return "\n\n".join(screens)
+
+
+def plan() -> str:
+    """The plan and the graph of the main job, as `python3 dev.py demo` shows them."""
+    with tempfile.TemporaryDirectory(prefix="run-kfp-docs-") as name:
+        folder = Path(name)
+        (folder / "secrets").mkdir()
+        for file in ("wandb.txt", "whylabs.txt"):
+            (folder / "secrets" / file).write_text(secrets.token_hex(20), encoding="utf-8")
+        login = f"GIT_LOGIN=https://demo-user:{secrets.token_hex(20)}\n"
+        (folder / "secrets" / "git.env").write_text(login, encoding="utf-8")
+        (folder / ENV_FILE).write_text(
+            "WHYLABS_DEFAULT_ORG_ID=org-demo\nWHYLABS_DEFAULT_DATASET_ID=model-1\n", encoding="utf-8"
+        )
+        flags = ["--project", "demo-project", "--region", "us-east1", "--bucket", "demo-bucket"]
+        account = ["--service-account", "runner@demo-project.iam.gserviceaccount.com"]
+        text = run(*MAIN_JOB, *flags, *account, "--dry-run", folder=folder)
+    text = re.sub(r"\b[0-9]{14}-[0-9a-f]{6}\b", _SHOWN_ID, text)
+    text = re.sub(r"(?<=dermaid-pipeline-)[0-9a-f]{6}\b", _SHOWN_ID[-6:], text)
+    return fenced(re.sub(r"(?<=run-kfp-submission=)[0-9a-f]{16}\b", _SHOWN_LABEL, text))
+
+
+def registry_list() -> str:
+    """What `run-kfp list` says of the packaged registry."""
+    with tempfile.TemporaryDirectory(prefix="run-kfp-docs-") as name:
+        return fenced(run("list", folder=Path(name)))
+
+
+def starter_files() -> str:
+    """The files that `run-kfp init` writes."""
+    with tempfile.TemporaryDirectory(prefix="run-kfp-docs-") as name:
+        return fenced(run("init", folder=Path(name)))
+
+
+# ── tables ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    """Return a Markdown table; an empty cell becomes a dash."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join((cell or "–").replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def code(text: str | None) -> str:
+    """Return `text` as code, nothing for nothing."""
+    return f"`{text}`" if text else ""
+
+
+# What a caller does next; the meaning beside it comes from the class. A class that is missing here stops the build.
+_ADVICE = {
+    "RunKfpError": "report it; `--debug` shows the traceback",
+    "InputError": "mend what it names",
+    "CheckFailed": "mend what it names; nothing was submitted",
+    "BackendError": "read whether anything was submitted, look at access and network, try again",
+    "RunFailed": "look at the step named; the hint holds the command that shows its log",
+    "RunStopped": "nothing, if you stopped it",
+    "WatchGaveUp": "look at the run in the console",
+}
+
+
+def exit_codes() -> str:
+    """The exit codes, from the tree of errors."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.RunKfpError)]
+    rows = [["0", "done; with `--wait`: the run succeeded", "go on"]]
+    for kind in sorted(kinds, key=lambda kind: kind.exit_code):
+        meaning = (kind.__doc__ or "").splitlines()[0].rstrip(".")
+        if kind is errors.RunKfpError:
+            meaning = "A fault of this program"
+        rows.append([str(kind.exit_code), f"{meaning[0].lower()}{meaning[1:]}", _ADVICE[kind.__name__]])
+    rows.append(["130", "Ctrl-C; a run that was submitted goes on", "look at the run in the console"])
+    return table(["code", "meaning", "what to do"], iter(rows))
+
+
+# Defaults that the program computes or that belong to no registry.
+_SETTING_DEFAULTS = {
+    "pipeline_root": "`gs://<bucket>/pipeline_root/root`",
+    "api_endpoint": "`<region>-aiplatform.googleapis.com`",
+}
+
+
+def settings() -> str:
+    """The settings: flag, variable, key of `[settings]`, form and default."""
+    packaged = parse_registry(packaged_registry_text(), source=PACKAGED, folder=Path()).settings
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, rule in RULES.items():
+            value = getattr(packaged, name)
+            default = f"`{value}` (in the packaged registry)" if value else _SETTING_DEFAULTS.get(name, "")
+            yield [code(rule.flag), code(rule.variable), code(name), rule.allowed.replace("<", "&lt;"), default]
+        for name in SettingsSection.model_fields.keys() - RULES.keys():
+            if name not in ("caching", "failure_policy"):
+                raise KeyError(f"say here which flag gives {name}")
+        yield ["`--caching`, `--no-caching`", "", "`caching`", "`true` or `false` in the registry", "off"]
+        yield ["`--failure-policy`", "", "`failure_policy`", "`fast` or `slow`", "`fast`"]
+
+    return table(["flag", "variable", "key of `[settings]`", "form", "default"], rows())
+
+
+def variables() -> str:
+    """Every other variable that is read, with those of the packaged registry."""
+    packaged = parse_registry(packaged_registry_text(), source=PACKAGED, folder=Path())
+    folders = ", ".join(code(name if name.startswith(("/", ".")) else f"./{name}") for name in SECRETS_FOLDERS)
+    anywhere = f"environment, `{ENV_FILE}`"
+
+    def rows() -> Iterator[Sequence[str]]:
+        yield [code(REGISTRY_VARIABLE), "the registry file", "environment", f"`./{REGISTRY_FILE}`, else {PACKAGED}"]
+        yield [code(SECRETS_VARIABLE), "the secrets folder", anywhere, f"the first that exists of {folders}"]
+        login = "what `gcloud auth application-default login` left"
+        yield [code(CREDENTIALS_VARIABLE), "the file of a service account key", anywhere, login]
+        for name, param in packaged.params.items():
+            yield [code(param.env), f"parameter `{name}`", anywhere, code(param.default)]
+        for name, secret in packaged.secrets.items():
+            files = [f"first line of `{secret.file}`"] if secret.file else []
+            files += [f"line `{secret.env}=…` of `{secret.env_file}`"] if secret.env_file else []
+            yield [code(secret.env), f"secret `{name}`", anywhere, ", ".join(files)]
+        yield ["`NO_COLOR`", "no colours, unless it is empty", "environment", ""]
+
+    return table(["variable", "what it gives", "read from", "else"], rows())
+
+
+# ── keys of the registry ─────────────────────────────────────────────────────────────────────────────────────────────
+
+# Types that an annotation does not tell: their validators take more.
+_TYPES = {
+    "Container.cpu": "number, string or `{ param = … }`",
+    "Container.memory": "string or `{ param = … }`",
+    "Accelerator.count": "whole number or `{ param = … }`",
+}
+
+_MEANINGS = {
+    "PipelineSection.name": "The KFP name of the pipeline; job ids start with it, and the cache goes by it.",
+    "PipelineSection.display_name": "What the console shows, with a random suffix for each run; else the name.",
+    "PipelineSection.description": "Text for the pipeline file.",
+    "PipelineSection.labels": "Labels of every run; `--label` adds to them, or replaces one of the same key.",
+    "Container.name": "The name of the step: lower-case letters, digits and single dashes; unique; not ending in "
+    "`-<number>`, which KFP gives to repeated steps.",
+    "Container.display_name": "What the graph shows; else the name.",
+    "Container.image": "The image, as `docker pull` takes it. Either this or `factory`.",
+    "Container.factory": "`package.module:function`: a KFP component, or a function without arguments that returns "
+    "one. The folder of the registry file is importable.",
+    "Container.args": "The arguments. The image's `ENTRYPOINT` runs with them, and its `CMD` is not used.",
+    "Container.command": "Replaces the image's `ENTRYPOINT`.",
+    "Container.entrypoint": "What the image's `ENTRYPOINT` is. Only for `env` values that are references.",
+    "Container.env": "Environment variables. A string goes into the pipeline file; a reference needs `command` or "
+    "`entrypoint`, because the step then runs `env NAME=value… entrypoint… args…`.",
+    "Container.cpu": "CPU limit: `16`, `0.5` or `500m`. Vertex AI picks the machine by it.",
+    "Container.memory": "Memory limit: a whole number and `K`, `M`, `G`, `T` or `Ki`, `Mi`, `Gi`, `Ti`.",
+    "Container.accelerator": "The accelerator: see below.",
+    "Container.side_effects": "The step changes something outside of the pipeline: it is never taken from the cache.",
+    "Container.description": "Text for `run-kfp list`.",
+    "Accelerator.type": "The name that Vertex AI has for it, such as `NVIDIA_TESLA_T4`.",
+    "Accelerator.count": "How many; `0` drops the accelerator.",
+    "Param.env": "The variable that gives the value, from the environment or `.env`.",
+    "Param.default": "The value when nothing else gives one.",
+    "Param.description": "Text for readers of the file.",
+    "SecretSource.env": "The variable that holds the value, and the name of the line in `env_file`.",
+    "SecretSource.file": "A file of the secrets folder; its first line is the value.",
+    "SecretSource.env_file": "A file of `NAME=VALUE` lines, in the secrets folder, else beside the registry file. "
+    "Needs `env`.",
+    "SecretSource.description": "Text for readers of the file.",
+}
+
+
+def type_words(annotation: object) -> str:
+    """Say what a key takes, from the annotation of its field."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return type_words(parts[0])
+    if origin is typing.Literal:
+        return " or ".join(f'`"{value}"`' for value in parts)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_words(part) for part in parts if part is not types.NoneType)
+    if origin is tuple:
+        return f"array of: {type_words(parts[0])}"
+    if origin is dict:
+        return f"table of: {type_words(parts[1])}"
+    simple = {str: "string", bool: "`true` or `false`", Reference: "reference", Accelerator: "table"}
+    return next(words for kind, words in simple.items() if annotation is kind)
+
+
+def keys(model: type[Model]) -> Callable[[], str]:
+    """Return what makes the table of the keys of one part of the registry file."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, field in model.model_fields.items():
+            if (model, name) == (Container, "index"):  # it stands in the table's name
+                continue
+            place = f"{model.__name__}.{name}"
+            if field.is_required():
+                default = "required"
+            else:
+                default = "" if field.default in (None, "", (), {}) else code(str(field.default).lower())
+            yield [code(name), _TYPES.get(place) or type_words(field.annotation), default, _MEANINGS[place]]
+
+    return lambda: table(["key", "type", "default", "meaning"], rows())
+
+
+def built_in_params() -> str:
+    """The parameters that every registry has."""
+    return ", ".join(code(name) for name in BUILT_IN_PARAMS)
+
+
+# ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+BLOCKS: Mapping[str, Callable[[], str]] = {
+    "plan": plan,
+    "list": registry_list,
+    "init": starter_files,
+    "help": help_screens,
+    "exit-codes": exit_codes,
+    "settings": settings,
+    "variables": variables,
+    "built-in-params": built_in_params,
+    "keys-pipeline": keys(PipelineSection),
+    "keys-container": keys(Container),
+    "keys-accelerator": keys(Accelerator),
+    "keys-param": keys(Param),
+    "keys-secret": keys(SecretSource),
+}
+
+_BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+
+
+def renewed(text: str) -> str:
+    """Return the text of a page with its generated parts made anew. Raises KeyError for a part that nobody makes."""
+    return _BLOCK.sub(lambda match: f"{match[1]}\n{BLOCKS[match['name']]()}\n\n{match[3]}", text)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write or check the pages. Returns 0, or with `--check` 1 when a page is out of date."""
+    if argv not in ([], ["--check"]):
+        sys.stderr.write(__doc__ or "")
+        return 2
+    stale = False
+    for path in FILES:
+        old = path.read_text(encoding="utf-8")
+        new = renewed(old)
+        if old == new:
+            continue
+        stale = True
+        name = path.relative_to(ROOT).as_posix()
+        if argv:
+            sys.stdout.writelines(
+                difflib.unified_diff(old.splitlines(True), new.splitlines(True), name, "as it is now")
+            )
+        else:
+            path.write_text(new, encoding="utf-8", newline="\n")
+            sys.stdout.write(f"{name}\n")
+    if argv and stale:
+        sys.stdout.write("\nMade anew by: .venv/bin/python docs/generate.py\n")
+    return int(bool(argv) and stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

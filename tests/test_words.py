@@ -1,0 +1,198 @@
+"""What a person sees: help, errors, colours, the live view; and what a shell sees of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import PROGRAM, Cli, Write
+from dermaid import MAIN, SETTINGS, Canaries
+from fakes.vertex import FakeVertex
+
+COMMANDS: tuple[list[str], ...] = ([], ["list"], ["init"])
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_help_loads_neither_kfp_nor_googles_sdk(cli: Cli, command: list[str]) -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "run_kfp", *command, "--help"]
+    unreachable = {"https_proxy": "http://localhost:9", "HTTPS_PROXY": "http://localhost:9"}
+
+    done = subprocess.run(words, cwd=cli.folder, env=cli.environment(unreachable), capture_output=True, text=True)
+
+    assert done.returncode == 0
+    assert "Usage: run-kfp" in done.stdout
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "run_kfp.cli" in loaded
+    heavy = {name for name in loaded if re.match(r"(kfp|google|grpc|yaml|docker|kubernetes)(\.|$)", name)}
+    assert heavy == set()
+
+
+def test_help_has_examples_and_codes(cli: Cli) -> None:
+    result = cli("--help")
+
+    assert "run-kfp -r 1 -r 2 -r 3 -r 4 -t dataset_v22" in result.out
+    assert "5 the run failed" in result.out
+    assert cli("-h").out == result.out
+
+
+def test_nothing_shows_the_help_and_is_no_success(cli: Cli) -> None:
+    result = cli()
+
+    assert result.code == 2
+    assert "Usage: run-kfp" in result.out
+    assert result.err == ""
+
+
+def test_the_version(cli: Cli) -> None:
+    assert re.fullmatch(r"run-kfp \d+\.\d+\.\d+\n", cli("--version").out)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--dryrun"], "--dry-run"),
+        (["lst"], "No such command"),
+        (["-r"], "requires an argument"),
+        (["--timeout", "soon", "-r", "1", "--compile-only"], "--timeout 'soon' is no number"),
+        (["--failure-policy", "quick", "-r", "1", "--compile-only"], "none of fast, slow"),
+        (["-t", "v1"], "no container is chosen"),
+        (["-r", "1", "list"], "-r in front of `list` would be ignored"),
+        (["--project", "x", "init"], "--project in front of `init` would be ignored"),
+        (["-r", "1", "-f", "x.yaml"], "-r and -f exclude each other"),
+        (["-f", "x.yaml", "-o", "y.yaml"], "-o and -f exclude each other"),
+        (["-r", "1", "--compile-only", "--dry-run"], "exclude each other"),
+        (["-f", "x.yaml", "--compile-only"], "exclude each other"),
+        (["-r", "1", "--compile-only", "--wait"], "exclude each other"),
+        (["-r", "1", "--wait-timeout", "3"], "does nothing without --wait"),
+        (["-r", "1", "--poll-every", "0"], "--poll-every '0'"),
+        (["-r", "1", "--wait", "--wait-timeout", "-1"], "--wait-timeout '-1'"),
+    ],
+)
+def test_a_call_that_is_none(cli: Cli, args: list[str], told: str) -> None:
+    result = cli(*args)
+
+    assert result.code == 2
+    assert told in result.err
+    assert result.err.startswith("error: ")
+    assert result.out == ""
+    assert "Traceback" not in result.err
+    data = cli(*args, "--json")
+    if args[-1] not in ("list", "init", "-r"):
+        assert data.json["error"]["exit_code"] == 2
+
+
+def test_debug_shows_the_traceback_without_values(cli: Cli) -> None:
+    canaries = Canaries()
+    quiet = cli(*MAIN, "--dry-run", "--bucket", "gs://x", **canaries.variables)
+    loud = cli(*MAIN, "--dry-run", "--bucket", "gs://x", "--debug", **canaries.variables)
+
+    assert "Traceback" not in quiet.err
+    assert "Traceback" in loud.err
+    assert "vertex.py" in loud.err
+    assert not any(value in loud.err for value in canaries.values)
+
+
+def test_a_fault_of_ours_is_code_1_and_no_traceback(cli: Cli, write: Write) -> None:
+    """A broken installation stands for every fault that nobody thought of."""
+    write("broken/kfp/__init__.py", "raise ZeroDivisionError('the secret reason')\n")
+
+    quiet = cli("-r", "1", "--compile-only", PYTHONPATH="broken")
+    loud = cli("-r", "1", "--compile-only", "--debug", PYTHONPATH="broken")
+
+    assert (quiet.code, loud.code) == (1, 1)
+    assert "a fault of this program: ZeroDivisionError" in quiet.err
+    assert "--debug" in quiet.err
+    assert "Traceback" not in quiet.err
+    assert "Traceback" in loud.err
+    assert not (cli.folder / "pipeline.yaml").exists()
+
+
+def test_the_shell_completes_containers(cli: Cli, write: Write) -> None:
+    def offered(words: str) -> str:
+        count = str(len(words.split(" ")) - 1)
+        result = cli(_RUN_KFP_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=count)
+        return result.out
+
+    assert "train-model" in offered("run-kfp -r tr")
+    assert "--run-containers" in offered("run-kfp --run")
+    assert "list" in offered("run-kfp l")
+    write("run-kfp.toml", "broken [")
+    broken = cli(_RUN_KFP_COMPLETE="complete_bash", COMP_WORDS="run-kfp -r tr", COMP_CWORD="2")
+    assert broken.err == ""
+    assert "train-model" not in broken.out
+
+
+def test_a_reader_that_has_enough_is_no_fault(cli: Cli) -> None:
+    process = cli.start("list", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0
+
+
+def on_terminal(cli: Cli, *args: str, **variables: str) -> tuple[int, str]:
+    """Run the program on a pseudo-terminal and return its exit code and all that the terminal got."""
+    leader, follower = pty.openpty()
+    environment = {**cli.environment(variables), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+    process = subprocess.Popen(
+        [*PROGRAM, *args], cwd=cli.folder, env=environment, stdin=follower, stdout=follower, stderr=follower
+    )
+    os.close(follower)
+    seen = bytearray()
+    # Reading from the leader of a terminal that has no follower any more is an error on Linux, an end elsewhere.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(leader, 65536):
+            seen += chunk
+    os.close(leader)
+    return process.wait(timeout=60), seen.decode()
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.fixture
+def live(vertex: FakeVertex, account_key_file: Path, folder: Path) -> tuple[Cli, list[str]]:
+    canaries = Canaries()
+    vertex.fails("versioning", f"the push of {canaries.git_login} was refused")
+    variables = {
+        **SETTINGS,
+        **canaries.variables,
+        **vertex.environment(),
+        "GOOGLE_APPLICATION_CREDENTIALS": str(account_key_file),
+    }
+    args = [*MAIN, "--api-endpoint", vertex.endpoint, "--wait", "--poll-every", "0.05"]
+    return Cli(folder, variables), args
+
+
+def test_the_live_view_of_a_run(live: tuple[Cli, list[str]]) -> None:
+    cli, args = live
+
+    code, seen = on_terminal(cli, *args)
+
+    assert code == 5
+    assert COLOUR.search(seen)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen)
+    assert "● get-raw-data" in plain
+    assert "✓ get-raw-data" in plain
+    assert "✗ versioning" in plain
+    assert "the push of *** was refused" in plain
+    assert "error: the run failed: step versioning" in plain
+
+
+def test_no_color_is_heard(live: tuple[Cli, list[str]]) -> None:
+    cli, args = live
+
+    code, seen = on_terminal(cli, *args, NO_COLOR="1")
+
+    assert code == 5
+    colours = {code for found in COLOUR.findall(seen) for code in re.findall(r"\d+", found)}
+    assert not {number for number in colours if 30 <= int(number) <= 49 or int(number) >= 90}
