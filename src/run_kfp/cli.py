@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -37,6 +39,10 @@ _WHAT, _WHERE, _HOW, _INSTEAD, _WORDS = (
     "Instead of submitting",
     "What is printed",
 )
+
+
+# What the live view draws of a moment.
+Draw: TypeAlias = "Callable[[datetime], Iterable[Text]]"
 
 
 class Screen:
@@ -84,8 +90,8 @@ class Screen:
         return Console(stderr=True)
 
     @contextmanager
-    def live(self) -> Iterator[Any]:
-        """Yield a function that redraws lines in place on a terminal, or None where there is none."""
+    def live(self) -> Iterator[Callable[[Draw], None] | None]:
+        """Yield a function that takes what to draw in place, again and again, or None where there is no terminal."""
         console = self._console()
         if not console.is_terminal or console.is_dumb_terminal:
             yield None
@@ -93,8 +99,19 @@ class Screen:
         from rich.console import Group
         from rich.live import Live
 
-        with Live(console=console, auto_refresh=False) as view:
-            yield lambda lines: view.update(Group(*(self.masked(line) for line in lines)), refresh=True)
+        latest: list[Draw] = [lambda now: ()]
+
+        def render() -> Group:
+            return Group(*(self.masked(line) for line in latest[0](datetime.now(UTC))))
+
+        # Twice a second, so that the time of a running step moves between two looks.
+        with Live(get_renderable=render, console=console, refresh_per_second=2) as view:
+
+            def show(draw: Draw) -> None:
+                latest[0] = draw
+                view.refresh()
+
+            yield show
 
 
 def _masked(value: Any, masker: Masker) -> Any:
@@ -475,20 +492,17 @@ def _wait(
     every: float,
     deadline: float | None,
 ) -> None:
-    from datetime import UTC, datetime
-
     from run_kfp.launch import conclude, follow
     from run_kfp.screens import changes, progress_lines, status_data
 
     last: RunStatus | None = None
     try:
-        with screen.live() as draw:
+        with screen.live() as show:
             for status in follow(backend, run_ref, every=every, deadline=deadline):
-                now = datetime.now(UTC)
-                if draw is not None:
-                    draw(list(progress_lines(pipeline, status, now)))
+                if show is not None:
+                    show(partial(progress_lines, pipeline, status))
                 else:
-                    screen.say(*changes(pipeline, last, status, now))
+                    screen.say(*changes(pipeline, last, status, datetime.now(UTC)))
                 last = status
                 screen.data(**status_data(status))
     except KeyboardInterrupt:
