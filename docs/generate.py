@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from run_kfp import errors
+from run_kfp.arguments import Reference
 from run_kfp.cli import app
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
@@ -33,7 +34,6 @@ from run_kfp.registry import (
     Model,
     Param,
     PipelineSection,
-    Reference,
     SecretSource,
     SettingsSection,
     packaged_registry_text,

@@ -357,7 +357,7 @@ def test_json_tells_what_was_compiled(cli: Cli) -> None:
         ),
         (
             "pipelineInfo: {name: x}\ndeploymentSpec: {}\ncomponents: {}\nroot: {dag: {tasks: {a: 3}}}",
-            "its tasks are not of that form",
+            "its tasks or parameters are not of that form",
         ),
     ],
 )
@@ -368,3 +368,19 @@ def test_a_file_that_is_no_pipeline_is_refused(cli: Cli, write: Write, text: str
 
     assert result.code == 2
     assert words in result.err
+
+
+@pytest.mark.parametrize("selection", [("-r", "1-4"), ("-r", "3", "-r", "4", "-r", "3"), ("-r", "2", "--caching")])
+def test_what_is_told_of_a_compile_is_what_its_file_says(selection: tuple[str, ...], cli: Cli) -> None:
+    """The graph is drawn from what was compiled, not from the file: both must be the same."""
+    compiled = cli(*selection, "--compile-only", "--json").json
+    variables = {**SETTINGS, **Canaries().variables}
+    read = cli("-f", "pipeline.yaml", "-t", "v1", "--dry-run", **variables)
+    planned = cli(*selection, "-t", "v1", "--dry-run", **variables)
+
+    assert read.code == 0, read.err
+    graph = "dermaid-pipeline  "
+    assert read.out.partition(graph)[2] == planned.out.partition(graph)[2]
+    assert compiled["parameters"] == sorted(
+        cli("-f", "pipeline.yaml", "-t", "v1", "--dry-run", "--json", **variables).json["parameter_values"]
+    )

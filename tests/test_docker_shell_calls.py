@@ -15,6 +15,8 @@ from subprocess import DEVNULL
 
 import pytest
 
+from conftest import Cli
+
 ROOT = Path(__file__).resolve().parent.parent
 STUB = Path(__file__).with_name("stub_docker.c")
 KEY = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -424,6 +426,21 @@ def test_a_path_with_a_comma_stops(script: Script, tmp_path: Path) -> None:
     assert outcome.code == 2
     assert "comma" in outcome.words
     assert "run" not in [call[0] for call in outcome.calls]
+
+
+def test_the_examples_of_secrets_are_refused_as_values(cli: Cli) -> None:
+    done = cli(
+        *("-r", "1-4", "-t", "v1", "--dry-run", "--secrets-dir", ROOT / "secrets.example"),
+        GCP_PROJECT="test-project",
+        GCS_BUCKET_NAME="test-bucket",
+        GCS_SERVICE_ACCOUNT="runner@test-project.iam.gserviceaccount.com",
+        WHYLABS_DEFAULT_ORG_ID="org-1",
+        WHYLABS_DEFAULT_DATASET_ID="model-1",
+    )
+    assert done.code == 2
+    refused = [line for line in done.err.splitlines() if "still holds the text of a template" in line]
+    for name in ("wandb.txt", "whylabs.txt", "git.env"):
+        assert [line for line in refused if f"secrets.example/{name}" in line], done.err
 
 
 def test_the_shell_scripts_are_clean() -> None:

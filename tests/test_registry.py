@@ -9,7 +9,8 @@ import pytest
 
 from conftest import Cli, Write
 from run_kfp.errors import InputError
-from run_kfp.registry import Registry, memory_text, packaged_registry_text, parse_registry
+from run_kfp.limits import memory_text
+from run_kfp.registry import Registry, packaged_registry_text, parse_registry
 
 
 def parsed(text: str) -> Registry:
@@ -221,7 +222,7 @@ def test_a_registry_that_cannot_be_read(cli: Cli, folder: Path) -> None:
     latin = cli("list", "--registry", "latin.toml")
 
     assert (missing.code, latin.code) == (2, 2)
-    assert "cannot read the registry nowhere.toml: No such file or directory" in missing.err
+    assert "there is no registry nowhere.toml" in missing.err
     assert "is not text in UTF-8" in latin.err
 
 

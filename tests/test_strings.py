@@ -21,12 +21,13 @@ from hypothesis import strategies as st
 from conftest import Cli
 from dermaid import RUNNER, SETTINGS
 from fakes.vertex import FakeVertex
+from run_kfp.arguments import literal_fault
 from run_kfp.backends import Inputs, find_secrets, plan_run
 from run_kfp.backends.vertex import Vertex
 from run_kfp.errors import InputError
 from run_kfp.masking import Masker
 from run_kfp.pipeline import compile_pipeline
-from run_kfp.registry import literal_fault, packaged_registry_text, parse_registry
+from run_kfp.registry import packaged_registry_text, parse_registry
 from run_kfp.settings import Layers, load_settings
 
 # What breaks shells, YAML, TOML, JSON, templates, terminals and argument parsers.

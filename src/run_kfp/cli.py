@@ -1,25 +1,21 @@
-"""The command line: flags become one call, its result words and an exit code. Alone prints, prompts and exits."""
+"""The command line: flags become one call, its result becomes words and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from run_kfp.errors import Fault, InputError, RunKfpError
-from run_kfp.masking import Masker
+from run_kfp.terminal import Screen
 
 # Everything else is imported by the function that needs it: `--help` answers without pydantic, kfp and Google's SDK.
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from run_kfp.backends import Backend
     from run_kfp.launch import Call, Prepared
     from run_kfp.pipeline import CompiledPipeline
@@ -39,90 +35,6 @@ _WHAT, _WHERE, _HOW, _INSTEAD, _WORDS = (
     "Instead of submitting",
     "What is printed",
 )
-
-
-# What the live view draws of a moment.
-Draw: TypeAlias = "Callable[[datetime], Iterable[Text]]"
-
-
-class Screen:
-    """What is printed, and where: results on stdout, words on stderr, both masked."""
-
-    def __init__(self, argv: list[str]) -> None:
-        self.masker = Masker()
-        # Read here too, because an error in the command line itself is told in the form that was asked for.
-        self.json = "--json" in argv
-        self.debug = "--debug" in argv
-        self.result: dict[str, Any] = {}
-
-    def out(self, text: str) -> None:
-        """Print a result."""
-        print(self.masker.mask(text), flush=True)
-
-    def data(self, **more: Any) -> None:
-        """Add to the one JSON object that `--json` prints at the end."""
-        self.result |= more
-
-    def flush(self) -> None:
-        """Print what `data` gathered."""
-        if self.json and self.result:
-            import json
-
-            masked = {key: _masked(value, self.masker) for key, value in self.result.items()}
-            print(json.dumps(masked, indent=2, ensure_ascii=True), flush=True)
-
-    def say(self, *lines: str | Text) -> None:
-        """Print words."""
-        for line in lines:
-            self._console().print(self.masked(line), soft_wrap=True, highlight=False)
-
-    def masked(self, line: str | Text) -> Text:
-        """Mask a line; a styled one that holds a secret loses its styles, since they may cut it into pieces."""
-        from rich.text import Text
-
-        plain = line if isinstance(line, str) else line.plain
-        masked = self.masker.mask(plain)
-        return line if isinstance(line, Text) and masked == plain else Text(masked)
-
-    def _console(self) -> Any:
-        from rich.console import Console
-
-        return Console(stderr=True)
-
-    @contextmanager
-    def live(self) -> Iterator[Callable[[Draw], None] | None]:
-        """Yield a function that takes what to draw in place, again and again, or None where there is no terminal."""
-        console = self._console()
-        if not console.is_terminal or console.is_dumb_terminal:
-            yield None
-            return
-        from rich.console import Group
-        from rich.live import Live
-
-        latest: list[Draw] = [lambda now: ()]
-
-        def render() -> Group:
-            return Group(*(self.masked(line) for line in latest[0](datetime.now(UTC))))
-
-        # Twice a second, so that the time of a running step moves between two looks.
-        with Live(get_renderable=render, console=console, refresh_per_second=2) as view:
-
-            def show(draw: Draw) -> None:
-                latest[0] = draw
-                view.refresh()
-
-            yield show
-
-
-def _masked(value: Any, masker: Masker) -> Any:
-    """Mask every string of a JSON value, keys too: masking its text instead would break the escapes."""
-    if isinstance(value, str):
-        return masker.mask(value)
-    if isinstance(value, dict):
-        return {masker.mask(str(key)): _masked(item, masker) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(item, masker) for item in value]
-    return value
 
 
 def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
@@ -401,14 +313,14 @@ def run(
 
 def _write(screen: Screen, pipeline: CompiledPipeline, output: str | None) -> str | None:
     """Write the pipeline where `-o` says; return the path, or None for stdout."""
-    from run_kfp.pipeline import write_pipeline
+    from run_kfp.files import write_atomically
 
     if output == "-":
         if not screen.json:
-            screen.out(pipeline.text.removesuffix("\n"))
+            screen.raw(pipeline.text)
         return None
     path = output or "pipeline.yaml"
-    write_pipeline(pipeline, Path(path))
+    write_atomically(Path(path), pipeline.text)
     return path
 
 
@@ -439,11 +351,7 @@ def _dry_run(screen: Screen, call: Call, prepared: Prepared, output: str | None)
     if screen.json:
         screen.data(**plan_data(request, run))
     else:
-        from rich.console import Console
-
-        console = Console()
-        for line in plan_lines(request, run):
-            console.print(screen.masked(line), soft_wrap=True, highlight=False)
+        screen.show(plan_lines(request, run))
     if note := secrets_note(request):
         screen.say(f"note: {note}")
 
@@ -523,11 +431,7 @@ def list_(ctx: typer.Context, registry: RegistryFlag = None, json_: JsonFlag = F
     if screen.json:
         screen.data(**registry_data(found))
         return
-    from rich.console import Console
-
-    console = Console()
-    for line in registry_lines(found):
-        console.print(screen.masked(line), soft_wrap=True, highlight=False)
+    screen.show(registry_lines(found))
 
 
 @app.command()
@@ -583,9 +487,9 @@ def _execute(screen: Screen, argv: list[str]) -> int:
     try:
         code = _command().main(args=argv or ["--help"], prog_name="run-kfp", standalone_mode=False, obj=screen) or 0
     except RunKfpError as error:
-        return _tell(screen, error)
+        return screen.tell(error)
     except typer.TyperException as error:
-        return _tell(screen, InputError(error.format_message().rstrip("."), hint="see `run-kfp --help`"))
+        return screen.tell(InputError(error.format_message().rstrip("."), hint="see `run-kfp --help`"))
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
@@ -595,22 +499,9 @@ def _execute(screen: Screen, argv: list[str]) -> int:
             f"a fault of this program: {type(error).__name__}: {error}",
             hint="please report it; --debug shows the traceback",
         )
-        return _tell(screen, fault)
+        return screen.tell(fault)
     # A script whose list of arguments came out empty has not done what it was to do.
     return int(code) if argv else InputError.exit_code
-
-
-def _tell(screen: Screen, error: RunKfpError) -> int:
-    from run_kfp.screens import error_data, error_lines
-
-    if screen.debug:
-        import traceback
-
-        # No locals; the lines of code and the message are masked as everything is.
-        screen.say(traceback.format_exc().rstrip())
-    screen.say(*error_lines(error))
-    screen.data(error=error_data(error))
-    return error.exit_code
 
 
 def main() -> None:

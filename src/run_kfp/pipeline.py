@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,18 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from run_kfp.arguments import Argument, Reference, literal_fault
 from run_kfp.errors import Fault, InputError
-from run_kfp.registry import (
-    BUILT_IN_PARAMS,
-    Argument,
-    Container,
-    Reference,
-    Registry,
-    count_text,
-    cpu_text,
-    literal_fault,
-    memory_text,
-)
+from run_kfp.files import read_text
+from run_kfp.lean import import_kfp
+from run_kfp.limits import count_text, cpu_text, memory_text
+from run_kfp.registry import BUILT_IN_PARAMS, Container, Registry
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -66,66 +60,56 @@ class Step:
 
 @dataclass(frozen=True)
 class CompiledPipeline:
-    """A compiled pipeline: the text of its file, and where that came from in words."""
+    """A compiled pipeline: the text of its file, what there is to know of it, and where it came from in words.
+
+    `name` is the pipeline's: the cache and the job ids of its runs go by it. `parameters` are in the order of their
+    names, `steps` each behind those that it waits for.
+    """
 
     text: str
     source: str
+    name: str
+    display_name: str
+    parameters: tuple[Parameter, ...]
+    steps: tuple[Step, ...]
 
     @cached_property
     def spec(self) -> Spec:
-        """The pipeline spec (IR) that the text holds.
+        """The pipeline spec (IR) that the text holds; read when it is asked for, since a compile needs it for nothing.
 
         Raises:
             InputError: the text is no KFP v2 pipeline spec.
         """
         return _read_spec(self.text, self.source)
 
-    @property
-    def name(self) -> str:
-        """The pipeline's name: the cache and the job ids of its runs go by it."""
-        return str(self.spec["pipelineInfo"]["name"])
 
-    @property
-    def display_name(self) -> str:
-        """What a console shows of the pipeline."""
-        return str(self.spec["pipelineInfo"].get("displayName") or self.name)
-
-    @cached_property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """The pipeline's parameters, by name."""
-        declared: Mapping[str, Any] = self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
-        return tuple(
-            Parameter(
-                name,
-                str(body.get("parameterType", "STRING")),
-                required="defaultValue" not in body and not body.get("isOptional"),
-            )
-            for name, body in sorted(declared.items())
+def _parameters(spec: Spec) -> tuple[Parameter, ...]:
+    declared: Mapping[str, Any] = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return tuple(
+        Parameter(
+            name,
+            str(body.get("parameterType", "STRING")),
+            required="defaultValue" not in body and not body.get("isOptional"),
         )
+        for name, body in sorted(declared.items())
+    )
 
-    @cached_property
-    def steps(self) -> tuple[Step, ...]:
-        """The tasks of the root DAG, each behind those that it waits for, else in the order of their names.
 
-        Raises:
-            InputError: the tasks are malformed, or wait for each other.
-        """
-        tasks: Mapping[str, Any] = self.spec["root"]["dag"]["tasks"]
-        try:
-            waiting = {name: _step(self.spec, name, task) for name, task in sorted(tasks.items())}
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(f"{self.source} is no KFP v2 pipeline: its tasks are not of that form") from None
-        ordered: list[Step] = []
-        done: set[str] = set()
-        while waiting:
-            ready = [name for name, step in waiting.items() if done.issuperset(step.after)]
-            if not ready:
-                raise InputError(
-                    f"{self.source} has tasks that wait for each other or for none that exists: {', '.join(waiting)}"
-                )
-            ordered += [waiting.pop(name) for name in ready]
-            done.update(ready)
-        return tuple(ordered)
+def _steps(spec: Spec, source: str) -> tuple[Step, ...]:
+    """Return the tasks of the root DAG, each behind those that it waits for, else in the order of their names."""
+    tasks: Mapping[str, Any] = spec["root"]["dag"]["tasks"]
+    waiting = {name: _step(spec, name, task) for name, task in sorted(tasks.items())}
+    ordered: list[Step] = []
+    done: set[str] = set()
+    while waiting:
+        ready = [name for name, step in waiting.items() if done.issuperset(step.after)]
+        if not ready:
+            raise InputError(
+                f"{source} has tasks that wait for each other or for none that exists: {', '.join(waiting)}"
+            )
+        ordered += [waiting.pop(name) for name in ready]
+        done.update(ready)
+    return tuple(ordered)
 
 
 def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
@@ -148,21 +132,24 @@ def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
 
 
 def _resources(resources: Mapping[str, Any]) -> str:
-    """Say in words what a container asks for.
+    """Say in words what a container of a pipeline spec asks for.
 
-    kfp writes each limit twice: `resourceCpuLimit`, and `cpuLimit`, which Vertex reads.
+    kfp writes each limit twice, `resourceCpuLimit` ("16") and the older `cpuLimit` (16.0); other tools one of the two.
     """
-    words = []
-    if cpu := resources.get("resourceCpuLimit") or resources.get("cpuLimit"):
-        words.append(f"{cpu:g} CPU" if isinstance(cpu, float) else f"{cpu} CPU")
-    if memory := resources.get("resourceMemoryLimit") or resources.get("memoryLimit"):
-        words.append(f"{memory:g}G" if isinstance(memory, float) else f"{memory}")
-    if accelerator := resources.get("accelerator"):
-        words.append(
-            f"{accelerator.get('resourceCount') or accelerator.get('count')} × "
-            f"{accelerator.get('resourceType') or accelerator.get('type')}"
-        )
-    return ", ".join(words)
+    cpu = resources.get("resourceCpuLimit") or resources.get("cpuLimit")
+    memory = resources.get("resourceMemoryLimit") or resources.get("memoryLimit")
+    accelerator = resources.get("accelerator") or {}
+    kind = accelerator.get("resourceType") or accelerator.get("type")
+    return _resource_words(
+        f"{cpu:g}" if isinstance(cpu, float) else cpu,
+        f"{memory:g}G" if isinstance(memory, float) else memory,
+        (str(kind), str(accelerator.get("resourceCount") or accelerator.get("count") or 1)) if kind else None,
+    )
+
+
+def _resource_words(cpu: str | None, memory: str | None, accelerator: tuple[str, str] | None) -> str:
+    words = [f"{cpu} CPU" if cpu else "", memory or "", f"{accelerator[1]} × {accelerator[0]}" if accelerator else ""]
+    return ", ".join(word for word in words if word)
 
 
 def _read_spec(text: str, source: str) -> Spec:
@@ -202,17 +189,18 @@ def read_pipeline(path: Path) -> CompiledPipeline:
     Raises:
         InputError: the file cannot be read or is no KFP v2 pipeline spec.
     """
+    hint = "write one with `run-kfp -r … --compile-only`"
+    text = read_text(path, str(path), hint)
+    if text is None:
+        raise InputError(f"there is no file {path}", hint=hint)
+    spec = _read_spec(text, str(path))
+    info = spec["pipelineInfo"]
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}", hint="write one with `run-kfp -r … --compile-only`"
-        ) from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not text in UTF-8") from None
-    pipeline = CompiledPipeline(text, str(path))
-    _ = pipeline.steps  # what cannot be read is said now
-    return pipeline
+        parameters, steps = _parameters(spec), _steps(spec, str(path))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise InputError(f"{path} is no KFP v2 pipeline: its tasks or parameters are not of that form") from None
+    name = str(info["name"])
+    return CompiledPipeline(text, str(path), name, str(info.get("displayName") or name), parameters, steps)
 
 
 def compile_pipeline(
@@ -239,7 +227,7 @@ def compile_pipeline(
     ]
     if faults:
         raise InputError.of("the resources", faults)
-    kfp = _load_kfp(whole=any(container.factory for container in selection))
+    kfp = import_kfp(whole=any(container.factory for container in selection))
     made: dict[str, Any] = {}
     inputs: dict[str, list[str]] = {}
     for container in selection:
@@ -250,26 +238,45 @@ def compile_pipeline(
             made[container.index] = component
             inputs[container.index] = list(component.component_spec.inputs or {})
     names = sorted({name for container in selection for name in inputs[container.index]})
+    steps: list[Step] = []
 
     def chain(*channels: Any) -> None:
         by_name = dict(zip(names, channels, strict=True))
         before = None
         for container in selection:
             task = made[container.index](**{name: by_name[name] for name in inputs[container.index]})
-            _configure(task, container, fixed, caching)
+            resources = _configure(task, container, fixed, caching)
             if before is not None:
                 task.after(before)
+            image = task.container_spec.image if task.container_spec else "(a pipeline of its own)"
+            after = (before.name,) if before is not None else ()
+            cached = caching and not container.side_effects
+            steps.append(Step(task.name, container.label, image, after, resources, cached))
             before = task
 
     section = registry.pipeline
-    pipeline = kfp.dsl.pipeline(
-        name=section.name, display_name=section.display_name or None, description=section.description or None
-    )(_with_signature(chain, section.name, names))
-    with tempfile.TemporaryDirectory(prefix="run-kfp-") as folder:
-        target = Path(folder) / "pipeline.yaml"
-        kfp.compiler.Compiler().compile(pipeline, str(target))
-        text = target.read_text(encoding="utf-8")
-    return CompiledPipeline(text, f"{registry.source}: {', '.join(container.name for container in selection)}")
+
+    def compiled() -> str:
+        pipeline = kfp.dsl.pipeline(
+            name=section.name, display_name=section.display_name or None, description=section.description or None
+        )(_with_signature(chain, section.name, names))
+        with tempfile.TemporaryDirectory(prefix="run-kfp-") as folder:
+            target = Path(folder) / "pipeline.yaml"
+            kfp.compiler.Compiler().compile(pipeline, str(target))
+            return target.read_text(encoding="utf-8")
+
+    # kfp's setters walk the whole stack (`inspect.stack()`), which in a thread of its own is short: a quarter of the
+    # time of a pipeline of 1000 steps.
+    with ThreadPoolExecutor(max_workers=1) as fresh_stack:
+        text = fresh_stack.submit(compiled).result()
+    return CompiledPipeline(
+        text,
+        source=f"{registry.source}: {', '.join(list(inputs)[:8])}{', …' if len(inputs) > 8 else ''}",
+        name=section.name,
+        display_name=section.display_name or section.name,
+        parameters=tuple(Parameter(name, "STRING", required=True) for name in names),
+        steps=tuple(steps),
+    )
 
 
 def _with_signature(function: Callable[..., Any], name: str, parameters: Sequence[str]) -> Callable[..., Any]:
@@ -323,8 +330,11 @@ def _literal_if_fixed(argument: Argument, fixed: Mapping[str, str]) -> Argument:
     return argument
 
 
-def _configure(task: Any, container: Container, fixed: Mapping[str, str], caching: bool) -> None:
-    """Set what belongs to the task: names, caching and resources, in the form that Vertex reads."""
+def _configure(task: Any, container: Container, fixed: Mapping[str, str], caching: bool) -> str:
+    """Set what belongs to the task: names, caching and resources, in the form that Vertex reads.
+
+    Returns the resources in words.
+    """
     task.set_display_name(container.label)
     # Said in each task: kfp's default comes from a variable of the environment, and `PipelineJob(enable_caching=…)`
     # would rewrite the file.
@@ -340,6 +350,7 @@ def _configure(task: Any, container: Container, fixed: Mapping[str, str], cachin
     if accelerator:
         task.set_accelerator_type(accelerator[0])
         task.set_accelerator_limit(accelerator[1])
+    return _resource_words(cpu, memory, accelerator)
 
 
 def _resources_of(
@@ -415,85 +426,3 @@ def _from_factory(registry: Registry, container: Container, kfp: Any) -> Any:
     if faults:
         raise InputError.of(place, faults)
     return component
-
-
-def _load_kfp(*, whole: bool) -> Any:
-    """Import kfp's dsl and compiler, where it can be without `kfp.client`: that takes over half of the time.
-
-    kfp 2.17 leaves it out when `_KFP_RUNTIME` is "true" (kfp/__init__.py; what it sets in the containers of its own
-    components). That is a private switch, so nothing depends on it: a kfp that does not know it imports everything, and
-    one that left out too much is imported again.
-
-    Args:
-        whole: import everything, for code of the user that may look for it.
-    """
-    if whole or "kfp" in sys.modules:
-        return _import_kfp()
-    before = os.environ.get("_KFP_RUNTIME")
-    os.environ["_KFP_RUNTIME"] = "true"
-    try:
-        importlib.import_module("kfp")
-    finally:
-        if before is None:
-            del os.environ["_KFP_RUNTIME"]
-        else:
-            os.environ["_KFP_RUNTIME"] = before
-    try:
-        return _import_kfp()
-    except (ImportError, AttributeError):
-        for name in [name for name in sys.modules if name == "kfp" or name.startswith("kfp.")]:
-            del sys.modules[name]
-        return _import_kfp()
-
-
-def _import_kfp() -> Any:
-    kfp = importlib.import_module("kfp")
-    for name, needed in (("dsl", ("pipeline", "container_component", "ContainerSpec")), ("compiler", ("Compiler",))):
-        module = importlib.import_module(f"kfp.{name}")
-        for attribute in needed:
-            getattr(module, attribute)
-    return kfp
-
-
-def write_pipeline(pipeline: CompiledPipeline, path: Path) -> None:
-    """Write the pipeline's text to `path`, whole or not at all: into a temporary file beside it, then renamed.
-
-    Raises:
-        InputError: the folder does not exist or cannot be written.
-    """
-    write_atomically(path, pipeline.text)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` in UTF-8, whole or not at all.
-
-    Raises:
-        InputError: the folder does not exist or cannot be written.
-    """
-    # A link is written through, as every editor does; the rename would replace it.
-    target = Path(os.path.realpath(path))
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                # What the umask leaves of 0666, or what the file had: a temporary file is made for the owner alone.
-                temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-                file.close()
-                temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}", hint="give another file with -o") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -6,7 +6,6 @@ Reading one yields a frozen `Registry`, or one `InputError` that lists every fau
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
 import tomllib
@@ -18,7 +17,18 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
+from run_kfp.arguments import (
+    Argument,
+    Reference,
+    read_argument,
+    read_environment_value,
+    read_literal,
+    read_parameter_reference,
+    toml_type,
+)
 from run_kfp.errors import Fault, InputError, did_you_mean
+from run_kfp.files import read_text
+from run_kfp.limits import count_text, cpu_text, memory_text
 
 # Parameters that every registry has: the first three are settings of the same name, `tag` is `-t`.
 BUILT_IN_PARAMS = ("project", "region", "bucket", "tag")
@@ -31,152 +41,6 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _PARAMETER = re.compile(r"[a-z]([a-z0-9]|_(?=[a-z0-9]))*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-# kfp's own patterns (kfp 2.17, dsl/pipeline_task.py: set_cpu_limit, set_memory_limit).
-_CPU = re.compile(r"([0-9]*\.)?[0-9]+m?")
-_MEMORY = re.compile(r"[1-9][0-9]*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)")
-# Vertex expands `$(VAR)` in the value of an environment variable (EnvVar.value in its CustomJob reference).
-_ENV_EXPANSION = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
-
-
-def literal_fault(text: str, *, in_env: bool = False) -> str | None:
-    """Say why `text` cannot be handed over as a literal byte for byte, or return None.
-
-    KFP's drivers and Vertex replace `{{$…}}`, kfp's compiler `{{channel:…}}`, wherever they stand in a string; a JSON
-    object with `Concat` or `IfPresent` is evaluated (kfp 2.17, dsl/placeholders.py). The arguments of a process cannot
-    hold NUL, UTF-8 no lone surrogate.
-    """
-    if "{{$" in text:
-        return "holds '{{$', which the backend would replace: use { param = … } or { secret = … }"
-    if "{{channel:" in text:
-        return "holds '{{channel:', which kfp would replace"
-    if "\0" in text:
-        return "holds a NUL character, which no argument of a process can"
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        return "holds a lone surrogate, which is not text in UTF-8"
-    if in_env and _ENV_EXPANSION.search(text):
-        return "holds '$(NAME)', which Vertex would expand in an environment variable"
-    if text.lstrip().startswith("{"):
-        try:
-            parsed = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        if isinstance(parsed, dict) and ({"Concat", "IfPresent"} & parsed.keys()):
-            return "is a JSON object with 'Concat' or 'IfPresent', which the backend would evaluate"
-    return None
-
-
-def _literal(text: str) -> str:
-    if fault := literal_fault(text):
-        raise ValueError(fault)
-    return text
-
-
-Text = Annotated[str, AfterValidator(_literal)]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """One value that joins later: a parameter or a secret, with an optional literal in front of it."""
-
-    kind: Literal["param", "secret"]
-    name: str
-    prefix: str = ""
-
-
-Argument = str | Reference
-
-
-def _argument(value: Any) -> Argument:
-    """Read an argument: a string, or a table with one of `param` and `secret`, and an optional `prefix`."""
-    if isinstance(value, str):
-        return _literal(value)
-    if isinstance(value, Mapping):
-        if unknown := sorted(set(value) - {"param", "secret", "prefix"}):
-            raise ValueError(
-                f"has an unknown key {unknown[0]!r}: "
-                "a reference is { param = … } or { secret = … }, with an optional prefix"
-            )
-        kinds: list[Literal["param", "secret"]] = [kind for kind in ("param", "secret") if kind in value]
-        if len(kinds) != 1:
-            raise ValueError("names both a param and a secret" if kinds else "names no param and no secret")
-        if not all(isinstance(part, str) for part in value.values()):
-            raise ValueError("has a key whose value is no string")
-        return Reference(kinds[0], value[kinds[0]], _literal(value.get("prefix", "")))
-    if isinstance(value, bool | int | float):
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        raise ValueError(f'is {_toml_type(value)}; arguments are strings: write "{text}"')
-    raise ValueError(f"is {_toml_type(value)}; an argument is a string, {{ param = … }} or {{ secret = … }}")
-
-
-def _environment_value(value: Any) -> Argument:
-    argument = _argument(value)
-    if isinstance(argument, str):
-        if fault := literal_fault(argument, in_env=True):
-            raise ValueError(fault)
-    elif argument.prefix:
-        raise ValueError("has a prefix; in env a value is a literal or one reference")
-    return argument
-
-
-def _toml_type(value: Any) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "a table", str: "a string"}
-    return names.get(type(value), "a date or time")
-
-
-def _parameter_reference(value: Any) -> Reference | None:
-    """Read `{ param = "name" }`, the one reference that a resource takes; None when `value` is no table."""
-    if not isinstance(value, Mapping):
-        return None
-    reference = _argument(value)
-    if not isinstance(reference, Reference) or reference.kind != "param" or reference.prefix:
-        raise ValueError("a resource takes a literal or { param = … }, resolved when compiling")
-    return reference
-
-
-def cpu_text(value: Any) -> str:
-    """Return a CPU limit as kfp takes it ("16", "0.5", "500m"); a number is accepted.
-
-    Raises ValueError with what is allowed.
-    """
-    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not _CPU.fullmatch(text) or not text.strip("0.m"):
-        raise ValueError(f'{value!r} is no CPU limit: write a number of CPUs (16, 0.5) or thousandths of one ("500m")')
-    return text
-
-
-def memory_text(value: Any) -> str:
-    """Return a memory limit as kfp takes it ("128G", "512Mi").
-
-    Raises ValueError with what is allowed and, where there is one, the nearest right form.
-
-    A bare number is refused although kfp takes it: "32" compiles to 32 bytes.
-    """
-    if isinstance(value, str) and _MEMORY.fullmatch(value):
-        return value
-    suggestion = ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        suggestion = f': "{value}G"?'
-    elif isinstance(value, str) and (
-        match := re.fullmatch(r"\s*([1-9][0-9]*)(\.[0-9]+)?\s*([EPTGMKegptmk]?)(i?)[bB]?\s*", value)
-    ):
-        whole, fraction, unit, binary = match[1], match[2], (match[3] or "G").upper(), match[4]
-        smaller = {"G": "M", "T": "G", "M": "K"}.get(unit)
-        if not fraction:
-            suggestion = f': "{whole}{unit}{binary}"?'
-        elif smaller:
-            factor = 1024 if binary else 1000
-            suggestion = f': "{round(float(whole + fraction) * factor)}{smaller}{binary}"?'
-    raise ValueError(
-        f"{value!r} is no memory limit: write a whole number and a unit, K, M, G, T or Ki, Mi, Gi, Ti{suggestion}"
-    )
-
-
-def count_text(value: Any) -> str:
-    """Return an accelerator count as kfp takes it, "0" or more. Raises ValueError with what is allowed."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}", text):
-        raise ValueError(f"{value!r} is no number of accelerators: write a whole number, 0 for none")
-    return str(int(text))
 
 
 def _name(value: str) -> str:
@@ -194,7 +58,7 @@ def _name(value: str) -> str:
 def _image(value: str) -> str:
     if not value or value != value.strip() or any(character.isspace() for character in value):
         raise ValueError(f"{value!r} is no image: write it as `docker pull` takes it (user/image:tag)")
-    return _literal(value)
+    return read_literal(value)
 
 
 def _entrypoint(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -222,9 +86,10 @@ def _factory(value: str) -> str:
 
 
 def _or_reference(read: Any) -> BeforeValidator:
-    return BeforeValidator(lambda value: _parameter_reference(value) or read(value))
+    return BeforeValidator(lambda value: read_parameter_reference(value) or read(value))
 
 
+Text = Annotated[str, AfterValidator(read_literal)]
 VariableName = Annotated[str, AfterValidator(_variable)]
 FileName = Annotated[str, AfterValidator(_file_name)]
 
@@ -252,10 +117,10 @@ class Container(Model):
     display_name: str = ""
     image: Annotated[str, AfterValidator(_image)] = ""
     factory: Annotated[str, AfterValidator(_factory)] = ""
-    args: Annotated[tuple[Annotated[Argument, PlainValidator(_argument)], ...], Field(strict=False)] = ()
+    args: Annotated[tuple[Annotated[Argument, PlainValidator(read_argument)], ...], Field(strict=False)] = ()
     command: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_entrypoint)] | None = None
     entrypoint: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_entrypoint)] | None = None
-    env: dict[VariableName, Annotated[Argument, PlainValidator(_environment_value)]] = {}
+    env: dict[VariableName, Annotated[Argument, PlainValidator(read_environment_value)]] = {}
     cpu: Annotated[str | Reference | None, _or_reference(cpu_text)] = None
     memory: Annotated[str | Reference | None, _or_reference(memory_text)] = None
     accelerator: Accelerator | None = None
@@ -412,15 +277,10 @@ def load_registry(path: Path | None) -> Registry:
     if path is None:
         return parse_registry(packaged_registry_text(), source=PACKAGED, folder=Path.cwd())
     shown = str(from_here(path))
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"cannot read the registry {shown}: {error.strerror}",
-            hint="give --registry FILE, or write one with `run-kfp init`",
-        ) from None
-    except UnicodeDecodeError:
-        raise InputError(f"the registry {shown} is not text in UTF-8", hint="save it as UTF-8") from None
+    hint = "give --registry FILE, or write one with `run-kfp init`"
+    text = read_text(path, f"the registry {shown}", hint)
+    if text is None:
+        raise InputError(f"there is no registry {shown}", hint=hint)
     return parse_registry(text, source=shown, folder=path.absolute().parent)
 
 
@@ -479,7 +339,7 @@ class _Reader:
 
     def section(self, model: type[SectionModel], value: Any, place: str, **more: str) -> SectionModel | None:
         if not isinstance(value, Mapping):
-            self.fault(place, f"is {_toml_type(value)}; write a table [{place}]")
+            self.fault(place, f"is {toml_type(value)}; write a table [{place}]")
             return None
         try:
             return model.model_validate({**value, **more})
@@ -490,7 +350,7 @@ class _Reader:
 
     def entries(self, model: type[SectionModel], table: Any, place: str) -> Iterator[tuple[str, SectionModel]]:
         if not isinstance(table, Mapping):
-            self.fault(place, f"is {_toml_type(table)}; write tables [{place}.<name>]")
+            self.fault(place, f"is {toml_type(table)}; write tables [{place}.<name>]")
             return
         for key, value in table.items():
             if entry := self.section(model, value, f"{place}.{key}"):
@@ -498,7 +358,7 @@ class _Reader:
 
     def containers(self, table: Any) -> Iterator[tuple[str, Container]]:
         if not isinstance(table, Mapping):
-            self.fault("containers", f"is {_toml_type(table)}; write tables [containers.<index>]")
+            self.fault("containers", f"is {toml_type(table)}; write tables [containers.<index>]")
             return
         taken: dict[str, str] = {}
         for index, value in table.items():

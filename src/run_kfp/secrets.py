@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from run_kfp.errors import Fault, InputError
+from run_kfp.files import read_text
 from run_kfp.masking import Masker
 from run_kfp.registry import Registry, SecretSource, from_here
 from run_kfp.settings import ENV_FILE, SECRETS_VARIABLE, Layers, read_env_file
@@ -184,16 +185,5 @@ def _first_line(path: Path) -> str | None:
 
     A byte order mark is dropped.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise InputError(
-            f"cannot read the secret file {path}: {error.strerror}", hint="check its permissions"
-        ) from None
-    except UnicodeDecodeError:
-        raise InputError(
-            f"the secret file {path} is not text in UTF-8", hint="save it as UTF-8, the value in the first line"
-        ) from None
-    return re.split(r"\r\n|\n|\r", text, maxsplit=1)[0]
+    text = read_text(path, f"the secret file {path}")
+    return None if text is None else re.split(r"\r\n|\n|\r", text, maxsplit=1)[0]

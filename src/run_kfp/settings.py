@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from run_kfp.errors import Fault, InputError, did_you_mean
+from run_kfp.files import read_text
 from run_kfp.registry import SettingsSection
 
 ENV_FILE = ".env"
@@ -304,14 +305,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     # python-dotenv's own parser: `dotenv_values` passes over a line it cannot read with a log message.
     from dotenv.parser import parse_stream
 
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not text in UTF-8", hint="save it as UTF-8") from None
+    text = read_text(path, str(path)) or ""
     values: dict[str, str] = {}
     faults: list[Fault] = []
     for binding in parse_stream(io.StringIO(text)):

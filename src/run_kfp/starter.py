@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from run_kfp.errors import InputError
-from run_kfp.pipeline import write_atomically
+from run_kfp.files import write_atomically
 from run_kfp.registry import REGISTRY_FILE, Registry, packaged_registry_text, parse_registry
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES
 

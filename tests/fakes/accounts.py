@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+STORAGE = "https://www.googleapis.com/auth/devstorage."
 TOKEN_LIFETIME = 3600
 """Seconds: the longest life of a JWT that Google accepts, and of the tokens issued here."""
 _CLOCK_SKEW = 300
@@ -91,7 +92,9 @@ class Accounts:
         key_id, claims = self._verified(assertion)
         if claims.get("aud") != token_uri:
             raise Rejected(f"Invalid JWT: the audience must be {token_uri}.")
-        if CLOUD_PLATFORM not in _scopes(claims):
+        scopes = _scopes(claims)
+        # Cloud Storage's client asks for the scopes of Cloud Storage alone.
+        if CLOUD_PLATFORM not in scopes and not (scopes and all(scope.startswith(STORAGE) for scope in scopes)):
             raise Rejected("Invalid OAuth scope or ID token audience provided.")
         return self._issue(str(claims["iss"]), key_id)
 

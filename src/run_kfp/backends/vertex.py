@@ -8,7 +8,6 @@ as long to import.
 from __future__ import annotations
 
 import functools
-import importlib
 import json
 import os
 import random
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from run_kfp.backends import Given, Inputs, RunRequest, fill
 from run_kfp.errors import BackendError, Fault, InputError, Submitted
+from run_kfp.lean import import_pipeline_service
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.runs import LookFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
@@ -161,8 +161,7 @@ class Vertex:
         """
         parent = f"projects/{request.project}/locations/{request.region}"
         run = RunRef("vertex", f"{parent}/pipelineJobs/{request.job_id}")
-        _load_sdk()
-        job = _message(request)
+        job = _message(request)  # imports the SDK, whose time is not the network's
         deadline = self._clock() + self._settings.timeout
         client = self._client(request.region, deadline)
         create = functools.partial(
@@ -198,7 +197,6 @@ class Vertex:
         Raises:
             LookFailed: Vertex AI refused or could not be reached.
         """
-        _load_sdk()
         region = run.path.split("/")[3]
         try:
             client = self._client(region, self._clock() + self._settings.timeout)
@@ -227,11 +225,11 @@ class Vertex:
     def _client(self, region: str, deadline: float) -> aiplatform_v1.PipelineServiceClient:
         """Return the client of a region, with credentials that are valid now."""
         if region not in self._clients:
+            sdk = _sdk()
             from google.api_core.client_options import ClientOptions
-            from google.cloud import aiplatform_v1
 
             endpoint = self._settings.get("api_endpoint") or f"{region}-aiplatform.googleapis.com"
-            self._clients[region] = aiplatform_v1.PipelineServiceClient(
+            self._clients[region] = sdk.PipelineServiceClient(
                 credentials=self._credentials(deadline), client_options=ClientOptions(api_endpoint=endpoint)
             )
         return self._clients[region]
@@ -283,21 +281,18 @@ class Vertex:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _load_sdk() -> None:
-    """Import the SDK, and keep it from logging requests.
-
-    With this variable set, google-api-core logs every request whole, and a request holds the secrets
-    (google/api_core/client_logging.py).
-    """
+@functools.cache
+def _sdk() -> Any:
+    """Import the SDK, keep it from logging requests, and tell it of the proxy."""
+    # With this variable set, google-api-core logs requests whole, secrets and all (google/api_core/client_logging.py).
     os.environ.pop("GOOGLE_SDK_PYTHON_LOGGING_SCOPE", None)
-    # Without credentials google-auth looks for the metadata server of a Google machine: once is enough (its default is
-    # three times three seconds).
+    # Without credentials google-auth looks for the metadata server of a Google machine, three times for three seconds.
     os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
     # gRPC's core (1.85) reads the names of these variables in lower case only, requests and most other programs both.
     for name in ("HTTPS_PROXY", "NO_PROXY"):
         if value := os.environ.get(name):
             os.environ.setdefault(name.lower(), value)
-    importlib.import_module("google.cloud.aiplatform_v1")  # now: its second and a half is not the network's
+    return import_pipeline_service()
 
 
 def _attempt(call: Callable[..., Any], timeout: float) -> tuple[str, Any]:
@@ -314,7 +309,7 @@ def _attempt(call: Callable[..., Any], timeout: float) -> tuple[str, Any]:
 
 def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
     """Build the message: here, and nowhere earlier, secrets become values."""
-    from google.cloud import aiplatform_v1
+    sdk = _sdk()
     from google.protobuf import json_format, struct_pb2
 
     spec = struct_pb2.Struct()
@@ -331,21 +326,20 @@ def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
     policy = {"fast": "PIPELINE_FAILURE_POLICY_FAIL_FAST", "slow": "PIPELINE_FAILURE_POLICY_FAIL_SLOW"}[
         request.failure_policy
     ]
-    return aiplatform_v1.PipelineJob(
+    job: aiplatform_v1.PipelineJob = sdk.PipelineJob(
         display_name=request.display_name,
         pipeline_spec=spec,
-        runtime_config=aiplatform_v1.PipelineJob.RuntimeConfig(
+        runtime_config=sdk.PipelineJob.RuntimeConfig(
             gcs_output_directory=request.pipeline_root,
             parameter_values=values,
-            failure_policy=getattr(aiplatform_v1.PipelineFailurePolicy, policy),
+            failure_policy=sdk.PipelineFailurePolicy[policy],
         ),
         service_account=request.service_account,
         labels=dict(request.labels),
         network=request.network or "",
-        encryption_spec=aiplatform_v1.EncryptionSpec(kms_key_name=request.encryption_key)
-        if request.encryption_key
-        else None,
+        encryption_spec=sdk.EncryptionSpec(kms_key_name=request.encryption_key) if request.encryption_key else None,
     )
+    return job
 
 
 def _create_error(

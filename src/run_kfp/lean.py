@@ -1,0 +1,103 @@
+"""Two imports of SDKs without the parts that are not needed and take most of the time.
+
+Both lean on how the SDKs are built inside. So nothing depends on it: where anything is not as expected, the SDK is
+imported whole, and the rest of the program cannot tell the difference but by the clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import types
+from importlib.machinery import PathFinder
+from typing import Any
+
+
+def import_kfp(*, whole: bool) -> Any:
+    """Import kfp's dsl and compiler, where it can be without `kfp.client`: that takes over half of the time.
+
+    kfp 2.17 leaves it out when `_KFP_RUNTIME` is "true" while `kfp` itself is imported (kfp/__init__.py; it is what kfp
+    sets in the containers of its own components).
+
+    Args:
+        whole: import everything, for code of the user that may look for it.
+    """
+    if whole or "kfp" in sys.modules:
+        return _whole_kfp()
+    before = os.environ.get("_KFP_RUNTIME")
+    os.environ["_KFP_RUNTIME"] = "true"
+    try:
+        importlib.import_module("kfp")
+    finally:
+        if before is None:
+            del os.environ["_KFP_RUNTIME"]
+        else:
+            os.environ["_KFP_RUNTIME"] = before
+    try:
+        return _whole_kfp()
+    except (ImportError, AttributeError):
+        for name in [name for name in sys.modules if name == "kfp" or name.startswith("kfp.")]:
+            del sys.modules[name]
+        return _whole_kfp()
+
+
+def _whole_kfp() -> Any:
+    kfp = importlib.import_module("kfp")
+    for name, needed in (("dsl", ("pipeline", "container_component", "ContainerSpec")), ("compiler", ("Compiler",))):
+        module = importlib.import_module(f"kfp.{name}")
+        for attribute in needed:
+            getattr(module, attribute)
+    return kfp
+
+
+_AIPLATFORM = "google.cloud.aiplatform_v1"
+
+
+def import_pipeline_service() -> Any:
+    """Import Vertex AI's PipelineService: of aiplatform_v1 only that service and its messages, a quarter of the time.
+
+    The `__init__` modules of `aiplatform_v1`, its `types` and its `services` import all sixty services. While the one
+    service is imported, empty modules with the same search path stand in their place; afterwards they are taken away,
+    so that whoever imports the package later gets it whole, with the very same classes.
+
+    Returns:
+        A namespace with PipelineServiceClient, PipelineJob, PipelineFailurePolicy and EncryptionSpec.
+    """
+    if _AIPLATFORM not in sys.modules:
+        with contextlib.suppress(Exception):  # whatever it is, the whole package is imported instead
+            return _lean_pipeline_service()
+        # What was imported of it stays: protobuf does not let a message be declared twice in one process.
+    module = importlib.import_module(_AIPLATFORM)
+    return types.SimpleNamespace(**{name: getattr(module, name) for name in _PIPELINE_SERVICE.values()})
+
+
+_PIPELINE_SERVICE = {
+    "services.pipeline_service": "PipelineServiceClient",
+    "types.pipeline_job": "PipelineJob",
+    "types.pipeline_failure_policy": "PipelineFailurePolicy",
+    "types.encryption_spec": "EncryptionSpec",
+}
+
+
+def _lean_pipeline_service() -> Any:
+    packages = [_AIPLATFORM, f"{_AIPLATFORM}.types", f"{_AIPLATFORM}.services"]
+    try:
+        for name in packages:
+            parent = importlib.import_module(name.rpartition(".")[0])
+            spec = PathFinder.find_spec(name, parent.__path__)
+            if spec is None or spec.submodule_search_locations is None:
+                raise ImportError(f"{name} is no package")
+            empty = types.ModuleType(name)
+            empty.__path__ = list(spec.submodule_search_locations)
+            empty.__spec__ = spec
+            sys.modules[name] = empty
+        found = {
+            attribute: getattr(importlib.import_module(f"{_AIPLATFORM}.{module}"), attribute)
+            for module, attribute in _PIPELINE_SERVICE.items()
+        }
+    finally:
+        for name in packages:
+            sys.modules.pop(name, None)
+    return types.SimpleNamespace(**found)

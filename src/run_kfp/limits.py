@@ -1,0 +1,56 @@
+"""CPU, memory and accelerator counts as kfp takes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# kfp's own patterns (kfp 2.17, dsl/pipeline_task.py: set_cpu_limit, set_memory_limit).
+_CPU = re.compile(r"([0-9]*\.)?[0-9]+m?")
+_MEMORY = re.compile(r"[1-9][0-9]*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)")
+
+
+def cpu_text(value: Any) -> str:
+    """Return a CPU limit as kfp takes it ("16", "0.5", "500m"); a number is accepted.
+
+    Raises ValueError with what is allowed.
+    """
+    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _CPU.fullmatch(text) or not text.strip("0.m"):
+        raise ValueError(f'{value!r} is no CPU limit: write a number of CPUs (16, 0.5) or thousandths of one ("500m")')
+    return text
+
+
+def memory_text(value: Any) -> str:
+    """Return a memory limit as kfp takes it ("128G", "512Mi").
+
+    Raises ValueError with what is allowed and, where there is one, the nearest right form.
+
+    A bare number is refused although kfp takes it: "32" compiles to 32 bytes.
+    """
+    if isinstance(value, str) and _MEMORY.fullmatch(value):
+        return value
+    suggestion = ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        suggestion = f': "{value}G"?'
+    elif isinstance(value, str) and (
+        match := re.fullmatch(r"\s*([1-9][0-9]*)(\.[0-9]+)?\s*([EPTGMKegptmk]?)(i?)[bB]?\s*", value)
+    ):
+        whole, fraction, unit, binary = match[1], match[2], (match[3] or "G").upper(), match[4]
+        smaller = {"G": "M", "T": "G", "M": "K"}.get(unit)
+        if not fraction:
+            suggestion = f': "{whole}{unit}{binary}"?'
+        elif smaller:
+            factor = 1024 if binary else 1000
+            suggestion = f': "{round(float(whole + fraction) * factor)}{smaller}{binary}"?'
+    raise ValueError(
+        f"{value!r} is no memory limit: write a whole number and a unit, K, M, G, T or Ki, Mi, Gi, Ti{suggestion}"
+    )
+
+
+def count_text(value: Any) -> str:
+    """Return an accelerator count as kfp takes it, "0" or more. Raises ValueError with what is allowed."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}", text):
+        raise ValueError(f"{value!r} is no number of accelerators: write a whole number, 0 for none")
+    return str(int(text))
