@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["fakes.fixtures"]
+pytest_plugins = ["fakes.fixtures", "engine.fixtures"]
 
 PROGRAM = [sys.executable, "-m", "run_kfp"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from datetime import UTC, datetime
@@ -510,4 +511,6 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             # A console that cannot show a character shows its escape instead of a traceback.
             stream.reconfigure(errors="backslashreplace")
+    # Imports make objects by the hundred thousand and hardly any garbage: fewer collections save a tenth of the time.
+    gc.set_threshold(50_000)
     sys.exit(execute(sys.argv[1:]))

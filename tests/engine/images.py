@@ -78,7 +78,10 @@ def python_slim(engine: Engine) -> str:
             for alias in ("python3", "python"):
                 _add_link(tar, f"usr/local/bin/{alias}", version)
             for path in _libraries([binary, *library.glob("lib-dynload/*.so")]):
-                tar.add(path.resolve(), str(path).lstrip("/"), filter=_owned_by_root)
+                # One that lies in a home folder goes where the loader looks without being told, and every user may.
+                system = path.is_relative_to("/lib") or path.parts[1] in ("lib64", "usr")
+                target = str(path).lstrip("/") if system else f"usr/lib/{path.name}"
+                tar.add(path.resolve(), target, filter=_owned_by_root)
             _add_trust(tar)
         return _import(engine, archive, name, 'ENV PATH="/usr/local/bin:/usr/bin:/bin"', 'CMD ["python3"]')
 
