@@ -67,7 +67,8 @@ _REFUSALS = frozenset(
 # gRPC's words when no connection was made at all, so that nothing can have been sent (grpc core, client_channel).
 _NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "Getting metadata from plugin failed")
 
-_LONGEST_ATTEMPT = 20.0
+# Seconds: the longest that one call may take, and what must be left for another one.
+_LONGEST_ATTEMPT, _LAST_ATTEMPT = 20.0, 0.4
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 
 
@@ -185,10 +186,10 @@ class Vertex:
             if code not in _REFUSALS and not any(words in answer.message for words in _NEVER_SENT):
                 may_exist = True
             left = deadline - self._clock()
-            if code not in _PASSING or left <= pause:
+            if code not in _PASSING or left < _LAST_ATTEMPT:
                 raise _create_error(code, answer, request, may_exist, self._settings.timeout)
-            self._tell(f"Vertex AI answered {code}: {_words(answer)}; trying again ({left:.0f} s left)")
-            self._sleep(pause * random.uniform(0.7, 1.0))
+            self._tell(f"Vertex AI answered {code}: {_words(answer)}; trying again ({left:.1f} s left)")
+            self._sleep(min(pause, left / 2) * random.uniform(0.7, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def status(self, run: RunRef) -> RunStatus:
@@ -227,11 +228,19 @@ class Vertex:
         if region not in self._clients:
             sdk = _sdk()
             from google.api_core.client_options import ClientOptions
+            from google.auth.exceptions import GoogleAuthError
 
             endpoint = self._settings.get("api_endpoint") or f"{region}-aiplatform.googleapis.com"
-            self._clients[region] = sdk.PipelineServiceClient(
-                credentials=self._credentials(deadline), client_options=ClientOptions(api_endpoint=endpoint)
-            )
+            credentials = self._credentials(deadline)
+            try:
+                self._clients[region] = sdk.PipelineServiceClient(
+                    credentials=credentials, client_options=ClientOptions(api_endpoint=endpoint)
+                )
+            except (GoogleAuthError, ValueError) as error:  # client certificates, another universe domain
+                raise BackendError(
+                    f"Google's client cannot be set up: {_first_sentence(error)}",
+                    hint="look at the GOOGLE_… variables of the environment",
+                ) from None
         return self._clients[region]
 
     def _credentials(self, deadline: float) -> Any:
@@ -270,14 +279,14 @@ class Vertex:
                     raise BackendError(
                         f"the Google credentials are refused: {_first_sentence(error)}", hint=login
                     ) from None
-                if left <= pause:
+                if left < _LAST_ATTEMPT:
                     raise BackendError(
                         f"Google's token service did not answer within {self._settings.timeout:g} s: "
                         f"{_first_sentence(error)}",
                         hint="check the network and proxies",
                     ) from None
-                self._tell(f"Google's token service: {_first_sentence(error)}; trying again ({left:.0f} s left)")
-            self._sleep(pause)
+                self._tell(f"Google's token service: {_first_sentence(error)}; trying again ({left:.1f} s left)")
+            self._sleep(min(pause, left / 2))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
