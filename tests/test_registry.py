@@ -11,6 +11,7 @@ from conftest import Cli, Write
 from run_kfp.errors import InputError
 from run_kfp.limits import memory_text
 from run_kfp.registry import Registry, packaged_registry_text, parse_registry
+from run_kfp.starter import secret_placeholders
 
 
 def parsed(text: str) -> Registry:
@@ -250,6 +251,16 @@ def test_what_init_writes_compiles_at_once(cli: Cli, folder: Path) -> None:
     for name in ("git_login", "wandb_api_key", "whylabs_api_key"):
         assert f"secret {name}" in planned.err
     assert planned.err.count("still holds the text of a template") == 3
+
+
+def test_the_example_secrets_are_those_that_init_writes() -> None:
+    example = Path(__file__).parents[1] / "secrets.example"
+    key = "ac215-dermaid.json"  # the service account key, which no container takes as a parameter
+
+    found = {path.name: path.read_text(encoding="utf-8") for path in example.iterdir() if path.name != key}
+
+    assert found == secret_placeholders(parsed(packaged_registry_text()))
+    assert (example / key).exists()
 
 
 def test_init_keeps_what_is_there(cli: Cli, folder: Path, write: Write) -> None:

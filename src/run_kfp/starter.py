@@ -40,12 +40,12 @@ def secret_placeholders(registry: Registry) -> dict[str, str]:
     """Return the files of a secrets folder with placeholder text, which the program refuses as a value."""
     files: dict[str, str] = {}
     for name, source in registry.secrets.items():
-        words = name.replace("_", " ")
+        words = source.description or f"the value of {name}"
+        placeholder = words if "<" in words else f"<paste {words} here>"
         if source.file:
-            files[source.file] = f"<paste the {words} here>\n"
+            files[source.file] = f"{placeholder}\n"
         elif source.env_file:
-            value = "https://<login>:<token>" if "git" in name else f"<paste the {words} here>"
-            files[source.env_file] = files.get(source.env_file, "") + f"{source.env}={value}\n"
+            files[source.env_file] = files.get(source.env_file, "") + f"{source.env}={placeholder}\n"
     return files
 
 
