@@ -203,3 +203,12 @@ def test_job_ids_are_fresh_and_legal_for_any_name(cli: Cli, write: Write) -> Non
 
     assert len(ids) == 2
     assert all(made.startswith("run-9-stra-e-x-") for made in ids)
+
+
+def test_a_parameter_that_the_file_has_fixed_is_told(cli: Cli) -> None:
+    assert cli("-r", "4", "--compile-only").code == 0
+
+    result = cli("-f", "pipeline.yaml", "-t", "v1", "-p", "num_gpu=2", "--dry-run", **SETTINGS, **Canaries().variables)
+
+    assert result.code == 2
+    assert "-p num_gpu would change nothing: it was fixed when pipeline.yaml was compiled" in result.err

@@ -99,6 +99,15 @@ def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
         if call.containers:
             raise InputError("-r and -f exclude each other", hint="-f sends a finished file as it is")
         pipeline = read_pipeline(call.file)
+        declared = {parameter.name for parameter in pipeline.parameters}
+        faults += [
+            Fault(
+                f"-p {name} would change nothing: it was fixed when {call.file} was compiled",
+                hint=f"compile anew with -p {name}=…",
+            )
+            for name in params
+            if name in registry.compile_time_params and name not in declared
+        ]
     else:
         if not call.containers:
             raise InputError(
