@@ -16,8 +16,11 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 MASK = "***"
 
-# A part of a secret (the token of a login, a line of a key) is masked on its own from this length on. Shorter parts
-# turn up in innocent words; whole values are masked whatever their length.
+# A shorter value cannot be told from ordinary text: its mask would tear up ids and paths, and hide nothing.
+# `secrets.value_fault` refuses such values.
+SHORTEST_SECRET = 4
+
+# A part of a secret (the token of a login, a line of a key) is masked on its own from this length on.
 _SHORTEST_PART = 6
 
 _LOGIN = re.compile(r"[^\s/:@]+:(?P<token>[^\s/:@]+)")
@@ -31,10 +34,12 @@ class Masker:
         self._needles: tuple[str, ...] = ()
 
     def add(self, value: str) -> None:
-        """Learn a secret value and the forms it turns up in; an empty value is ignored."""
+        """Learn a secret value and the forms it turns up in; one too short to be a secret is ignored."""
+        if len(value.strip()) < SHORTEST_SECRET:
+            return
         known = set(self._needles)
         for part in _parts(value):
-            known.update(form for form in _forms(part) if form)
+            known.update(_forms(part))
         # The longest first, so that a look at one place finds the widest match soonest.
         self._needles = tuple(sorted(known, key=lambda needle: (-len(needle), needle)))
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from run_kfp.errors import Fault, InputError
 from run_kfp.files import read_text
-from run_kfp.masking import Masker
+from run_kfp.masking import SHORTEST_SECRET, Masker
 from run_kfp.registry import Registry, SecretSource, from_here
 from run_kfp.settings import ENV_FILE, SECRETS_VARIABLE, Layers, read_env_file
 
@@ -169,6 +169,8 @@ def value_fault(value: str) -> str | None:
     """
     if not value.strip():
         return "is empty"
+    if len(value.strip()) < SHORTEST_SECRET:
+        return f"is shorter than {SHORTEST_SECRET} characters, so it could not be told from ordinary text"
     if "\n" in value or "\r" in value:
         return "holds a line break"
     if value != value.strip():
