@@ -134,7 +134,7 @@ def test_chunks_do_not_matter(values: list[str], words: list[str], data: st.Data
     chunks = [text[start:end] for start, end in itertools.pairwise(bounds)]
 
     # Masks that touch may come apart at a chunk's end; what stands around them may not differ.
-    assert streamed(known, chunks).replace(MASK + MASK, MASK) == known.mask(text).replace(MASK + MASK, MASK)
+    assert re.sub(r"\*+", "*", streamed(known, chunks)) == re.sub(r"\*+", "*", known.mask(text))
 
 
 @settings(max_examples=300, deadline=None)
