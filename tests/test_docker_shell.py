@@ -10,7 +10,6 @@ import json
 import os
 import pty
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import dermaid
+from dermaid import canary
 from engine import Engine
 from fakes.certs import write_key
 from fakes.fixtures import EMAIL, PROJECT
@@ -43,21 +44,8 @@ CALLER = 54321
 # Group 0 is that of the Engine's socket. Not Popen's own `user`, which makes it fork: gRPC, which runs in this process
 # for the fakes, does not always survive that.
 AS_CALLER = ("setpriv", f"--reuid={CALLER}", f"--regid={CALLER}", "--groups=0")
-MAIN = ("run-kfp", "-r", "1", "-r", "2", "-r", "3", "-r", "4", "-t", "dataset_v22")
-SETTINGS = {
-    "GCP_PROJECT": PROJECT,
-    "GCP_REGION": "us-east1",
-    "GCS_BUCKET_NAME": "test-bucket",
-    "GCS_SERVICE_ACCOUNT": f"runner@{PROJECT}.iam.gserviceaccount.com",
-    "WHYLABS_DEFAULT_ORG_ID": "org-1",
-    "WHYLABS_DEFAULT_DATASET_ID": "model-1",
-    "NUM_GPU": "2",
-}
-
-
-def canary(name: str) -> str:
-    """A value that stands nowhere else: what finds it has found the secret."""
-    return f"{name}{secrets.token_hex(12)}"
+MAIN = ("run-kfp", *dermaid.MAIN)
+SETTINGS = {**dermaid.SETTINGS, "NUM_GPU": "2"}
 
 
 @dataclass(frozen=True)
