@@ -34,6 +34,7 @@ from run_kfp.registry import (
     Model,
     Param,
     PipelineSection,
+    Process,
     SecretSource,
     SettingsSection,
     packaged_registry_text,
@@ -146,6 +147,7 @@ _ADVICE = {
     "RunKfpError": "report it; `--debug` shows the traceback",
     "InputError": "mend what it names",
     "CheckFailed": "mend what it names; nothing was submitted",
+    "EngineError": "start Docker, check the image's name, or take `--engine process`; no step was started",
     "BackendError": "read whether anything was submitted, look at access and network, try again",
     "RunFailed": "look at the step named; the hint holds the command that shows its log",
     "RunStopped": "nothing, if you stopped it",
@@ -156,13 +158,13 @@ _ADVICE = {
 def exit_codes() -> str:
     """The exit codes, from the tree of errors."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.RunKfpError)]
-    rows = [["0", "done; with `--wait`: the run succeeded", "go on"]]
+    rows = [["0", "done; with `--wait` or `--local`: the run succeeded", "go on"]]
     for kind in sorted(kinds, key=lambda kind: kind.exit_code):
         meaning = (kind.__doc__ or "").splitlines()[0].rstrip(".")
         if kind is errors.RunKfpError:
             meaning = "A fault of this program"
         rows.append([str(kind.exit_code), f"{meaning[0].lower()}{meaning[1:]}", _ADVICE[kind.__name__]])
-    rows.append(["130", "Ctrl-C; a run that was submitted goes on", "look at the run in the console"])
+    rows.append(["130", "Ctrl-C; a run that was submitted goes on, one on this machine is stopped", "look at the run"])
     return table(["code", "meaning", "what to do"], iter(rows))
 
 
@@ -198,7 +200,7 @@ def variables() -> str:
     anywhere = f"environment, `{ENV_FILE}`"
 
     def rows() -> Iterator[Sequence[str]]:
-        yield [code(REGISTRY_VARIABLE), "the registry file", "environment", f"`./{REGISTRY_FILE}`, else {PACKAGED}"]
+        yield [code(REGISTRY_VARIABLE), "the registry file", f"environment, `{ENV_FILE}`", f"`./{REGISTRY_FILE}`, else {PACKAGED}"]
         yield [code(SECRETS_VARIABLE), "the secrets folder", anywhere, f"the first that exists of {folders}"]
         login = "what `gcloud auth application-default login` left"
         yield [code(CREDENTIALS_VARIABLE), "the file of a service account key", anywhere, login]
@@ -225,7 +227,6 @@ _TYPES = {
 _MEANINGS = {
     "PipelineSection.name": "The KFP name of the pipeline; job ids start with it, and the cache goes by it.",
     "PipelineSection.display_name": "What the console shows, with a random suffix for each run; else the name.",
-    "PipelineSection.description": "Text for the pipeline file.",
     "PipelineSection.labels": "Labels of every run; `--label` adds to them, or replaces one of the same key.",
     "Container.name": "The name of the step: lower-case letters, digits and single dashes; unique; not ending in "
     "`-<number>`, which KFP gives to repeated steps.",
@@ -243,6 +244,9 @@ _MEANINGS = {
     "Container.accelerator": "The accelerator: see below.",
     "Container.side_effects": "The step changes something outside of the pipeline: it is never taken from the cache.",
     "Container.description": "Text for `run-kfp list`.",
+    "Container.process": "How the step runs without its image, for `--engine process`: see below.",
+    "Process.cwd": "The folder it runs in, from the folder of the registry file.",
+    "Process.entrypoint": "The program and its first arguments; stands for the image's `ENTRYPOINT` or `command`.",
     "Accelerator.type": "The name that Vertex AI has for it, such as `NVIDIA_TESLA_T4`.",
     "Accelerator.count": "How many; `0` drops the accelerator.",
     "Param.env": "The variable that gives the value, from the environment or `.env`.",
@@ -252,7 +256,7 @@ _MEANINGS = {
     "SecretSource.file": "A file of the secrets folder; its first line is the value.",
     "SecretSource.env_file": "A file of `NAME=VALUE` lines, in the secrets folder, else beside the registry file. "
     "Needs `env`.",
-    "SecretSource.description": "Text for readers of the file.",
+    "SecretSource.description": "What goes in, for the placeholder that `run-kfp init` writes.",
 }
 
 
@@ -269,7 +273,7 @@ def type_words(annotation: object) -> str:
         return f"array of: {type_words(parts[0])}"
     if origin is dict:
         return f"table of: {type_words(parts[1])}"
-    simple = {str: "string", bool: "`true` or `false`", Reference: "reference", Accelerator: "table"}
+    simple = {str: "string", bool: "`true` or `false`", Reference: "reference", Accelerator: "table", Process: "table"}
     return next(words for kind, words in simple.items() if annotation is kind)
 
 
@@ -309,6 +313,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "keys-pipeline": keys(PipelineSection),
     "keys-container": keys(Container),
     "keys-accelerator": keys(Accelerator),
+    "keys-process": keys(Process),
     "keys-param": keys(Param),
     "keys-secret": keys(SecretSource),
 }

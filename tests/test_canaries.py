@@ -110,7 +110,8 @@ def field(
     return Field(canaries, vertex, Cli(folder, variables), account_key)
 
 
-SUBMIT = (*MAIN, "--poll-every", "0.01")
+SUBMIT = MAIN
+WAIT = (*MAIN, "--wait", "--poll-every", "0.01")
 
 
 def succeed(field: Field) -> None:
@@ -137,13 +138,13 @@ def stumble(field: Field) -> None:
 
 CALLS = {
     "submit": (SUBMIT, succeed, 0),
-    "wait": ((*SUBMIT, "--wait"), succeed, 0),
-    "wait, json": ((*SUBMIT, "--wait", "--json"), succeed, 0),
-    "run fails": ((*SUBMIT, "--wait"), fail, 5),
-    "run fails, json": ((*SUBMIT, "--wait", "--json"), fail, 5),
+    "wait": (WAIT, succeed, 0),
+    "wait, json": ((*WAIT, "--json"), succeed, 0),
+    "run fails": (WAIT, fail, 5),
+    "run fails, json": ((*WAIT, "--json"), fail, 5),
     "refused": (SUBMIT, refuse, 4),
     "refused, json": ((*SUBMIT, "--json"), refuse, 4),
-    "stumbles": ((*SUBMIT, "--wait"), stumble, 7),
+    "stumbles": (WAIT, stumble, 7),
     "dry run": ((*MAIN, "--dry-run"), succeed, 0),
     "dry run, json": ((*MAIN, "--dry-run", "--json"), succeed, 0),
     "compile": ((*MAIN, "--compile-only"), succeed, 0),

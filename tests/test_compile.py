@@ -291,7 +291,7 @@ def test_factories_are_chained_with_containers(cli: Cli, folder: Path, write: Wr
     spec = read(folder)
     tasks = spec["root"]["dag"]["tasks"]
     assert tasks["evaluate"]["dependentTasks"] == ["first"]
-    assert tasks["ready"]["dependentTasks"] == ["evaluate"]
+    assert tasks["again"]["dependentTasks"] == ["evaluate"]  # as the registry calls it
     assert container(spec, "evaluate")["args"] == [parameter("threshold"), parameter("key")]
     assert container(spec, "evaluate")["resources"]["resourceMemoryLimit"] == "4G"
     assert sorted(spec["root"]["inputDefinitions"]["parameters"]) == ["key", "tag", "threshold"]
@@ -384,3 +384,124 @@ def test_what_is_told_of_a_compile_is_what_its_file_says(selection: tuple[str, .
     assert compiled["parameters"] == sorted(
         cli("-f", "pipeline.yaml", "-t", "v1", "--dry-run", "--json", **variables).json["parameter_values"]
     )
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(cli: Cli, folder: Path) -> None:
+    fifo = folder / "fifo"
+    os.mkfifo(fifo)
+    process = cli.start("-r", "1", "--compile-only", "-o", "fifo")
+    read = fifo.read_text(encoding="utf-8")
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0, err
+    assert fifo.is_fifo()
+    assert cli("-r", "1", "--compile-only", "-o", "-").out == read
+    link = cli("-r", "1", "--compile-only", "-o", "/dev/stdout")
+    assert (link.code, link.out) == (0, read + "/dev/stdout\n")
+
+
+def test_the_bytes_do_not_depend_on_the_locale(cli: Cli, folder: Path, write: Write) -> None:
+    write("run-kfp.toml", REGISTRY.replace('name = "first"', 'name = "first"\ndisplay_name = "Erste – ünï"'))
+    posix = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    assert cli("-r", "1", "--compile-only").code == 0
+    result = cli("-r", "1", "--compile-only", "-o", "posix.yaml", **posix)
+
+    assert result.code == 0, result.err
+    assert (folder / "posix.yaml").read_bytes() == (folder / "pipeline.yaml").read_bytes()
+
+
+def test_a_switch_of_kfp_in_the_environment_changes_nothing(cli: Cli) -> None:
+    assert cli("-r", "1", "--compile-only", _KFP_RUNTIME="true").code == 0
+
+
+@pytest.mark.parametrize("args", [("-p", "num_gpus=0"), ("-p", "git_login=https://a:b@c")])
+def test_a_parameter_that_nobody_takes_is_told_when_compiling(cli: Cli, folder: Path, args: tuple[str, ...]) -> None:
+    result = cli("-r", "4", "--compile-only", *args)
+
+    assert result.code == 2
+    assert args[1].partition("=")[0] in result.err
+    assert list(folder.iterdir()) == []
+
+
+def test_a_setting_that_lies_about_is_not_in_the_way(cli: Cli) -> None:
+    result = cli("-r", "1", "--compile-only", GCS_BUCKET_NAME="gs://b")
+
+    assert result.code == 0, result.err
+    assert "note: bucket is 'gs://b'" in result.err
+
+
+def test_a_prefix_and_a_value_do_not_make_a_placeholder(cli: Cli, write: Write) -> None:
+    write(
+        "run-kfp.toml",
+        '[containers.1]\nname = "a"\nimage = "x"\nargs = [{ param = "n", prefix = "{{" }]\n'
+        '[containers.2]\nname = "b"\nimage = "x"\ncpu = { param = "n" }\n[params.n]\n',
+    )
+
+    result = cli("-r", "1", "--compile-only", "-p", "n=$.inputs.parameters['s']}}")
+
+    assert result.code == 2
+    assert "holds '{{$'" in result.err
+
+
+def test_a_secret_that_a_factory_reads_is_not_written_down(cli: Cli, folder: Path, write: Write) -> None:
+    canary_ = Canaries().wandb
+    write("run-kfp.toml", REGISTRY)
+    write(
+        "parts/steps.py",
+        "import os\nfrom kfp import dsl\n@dsl.container_component\ndef evaluate():\n"
+        "    return dsl.ContainerSpec(image='x', args=[os.environ['SHOP_KEY']])\n",
+    )
+
+    result = cli("-r", "3", "--compile-only", SHOP_KEY=canary_)
+
+    assert result.code == 2
+    assert "would hold the value of a secret" in result.err
+    assert not (folder / "pipeline.yaml").exists()
+
+
+@pytest.mark.parametrize("noise", ["print('noise')", "import os; os.chdir('/')"])
+def test_a_factory_does_not_change_where_results_go(cli: Cli, folder: Path, write: Write, noise: str) -> None:
+    write("run-kfp.toml", REGISTRY)
+    write("parts/steps.py", f"{noise}\n{FACTORY}")
+
+    result = cli("-r", "3", "--compile-only")
+
+    assert (result.code, result.out) == (0, "pipeline.yaml\n")
+    assert (folder / "pipeline.yaml").exists()
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit(0)", "import sys; sys.exit('bye')"])
+def test_a_factory_that_ends_the_program_is_a_fault(cli: Cli, write: Write, end: str) -> None:
+    write("run-kfp.toml", REGISTRY)
+    write("parts/steps.py", end)
+
+    result = cli("-r", "3", "--compile-only")
+
+    assert result.code == 2
+    assert "SystemExit" in result.err
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("2024-01-01", "is a date"),
+        ("!!binary aGk=", "is a bytes"),
+        (".nan", "a number that JSON does not have"),
+        ("123456789012345678901234567890", "beyond 2^53"),
+        ("!!bool foo", "is not YAML"),
+        ("[" * 95 + "]" * 95, "nested more than"),
+        ("{1: x}", "which is no string"),
+        ("&a [*a]", "nested more than"),
+    ],
+)
+def test_what_json_does_not_have_is_told_with_its_place(cli: Cli, folder: Path, value: str, told: str) -> None:
+    assert cli("-r", "1", "--compile-only", "-o", "given.yaml").code == 0
+    text = (folder / "given.yaml").read_text(encoding="utf-8")
+    (folder / "given.yaml").write_text(f"{text}\nextra:\n  value: {value}\n", encoding="utf-8")
+
+    result = cli("-f", "given.yaml", "--dry-run", "--json", **SETTINGS)
+
+    assert result.code == 2
+    assert told in result.err
+    assert "Traceback" not in result.err

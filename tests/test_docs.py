@@ -21,6 +21,7 @@ from run_kfp.registry import (
     Model,
     Param,
     PipelineSection,
+    Process,
     Registry,
     SecretSource,
     SettingsSection,
@@ -173,6 +174,7 @@ def test_the_last_example_shows_every_key() -> None:
     assert keys(raw["settings"]) == fields(SettingsSection)
     assert keys(*containers) == fields(Container) - {"index"}
     assert keys(*(table["accelerator"] for table in containers if "accelerator" in table)) == fields(Accelerator)
+    assert keys(*(table["process"] for table in containers if "process" in table)) == fields(Process)
     assert keys(*raw["params"].values()) == fields(Param)
     assert keys(*raw["secrets"].values()) == fields(SecretSource)
 

@@ -212,3 +212,46 @@ def test_a_parameter_that_the_file_has_fixed_is_told(cli: Cli) -> None:
 
     assert result.code == 2
     assert "-p num_gpu would change nothing: it was fixed when pipeline.yaml was compiled" in result.err
+
+
+def test_faults_of_flags_and_of_the_selection_come_together(cli: Cli) -> None:
+    result = cli("-r", "3", "-r", "99", "--bucket", "gs://x", "--wait", "--poll-every", "no", "--timeout", "never")
+
+    assert result.code == 2
+    for words in ("'99'", "gs://x", "--poll-every 'no'", "--timeout 'never'"):
+        assert words in result.err, words
+
+
+def test_faults_of_the_secrets_folder_come_with_the_others(cli: Cli) -> None:
+    result = plan(cli, "--secrets-dir", "x" * 5000, "--bucket", "gs://x", **SETTINGS)
+
+    assert result.code == 2
+    assert "which is no folder" in result.err
+    assert "gs://x" in result.err
+
+
+def test_bytes_in_a_setting_are_told_before_they_are_sent(cli: Cli) -> None:
+    result = plan(cli, "--pipeline-root", "gs://bucket/\udcff", **SETTINGS)
+
+    assert result.code == 2
+    assert "no text in UTF-8" in result.err
+
+
+def test_a_secret_that_is_a_word_of_the_settings_is_refused(cli: Cli) -> None:
+    result = plan(cli, **SETTINGS, GIT_LOGIN="test-project")
+
+    assert result.code == 2
+    assert "the value of a secret stands in the project" in result.err
+
+
+def test_a_word_in_the_place_of_a_key_that_is_not_used_tears_up_nothing(cli: Cli) -> None:
+    result = plan(cli, **SETTINGS, WANDB_API_KEY="project")
+
+    assert result.json["run"].startswith("vertex://projects/test-project/")
+
+
+def test_the_endpoint_is_in_the_plan(cli: Cli, write: Write) -> None:
+    assert plan(cli, **SETTINGS).json["endpoint"] == "us-east1-aiplatform.googleapis.com"
+    assert plan(cli, "--api-endpoint", "host:8443", **SETTINGS).json["endpoint"] == "host:8443"
+    text = cli("-r", "1", "--dry-run", "--api-endpoint", "host:8443", **SETTINGS)
+    assert "host:8443" in text.out

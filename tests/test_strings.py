@@ -205,8 +205,9 @@ def way(vertex: FakeVertex, account_key_file: Path, monkeypatch: pytest.MonkeyPa
         "api_endpoint": vertex.endpoint,
     }
     section = parse_registry(packaged_registry_text(), source="", folder=Path()).settings
-    loaded, faults = load_settings(Layers(flags, {}, {}), section, registry_source="")
-    assert not faults
+    loaded, typed, ambient = load_settings(Layers(flags, {}, {}), section, registry_source="")
+    assert not typed
+    assert not ambient
     return Way(vertex, Vertex(loaded, tell=lambda words: pytest.fail(words)))
 
 

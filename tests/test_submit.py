@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from conftest import Cli, Result, Write
 from dermaid import MAIN, RUNNER, SETTINGS, Canaries
 from fakes.google_hosts import GoogleHosts
 from fakes.vertex import FakeVertex
+from fakes.vertex_script import Step
 
 PARENT = "projects/test-project/locations/us-east1"
 
@@ -460,6 +463,87 @@ def test_a_login_that_is_revoked_is_told_at_once(through_proxy: Cloud, google_ho
     assert "gcloud auth application-default login" in result.err
     assert "nothing was submitted" in result.err
     assert not through_proxy.vertex.requests
+
+
+def test_a_key_in_the_place_of_its_path_is_not_repeated(cloud: Cloud, account_key: dict[str, str]) -> None:
+    result = cloud.submit(GOOGLE_APPLICATION_CREDENTIALS=json.dumps(account_key))
+
+    assert result.code == 4
+    assert "does not name a file" in result.err
+    assert account_key["private_key"].splitlines()[1] not in result.err + result.out
+
+
+def test_a_slow_search_for_credentials_ends_with_the_timeout(cloud: Cloud, write: Write) -> None:
+    """A login of gcloud makes google-auth start gcloud, for a project that nobody asked for."""
+    gcloud = write("bin/gcloud", f"#!{sys.executable}\nimport signal\nsignal.pause()\n")
+    gcloud.chmod(0o755)
+    login = json.dumps(cloud.vertex.accounts.user("somebody@example.com"))
+    write("home/.config/gcloud/application_default_credentials.json", login)
+    path = f"{gcloud.parent}{os.pathsep}{os.environ['PATH']}"
+    started = time.monotonic()
+
+    result = cloud.submit("--timeout", "2", GOOGLE_APPLICATION_CREDENTIALS="", PATH=path)
+
+    assert result.code == 4
+    assert "longer than 2 s" in result.err
+    assert time.monotonic() - started < 15
+
+
+def test_an_interrupt_while_submitting_tells_the_id(cloud: Cloud) -> None:
+    cloud.vertex.hang("CreatePipelineJob", when="after")
+    process = cloud.cli.start(*MAIN, "--api-endpoint", cloud.vertex.endpoint, "--json")
+    cloud.vertex.wait_for("CreatePipelineJob")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    (create,) = cloud.vertex.creates
+    assert json.loads(out)["job_id"] == create.pipeline_job_id
+    assert f"look for {create.pipeline_job_id}" in err
+
+
+def test_the_end_of_a_run_is_told_though_nobody_reads(cloud: Cloud) -> None:
+    cloud.vertex.fails("versioning", "it broke")
+    args = (*MAIN, "--api-endpoint", cloud.vertex.endpoint, "--wait", "--poll-every", "0.01", "--json")
+    process = cloud.cli.start(*args)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+
+    assert process.wait(timeout=60) == 5
+    assert len(cloud.made) == 1
+
+
+def test_a_run_that_fails_without_a_step_tells_its_own_reason(cloud: Cloud) -> None:
+    tasks = {"get-raw-data": ("FAILED", None)}
+    cloud.vertex.script(Step("FAILED", tasks, "The service agent lacks a role"))
+
+    result = cloud.submit("--wait", "--poll-every", "0.01")
+
+    assert result.code == 5
+    assert "The service agent lacks a role" in result.err
+
+
+def test_an_id_whose_owner_is_not_told_is_refused(cloud: Cloud) -> None:
+    cloud.vertex.plant("taken", parent=PARENT, display_name="somebody else's")
+    cloud.vertex.fault("GetPipelineJob", "PERMISSION_DENIED", "no")
+
+    result = cloud.submit("--job-id", "taken")
+
+    assert result.code == 4
+    assert "does not say whose" in result.err
+    assert "nothing was submitted" in result.err
+
+
+def test_a_watch_keeps_its_limit_though_a_look_hangs(cloud: Cloud) -> None:
+    cloud.vertex.hang("GetPipelineJob", times=9)
+    started = time.monotonic()
+
+    result = cloud.submit("--wait", "--wait-timeout", "1", "--poll-every", "0.1")
+
+    assert result.code == 7
+    assert time.monotonic() - started < 15
 
 
 def test_an_endpoint_that_nobody_serves_ends_within_the_timeout(cloud: Cloud) -> None:

@@ -71,7 +71,9 @@ def test_the_version(cli: Cli) -> None:
         (["-f", "x.yaml", "--compile-only"], "exclude each other"),
         (["-r", "1", "--compile-only", "--wait"], "exclude each other"),
         (["-r", "1", "--wait-timeout", "3"], "does nothing without --wait"),
-        (["-r", "1", "--poll-every", "0"], "--poll-every '0'"),
+        (["-r", "1", "--wait", "--poll-every", "0"], "--poll-every '0'"),
+        (["-r", "1", "--poll-every", "3"], "does nothing without --wait"),
+        (["-f", "x.yaml", "--caching"], "--caching and -f exclude each other"),
         (["-r", "1", "--wait", "--wait-timeout", "-1"], "--wait-timeout '-1'"),
     ],
 )
@@ -196,3 +198,42 @@ def test_no_color_is_heard(live: tuple[Cli, list[str]]) -> None:
     assert code == 5
     colours = {code for found in COLOUR.findall(seen) for code in re.findall(r"\d+", found)}
     assert not {number for number in colours if 30 <= int(number) <= 49 or int(number) >= 90}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full: a device without room, which Linux has")
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(["list", "--json"], 1), (["-r", "1", "--compile-only"], 1), (["-r", "99", "--compile-only", "--json"], 2)],
+)
+def test_a_result_that_cannot_be_written_is_no_success(cli: Cli, args: list[str], code: int) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *args], cwd=cli.folder, env=cli.environment({}), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+
+    assert done.returncode == code
+    assert "could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_words_that_nobody_reads_stop_nothing(cli: Cli, folder: Path) -> None:
+    process = cli.start("-r", "1-4", "--compile-only")
+    assert process.stderr is not None
+    assert process.stdout is not None
+    process.stderr.close()
+    assert process.stdout.read() == "pipeline.yaml\n"
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+
+
+def test_a_folder_that_is_gone_is_told(cli: Cli) -> None:
+    script = (
+        f"import os, sys; os.rmdir({str(cli.folder)!r}); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'run_kfp', 'list'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=cli.folder, env=cli.environment({}), capture_output=True, text=True
+    )
+
+    assert done.returncode == 2
+    assert "the current folder does not exist any more" in done.stderr

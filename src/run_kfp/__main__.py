@@ -1,5 +1,18 @@
-"""`python -m run_kfp` is `run-kfp`."""
+"""The program: `run-kfp`, and `python -m run_kfp`."""
 
-from run_kfp.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Run the program and exit."""
+    try:
+        from run_kfp.cli import main as run
+    except KeyboardInterrupt:  # while the libraries are loaded: nothing has begun, and there is nothing to tell
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,15 @@ from typing import Any, Literal
 _ENV_EXPANSION = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
 
 
+def text_fault(text: str) -> str | None:
+    """Say why `text` cannot be an argument of a process or travel as UTF-8, or return None."""
+    if "\0" in text:
+        return "holds a NUL character, which no argument of a process can"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "holds bytes that are no text in UTF-8"
+    return None
+
+
 def literal_fault(text: str, *, in_env: bool = False) -> str | None:
     """Say why `text` cannot be handed over as a literal byte for byte, or return None.
 
@@ -26,10 +35,8 @@ def literal_fault(text: str, *, in_env: bool = False) -> str | None:
         return "holds '{{$', which the backend would replace: use { param = … } or { secret = … }"
     if "{{channel:" in text:
         return "holds '{{channel:', which kfp would replace"
-    if "\0" in text:
-        return "holds a NUL character, which no argument of a process can"
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        return "holds a lone surrogate, which is not text in UTF-8"
+    if fault := text_fault(text):
+        return fault
     if in_env and _ENV_EXPANSION.search(text):
         return "holds '$(NAME)', which Vertex would expand in an environment variable"
     if text.lstrip().startswith("{"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import warnings
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,13 +30,26 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_WHAT, _WHERE, _HOW, _INSTEAD, _WORDS = (
+_WHAT, _WHERE, _HOW, _LOCAL, _INSTEAD, _WORDS = (
     "What to run",
     "Where it runs",
     "How it runs",
+    "On this machine",
     "Instead of submitting",
     "What is printed",
 )
+
+# The flags that mean something with --local only, by the names of their parameters.
+_LOCAL_FLAGS = {
+    "engine": "--engine",
+    "parallel": "--parallel",
+    "step_timeout": "--step-timeout",
+    "from_step": "--from",
+    "from_run": "--from-run",
+    "pull": "--pull",
+    "bucket_dir": "--bucket-dir",
+    "docker_network": "--docker-network",
+}
 
 
 def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
@@ -74,10 +88,9 @@ DebugFlag = Annotated[
 ]
 
 
-FORMAT = "rich"
 _EPILOG = (
-    "Exit codes: 0 done, 1 a fault of this program, 2 mend the call, 4 Vertex AI refused or was not reached, "
-    "5 the run failed, 6 cancelled or paused, 7 the watch gave up, 130 Ctrl-C."
+    "Exit codes: 0 done, 1 a fault of this program, 2 mend the call, 4 Vertex AI or the Engine refused or was not "
+    "reached, 5 the run failed, 6 cancelled or paused, 7 the watch gave up, 130 Ctrl-C."
 )
 
 
@@ -199,6 +212,68 @@ def run(
     poll_every: Annotated[
         str | None, _text("--poll-every", "SECONDS", "Time between two looks at the run. 10 by default.", _HOW)
     ] = None,
+    local: Annotated[
+        bool,
+        typer.Option(
+            "--local",
+            help="Run the same file on this machine; the exit code tells how it ended.",
+            rich_help_panel=_LOCAL,
+        ),
+    ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="docker|process",
+            help="docker (the default) runs the images; process, less faithful, what the registry says instead.",
+            autocompletion=lambda: ["docker", "process"],
+            rich_help_panel=_LOCAL,
+        ),
+    ] = "docker",
+    parallel: Annotated[
+        str | None, _text("--parallel", "N", "How many independent steps may run at a time. 2 by default.", _LOCAL)
+    ] = None,
+    step_timeout: Annotated[
+        str | None, _text("--step-timeout", "SECONDS", "Stop a step that runs longer; it has failed then.", _LOCAL)
+    ] = None,
+    from_step: Annotated[
+        str | None,
+        _text(
+            "--from",
+            "STEP",
+            "Repeat the latest run of this pipeline from this step (name or index); what was done before stays done.",
+            _LOCAL,
+        ),
+    ] = None,
+    from_run: Annotated[str | None, _text("--from-run", "ID", "Repeat this run instead of the latest.", _LOCAL)] = None,
+    pull: Annotated[
+        str,
+        typer.Option(
+            "--pull",
+            metavar="always|missing|never",
+            help="When to pull images: missing (the default), always, never.",
+            autocompletion=lambda: ["always", "missing", "never"],
+            rich_help_panel=_LOCAL,
+        ),
+    ] = "missing",
+    bucket_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--bucket-dir",
+            metavar="DIR",
+            help="A folder that the containers find at /gcs/BUCKET, as on Vertex AI.",
+            rich_help_panel=_LOCAL,
+        ),
+    ] = None,
+    docker_network: Annotated[
+        str | None,
+        _text(
+            "--docker-network",
+            "MODE",
+            "The containers' network: host reaches servers on this machine's loopback. Else the Engine's bridge.",
+            _LOCAL,
+        ),
+    ] = None,
     compile_only: Annotated[
         bool,
         typer.Option(
@@ -228,11 +303,12 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Run Docker images as a pipeline on Vertex AI: compile, check the call, submit.
+    """Run Docker images as a pipeline, on Vertex AI or on this machine: compile, check the call, submit.
 
     [bold]run-kfp -r 1 -r 2 -r 3 -r 4 -t dataset_v22[/bold]  chain four containers, submit
     [bold]run-kfp -r 1-4 -t dataset_v22 --wait[/bold]        the same, followed to the end
     [bold]run-kfp -r 1-4 -t dataset_v22 --dry-run[/bold]     show what would be sent
+    [bold]run-kfp -r 1-4 -t dataset_v22 --local[/bold]       run the same file on this machine
     [bold]run-kfp -r 1-4 --compile-only[/bold]               write pipeline.yaml, nothing else
     [bold]run-kfp -f pipeline.yaml -t dataset_v22[/bold]     send a file compiled before
     """
@@ -248,6 +324,7 @@ def run(
                 ", ".join(f"--{name.replace('_', '-')}" for name in given)
                 .replace("--containers", "-r")
                 .replace("--param", "-p")
+                .replace("--from-step", "--from")
             )
             raise InputError(
                 f"{flags} in front of `{ctx.invoked_subcommand}` would be ignored",
@@ -257,8 +334,10 @@ def run(
     if compile_only and dry_run:
         raise InputError(
             "--compile-only and --dry-run exclude each other",
-            hint="a dry run shows the plan and writes nothing; leave one out",
+            hint="a dry run shows the plan and needs all values; leave one out",
         )
+    if file and caching is not None:
+        raise InputError("--caching and -f exclude each other", hint="caching is fixed in the file: compile it anew")
     if file and output:
         raise InputError("-o and -f exclude each other", hint="-f sends a finished file as it is")
     if compile_only and file:
@@ -268,16 +347,20 @@ def run(
             f"--wait and {'--compile-only' if compile_only else '--dry-run'} exclude each other",
             hint="nothing is submitted that could be waited for; leave one out",
         )
-    if wait_timeout is not None and not wait:
-        raise InputError("--wait-timeout does nothing without --wait", hint="add --wait, or leave it out")
+    if not local and (names := [flag for name, flag in _LOCAL_FLAGS.items() if name in given]):
+        raise InputError(f"{', '.join(names)} without --local would be ignored", hint="add --local, or leave it out")
+    if local and compile_only:
+        raise InputError("--compile-only and --local exclude each other", hint="--local compiles too; leave one out")
+    for flag, value in (("--wait-timeout", wait_timeout), ("--poll-every", poll_every)):
+        if value is not None and not wait:
+            raise InputError(f"{flag} does nothing without --wait", hint="add --wait, or leave it out")
     from run_kfp.launch import Call, prepare
     from run_kfp.settings import seconds
 
     faults: list[Fault] = []
     every = seconds("--poll-every", poll_every, faults) or 10.0
     deadline = seconds("--wait-timeout", wait_timeout, faults)
-    if faults:
-        raise InputError.of("this call", faults)
+    step_limit = seconds("--step-timeout", step_timeout, faults)
     settings: dict[str, str | None] = {
         "project": project,
         "region": region,
@@ -301,10 +384,24 @@ def run(
         caching,
         failure_policy,
         timeout,
+        tuple(faults),
     )
     prepared = prepare(call, os.environ, screen.masker)
     screen.say(*(f"note: {note}" for note in prepared.notes))
-    if compile_only:
+    if local:
+        from run_kfp.backends.local import LocalOptions
+        from run_kfp.rehearsal import run_locally, show_plan
+
+        options = LocalOptions(engine, parallel, step_limit, from_step, from_run, pull, bucket_dir, docker_network)
+        if dry_run:
+            if output is not None:
+                _write(screen, prepared.pipeline, output)
+            show_plan(screen, call, prepared, options)
+        else:
+            raise typer.Exit(
+                run_locally(screen, call, prepared, options, lambda: _write(screen, prepared.pipeline, output))
+            )
+    elif compile_only:
         _compile_only(screen, prepared, output)
     elif dry_run:
         _dry_run(screen, call, prepared, output)
@@ -313,9 +410,18 @@ def run(
 
 
 def _write(screen: Screen, pipeline: CompiledPipeline, output: str | None) -> str | None:
-    """Write the pipeline where `-o` says; return the path, or None for stdout."""
+    """Write the pipeline where `-o` says; return the path, or None for stdout.
+
+    Raises:
+        InputError: it cannot be written, or holds what must not be written down.
+    """
     from run_kfp.files import write_atomically
 
+    if screen.masker.mask(pipeline.text) != pipeline.text:
+        raise InputError(
+            "the pipeline would hold the value of a secret in clear",
+            hint="look for it in the literals of the registry and in its factories; write { secret = … } there",
+        )
     if output == "-":
         if not screen.json:
             screen.raw(pipeline.text)
@@ -328,9 +434,10 @@ def _write(screen: Screen, pipeline: CompiledPipeline, output: str | None) -> st
 def _compile_only(screen: Screen, prepared: Prepared, output: str | None) -> None:
     from run_kfp.screens import graph_lines, pipeline_data
 
-    # A value of a wrong form cannot harm the file, but whoever typed it wants to know.
+    # The settings are not used: one that was typed is told all the same, one that lies about is not in the way.
     if prepared.faults:
         raise InputError.of("this call", prepared.faults)
+    screen.say(*(f"note: {fault.message}; it is not needed here" for fault in prepared.ambient_faults))
     path = _write(screen, prepared.pipeline, output)
     screen.say(*graph_lines(prepared.pipeline))
     screen.data(**pipeline_data(prepared.pipeline, path))
@@ -378,13 +485,15 @@ def _submit(
     if note := secrets_note(request):
         screen.say(f"note: {note}")
     screen.say(f"submitting {request.job_id} to Vertex AI in {request.region} …")
+    screen.data(job_id=request.job_id)
     try:
         backend, run_ref = submit(request, prepared.settings, screen.say)
     except KeyboardInterrupt:
+        screen.data(submitted="unknown")
         screen.say(f"stopped while submitting: look for {request.job_id} in the console before you submit again")
         raise typer.Exit(130) from None
     url = backend.console_url(run_ref)
-    screen.data(run=str(run_ref), job_id=request.job_id, console=url)
+    screen.data(run=str(run_ref), console=url)
     if not screen.json:
         screen.out(str(run_ref))
     screen.say(f"console: {url}")
@@ -435,6 +544,61 @@ def list_(ctx: typer.Context, registry: RegistryFlag = None, json_: JsonFlag = F
     screen.show(registry_lines(found))
 
 
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help="Its id, the beginning of it, or local://ID; the newest when left out."),
+]
+
+
+@app.command()
+def runs(ctx: typer.Context, json_: JsonFlag = False, debug: DebugFlag = False) -> None:
+    """Show the runs of this folder on this machine, the newest first."""
+    from run_kfp.rehearsal import list_runs
+
+    list_runs(ctx.obj)
+
+
+@app.command()
+def watch(ctx: typer.Context, run: RunArgument = None, json_: JsonFlag = False, debug: DebugFlag = False) -> None:
+    """Follow a run on this machine to its end; the exit code tells how it ended."""
+    from run_kfp.rehearsal import watch_run
+
+    try:
+        watch_run(ctx.obj, run)
+    except KeyboardInterrupt:
+        ctx.obj.say("stopped watching; the run goes on")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def logs(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN] [STEP]", help="The run (the newest when left out), and one step of it."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.", rich_help_panel=_WORDS)
+    ] = False,
+    json_: JsonFlag = False,
+    debug: DebugFlag = False,
+) -> None:
+    """Print the log of a run on this machine, or of one of its steps."""
+    from run_kfp.rehearsal import show_logs
+
+    if words and len(words) > 2:
+        raise InputError("logs takes a run and a step", hint="see `run-kfp runs`")
+    show_logs(ctx.obj, words or (), follow=follow)
+
+
+@app.command()
+def cancel(ctx: typer.Context, run: RunArgument = None, json_: JsonFlag = False, debug: DebugFlag = False) -> None:
+    """Stop a run on this machine, and wait until it has stopped."""
+    from run_kfp.rehearsal import cancel_run
+
+    cancel_run(ctx.obj, run)
+
+
 @app.command()
 def init(
     ctx: typer.Context,
@@ -453,6 +617,11 @@ def init(
     else:
         for path in written:
             screen.out(str(path))
+    ignored = folder / ".gitignore"
+    if ignored in kept and ".env" not in ignored.read_text(encoding="utf-8", errors="replace").split():
+        screen.say(f"add a line .env to {ignored}, so that your settings stay out of Git")
+    if folder != Path():
+        screen.say(f"next: cd {folder}")
     screen.say(
         "next: run-kfp -r 1-4 -t dataset_v22 --compile-only",
         "then put your settings into .env and your keys into secrets/, and try --dry-run",
@@ -474,18 +643,14 @@ def _command() -> Any:
 def execute(argv: list[str]) -> int:
     """Run one command line (without the program's name); print, and return the exit code."""
     screen = Screen(argv)
-    try:
-        code = _execute(screen, argv)
-        screen.flush()
-        return code
-    except BrokenPipeError:
-        # Whoever read our output has enough; a second failure at exit would say so in a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    # Python's own way of telling a warning passes by the mask.
+    warnings.showwarning = lambda message, *_, **__: screen.say(f"warning: {message}")
+    return screen.finish(_execute(screen, argv))
 
 
 def _execute(screen: Screen, argv: list[str]) -> int:
     try:
+        _look_around()
         code = _command().main(args=argv or ["--help"], prog_name="run-kfp", standalone_mode=False, obj=screen) or 0
     except RunKfpError as error:
         return screen.tell(error)
@@ -493,8 +658,8 @@ def _execute(screen: Screen, argv: list[str]) -> int:
         return screen.tell(InputError(error.format_message().rstrip("."), hint="see `run-kfp --help`"))
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        raise
+    except SystemExit:
+        return 0  # Rich's way to end where whoever reads a help screen has enough
     except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is, no traceback reaches the user
         fault = RunKfpError(
             f"a fault of this program: {type(error).__name__}: {error}",
@@ -503,6 +668,14 @@ def _execute(screen: Screen, argv: list[str]) -> int:
         return screen.tell(fault)
     # A script whose list of arguments came out empty has not done what it was to do.
     return int(code) if argv else InputError.exit_code
+
+
+def _look_around() -> None:
+    """Refuse to start where there is no folder to work in: every path would fail with other words."""
+    try:
+        Path.cwd()
+    except OSError:
+        raise InputError("the current folder does not exist any more", hint="go to one that does") from None
 
 
 def main() -> None:

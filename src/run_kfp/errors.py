@@ -3,6 +3,7 @@
     RunKfpError             1    a fault of ours: report it
     ├── InputError          2    the call cannot become a plan: fix what it names
     ├── BackendError        4    the backend refused or could not be reached
+    ├── EngineError         4    the local engine is missing or refused
     ├── RunFailed           5    the run failed: look at the step named
     ├── RunStopped          6    the run was cancelled or paused
     └── WatchGaveUp         7    the watch ended, the run goes on
@@ -45,6 +46,11 @@ class InputError(RunKfpError):
 
     exit_code: ClassVar[int] = 2
 
+    @property
+    def all_faults(self) -> tuple[Fault, ...]:
+        """The single faults; the error itself where it is one."""
+        return self.faults or (Fault(self.message, self.hint),)
+
     @classmethod
     def of(cls, where: str, faults: Sequence[Fault]) -> InputError:
         """Make one error of all `faults`; a single one stands for itself.
@@ -75,6 +81,12 @@ class BackendError(RunKfpError):
         super().__init__(f"{message}; {submitted}", hint)
         self.what = message
         self.submitted = submitted
+
+
+class EngineError(RunKfpError):
+    """The engine of this machine is missing, does not answer or refuses; no step was started."""
+
+    exit_code: ClassVar[int] = 4
 
 
 class RunFailed(RunKfpError):

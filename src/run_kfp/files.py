@@ -27,14 +27,34 @@ def read_text(path: Path, what: str, hint: str = "") -> str | None:
         return path.read_bytes().decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValueError as error:  # a NUL in the name; UnicodeDecodeError is one too
+        if isinstance(error, UnicodeDecodeError):
+            raise InputError(f"{what} is not text in UTF-8", hint="save it as UTF-8") from None
+        raise InputError(f"cannot read {what}: that is no name of a file", hint=hint) from None
     except OSError as error:
         raise InputError(f"cannot read {what}: {error.strerror}", hint=hint or "look at its permissions") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{what} is not text in UTF-8", hint="save it as UTF-8") from None
 
 
-def write_atomically(path: Path, text: str) -> None:
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or a NUL in it
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder; a name that no folder can have is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # too long, or a NUL in it
+        return False
+
+
+def write_atomically(path: Path, text: str, hint: str = "give another file with -o") -> None:
     """Write `text` to `path` in UTF-8, whole or not at all.
+
+    What is no file, such as /dev/stdout or a fifo, is written to as it is: renaming would take its place.
 
     Raises:
         InputError: the folder does not exist or cannot be written.
@@ -42,8 +62,12 @@ def write_atomically(path: Path, text: str) -> None:
     # A link is written through, as every editor does; the rename would replace it.
     target = Path(os.path.realpath(path))
     try:
-        if target.is_dir():
+        if path.is_dir():
             raise IsADirectoryError(21, "it is a folder")
+        if path.exists() and not path.is_file():
+            with path.open("w", encoding="utf-8", newline="\n") as device:
+                device.write(text)
+            return
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", newline="\n", dir=target.parent, prefix=f".{target.name}.", delete=False
         ) as file:
@@ -58,8 +82,9 @@ def write_atomically(path: Path, text: str) -> None:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}", hint="give another file with -o") from None
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) else "that is no name of a file"
+        raise InputError(f"cannot write {path}: {words}", hint=hint) from None
 
 
 def _umask() -> int:

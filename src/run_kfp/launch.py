@@ -5,18 +5,35 @@ Each step takes the value of the one before it.
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
+import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from run_kfp.backends import Backend, Inputs, RunRequest, find_secrets, open_backend, plan_run
+from run_kfp.backends import Backend, Inputs, RunRequest, find_secrets, open_backend, param_faults, plan_run
 from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
+from run_kfp.files import write_atomically
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline
 from run_kfp.registry import REGISTRY_VARIABLE, Container, Registry, load_registry
 from run_kfp.runs import RunRef, RunState, RunStatus, watch
 from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file
+
+if TYPE_CHECKING:
+    from run_kfp.backends.local import LocalOptions, LocalPlan, Observer
+    from run_kfp.localruns import LocalRuns, RunFolder, RunRecord
+
+# Lines of a failed step that are told with its failure.
+LAST_LINES = 10
+
+
+# Characters from which on the value of a variable is taken for a key, whether a step takes it or not.
+_LOOKS_LIKE_A_KEY = 12
 
 
 @dataclass(frozen=True)
@@ -35,13 +52,15 @@ class Call:
     caching: bool | None = None
     failure_policy: str | None = None
     timeout: str | None = None
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A compiled pipeline with everything that was read on the way to it.
 
-    `faults` are those that do not keep the pipeline from being compiled; `notes` are worth a line to the user.
+    `faults` are those of the call that do not keep the pipeline from being compiled, `ambient_faults` those of settings
+    that nobody typed; `notes` are worth a line to the user.
     """
 
     pipeline: CompiledPipeline
@@ -50,6 +69,7 @@ class Prepared:
     settings: Settings
     params: Mapping[str, str]
     faults: tuple[Fault, ...]
+    ambient_faults: tuple[Fault, ...]
     notes: tuple[str, ...]
 
 
@@ -74,16 +94,12 @@ def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
         InputError: the call cannot become a pipeline.
     """
     registry, dotenv = find_registry(call.registry, environ)
-    faults: list[Fault] = []
+    faults: list[Fault] = list(call.faults)
     params = pairs("-p", call.params, faults)
     labels = {**registry.pipeline.labels, **pairs("--label", call.labels, faults)}
     layers = Layers(_joined_flags(call.flags, params, faults), environ, dotenv)
-    # Learnt before anything is said, so that no error repeats one; a value typed after -p is refused later.
-    for name, secret in registry.secrets.items():
-        masker.add(params.get(name, ""))
-        for layer in (layers.environ, layers.dotenv):
-            masker.add(layer.get(secret.env or "", ""))
-    settings, wrong = load_settings(
+    _teach(masker, registry, params, layers)
+    settings, typed, ambient = load_settings(
         layers,
         registry.settings,
         registry_source=registry.source,
@@ -94,32 +110,56 @@ def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
     )
     if call.tag is not None and params.get("tag", call.tag) != call.tag:
         faults.append(Fault("-t and -p tag= give two different tags", "leave one out"))
+    faults += typed
+    if call.file is not None and call.containers:
+        faults.append(Fault("-r and -f exclude each other", "-f sends a finished file as it is"))
+    if call.file is None and not call.containers:
+        nothing = Fault(
+            "nothing to run: no container is chosen",
+            "choose with -r (see `run-kfp list`), or send a finished file with -f",
+        )
+        raise InputError.of("this call", [*faults, nothing])
     notes: list[str] = []
-    if call.file is not None:
-        if call.containers:
-            raise InputError("-r and -f exclude each other", hint="-f sends a finished file as it is")
-        pipeline = read_pipeline(call.file)
-        declared = {parameter.name for parameter in pipeline.parameters}
-        faults += [
-            Fault(
-                f"-p {name} would change nothing: it was fixed when {call.file} was compiled",
-                hint=f"compile anew with -p {name}=…",
-            )
-            for name in params
-            if name in registry.compile_time_params and name not in declared
-        ]
-    else:
-        if not call.containers:
-            raise InputError(
-                "nothing to run: no container is chosen",
-                hint="choose with -r (see `run-kfp list`), or send a finished file with -f",
-            )
-        selection = registry.select(call.containers)
-        fixed = _fixed_params(registry, selection, params, layers)
-        notes += _notes(selection, settings)
-        pipeline = compile_pipeline(registry, selection, fixed=fixed, caching=settings.caching)
-        params = {name: value for name, value in params.items() if name not in fixed}
-    return Prepared(pipeline, registry, layers, settings, params, (*faults, *wrong), tuple(notes))
+    fixed: dict[str, str] = {}
+    try:
+        if call.file is not None:
+            pipeline = read_pipeline(call.file)
+            declared = {parameter.name for parameter in pipeline.parameters}
+            faults += [
+                Fault(
+                    f"-p {name} would change nothing: it was fixed when {call.file} was compiled",
+                    hint=f"compile anew with -p {name}=…",
+                )
+                for name in params
+                if name in registry.compile_time_params and name not in declared
+            ]
+        else:
+            selection = registry.select(call.containers)
+            fixed = _fixed_params(registry, selection, params, layers)
+            notes += _notes(selection, settings)
+            pipeline = compile_pipeline(registry, selection, fixed=fixed, caching=settings.caching)
+    except InputError as error:
+        # One message for what is known to be wrong by now, not one at a time.
+        if not faults:
+            raise
+        raise InputError.of("this call", [*faults, *error.all_faults]) from None
+    faults += param_faults(pipeline, registry, params)
+    params = {name: value for name, value in params.items() if name not in fixed}
+    return Prepared(pipeline, registry, layers, settings, params, tuple(faults), tuple(ambient), tuple(notes))
+
+
+def _teach(masker: Masker, registry: Registry, params: Mapping[str, str], layers: Layers) -> None:
+    """Let the masker know secrets before anything is said of the call.
+
+    A value typed after -p is refused later. Of the variables only what looks like a key is learnt, chosen or not: a
+    word such as `test` in the place of a key that is not even used would tear up what is printed.
+    """
+    for name, secret in registry.secrets.items():
+        masker.add(params.get(name, ""))
+        for layer in (layers.environ, layers.dotenv):
+            value = layer.get(secret.env or "", "")
+            if len(value) >= _LOOKS_LIKE_A_KEY:
+                masker.add(value)
 
 
 def _joined_flags(
@@ -189,8 +229,16 @@ def plan(call: Call, prepared: Prepared, masker: Masker) -> RunRequest:
     Raises:
         InputError: with every fault of settings, parameters and secrets.
     """
-    finder = find_secrets(prepared.layers, prepared.registry, masker, call.secrets_dir)
-    inputs = Inputs(
+    return plan_run("vertex", prepared.pipeline, _inputs(call, prepared, masker))
+
+
+def _inputs(call: Call, prepared: Prepared, masker: Masker) -> Inputs:
+    faults = (*prepared.faults, *prepared.ambient_faults)
+    try:
+        finder = find_secrets(prepared.layers, prepared.registry, masker, call.secrets_dir)
+    except InputError as error:
+        raise InputError.of("this call", [*faults, *error.all_faults]) from None
+    return Inputs(
         prepared.settings,
         prepared.registry,
         prepared.layers,
@@ -198,9 +246,8 @@ def plan(call: Call, prepared: Prepared, masker: Masker) -> RunRequest:
         prepared.params,
         call.tag,
         call.job_id,
-        prepared.faults,
+        faults,
     )
-    return plan_run("vertex", prepared.pipeline, inputs)
 
 
 def submit(request: RunRequest, settings: Settings, tell: Callable[[str], None]) -> tuple[Backend, RunRef]:
@@ -224,7 +271,14 @@ def follow(
     Raises:
         WatchGaveUp: the run goes on, the watch does not.
     """
-    return watch(lambda: backend.status(run), every=every, deadline=deadline, sleep=sleep)
+    started = time.monotonic()
+
+    def look() -> RunStatus:
+        if deadline is None:
+            return backend.status(run)
+        return backend.status(run, started + deadline - time.monotonic())
+
+    return watch(look, every=every, deadline=deadline, sleep=sleep)
 
 
 def conclude(run: RunRef, status: RunStatus, console_url: str) -> None:
@@ -238,8 +292,10 @@ def conclude(run: RunRef, status: RunStatus, console_url: str) -> None:
         return
     if status.state in (RunState.CANCELLED, RunState.PAUSED):
         raise RunStopped(f"the run was {status.state.value.lower()}: {run}", hint=f"see {console_url}")
-    said = [f"step {step.name}: {step.error or 'no reason given'}" for step in status.failed_steps]
-    logs = [step.log for step in status.failed_steps if step.log]
+    said = [f"step {step.name}{f': {step.error}' if step.error else ''}" for step in status.failed_steps]
+    if not any(step.error for step in status.failed_steps):
+        said.append(status.error or "no reason given")
+    logs = [step.log for step in status.failed_steps if step.log.startswith("projects/")]
     hint = f"see {console_url}"
     if logs:
         project, job = logs[0].split("/")[1], logs[0].rpartition("/")[2]
@@ -247,4 +303,103 @@ def conclude(run: RunRef, status: RunStatus, console_url: str) -> None:
             f'the log of the container: gcloud logging read \'resource.type="ml_job" resource.labels.job_id="{job}"\' '
             f"--project={project} --order=asc --format='value(jsonPayload.message)'; or {hint}"
         )
-    raise RunFailed("the run failed: " + ("; ".join(said) or status.error or "no reason given"), hint=hint)
+    raise RunFailed("the run failed: " + "; ".join(said), hint=hint)
+
+
+# ── this machine ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def plan_rehearsal(call: Call, prepared: Prepared, options: LocalOptions, runs: LocalRuns, masker: Masker) -> LocalPlan:
+    """Make the plan of a run on this machine; no engine is contacted.
+
+    Raises:
+        InputError: with every fault of flags, parameters and secrets, and of what this machine cannot run.
+    """
+    from run_kfp.backends import local
+
+    # Settings of another form than Google's do no harm here; a parameter takes what they hold.
+    at_home = dataclasses.replace(prepared, ambient_faults=())
+    return local.plan(prepared.pipeline, _inputs(call, at_home, masker), options, runs)
+
+
+def rehearse(plan: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observer) -> tuple[RunRecord, str]:
+    """Run the plan on this machine to its end.
+
+    Returns:
+        The record of the run, and what stopped it (`Ctrl-C`, `SIGTERM`, `cancel`), else an empty text.
+
+    Raises:
+        EngineError: no step was started.
+        InputError: a secret is gone, or `.run-kfp` cannot be written.
+    """
+    from run_kfp.backends import local
+
+    return local.execute(plan, runs, masker, observer)
+
+
+def known_runs(masker: Masker, runs: LocalRuns, tell: Callable[[str], None]) -> LocalRuns:
+    """Return the runs of this folder, after those whose program was killed were ended as FAILED."""
+    from run_kfp.backends import local
+
+    for words in local.mend(runs, masker):
+        tell(words)
+    return runs
+
+
+def write_report(folder: RunFolder) -> Path | None:
+    """Write `report.html` beside the record of a run; return its path, None where this installation cannot."""
+    if importlib.util.find_spec("run_kfp.report") is None:
+        return None
+    from run_kfp.report import report_html
+
+    record = json.loads((folder.path / "run.json").read_text(encoding="utf-8"))
+    path = folder.path / "report.html"
+    write_atomically(path, report_html(record, lambda log: _lines(folder.path / log)))
+    return path
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        yield from file
+
+
+def conclude_rehearsal(record: RunRecord, folder: RunFolder) -> None:
+    """Return when the run succeeded.
+
+    Raises:
+        RunFailed: it failed; names the steps, the cause and their last lines.
+        RunStopped: it was cancelled.
+    """
+    if record.state is RunState.SUCCEEDED:
+        return
+    if record.state is RunState.CANCELLED:
+        raise RunStopped(f"the run was cancelled: {record.ref}", hint=f"its logs are in {folder.path}")
+    again = "; ".join(
+        f"`--from {step.name}` repeats it from there" for step in record.status.failed_steps[:1] if _done(record)
+    )
+    faults = [
+        Fault(f"step {step.name}: {step.error}", "\n".join(_last_lines(folder, record, step.name)))
+        for step in record.status.failed_steps
+    ]
+    hint = f"the whole log: run-kfp logs {record.id}" + (
+        f" {faults and record.status.failed_steps[0].name}" if faults else ""
+    )
+    if again:
+        hint += f"; {again}"
+    if len(faults) == 1:
+        lines = f"\n{faults[0].hint}" if faults[0].hint else ""
+        raise RunFailed(f"the run failed: {faults[0].message}{lines}", hint=hint)
+    raise RunFailed(f"the run failed: {record.error or 'no reason given'}", hint=hint, faults=faults)
+
+
+def _done(record: RunRecord) -> bool:
+    return any(step.state.value == "SUCCEEDED" for step in record.steps)
+
+
+def _last_lines(folder: RunFolder, record: RunRecord, name: str) -> list[str]:
+    from run_kfp.localruns import read_log
+
+    lines: deque[str] = deque(maxlen=LAST_LINES)
+    for line in read_log(folder.log(record.step(name))):
+        lines.append(f"    {line.text}")
+    return list(lines)

@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 import types
+from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from typing import Any
 
@@ -24,23 +25,31 @@ def import_kfp(*, whole: bool) -> Any:
     Args:
         whole: import everything, for code of the user that may look for it.
     """
-    if whole or "kfp" in sys.modules:
-        return _whole_kfp()
-    before = os.environ.get("_KFP_RUNTIME")
-    os.environ["_KFP_RUNTIME"] = "true"
+    if not whole and "kfp" not in sys.modules:
+        with _kfp_runtime("true"):
+            importlib.import_module("kfp")
+    # Unset, whatever the environment says: in a container of kfp it is set, and `kfp.dsl` would be empty.
+    with _kfp_runtime(None):
+        try:
+            return _whole_kfp()
+        except (ImportError, AttributeError):
+            for name in [name for name in sys.modules if name == "kfp" or name.startswith("kfp.")]:
+                del sys.modules[name]
+            return _whole_kfp()
+
+
+@contextlib.contextmanager
+def _kfp_runtime(value: str | None) -> Iterator[None]:
+    """Set the switch, or unset it, for the time of an import."""
+    before = os.environ.pop("_KFP_RUNTIME", None)
+    if value is not None:
+        os.environ["_KFP_RUNTIME"] = value
     try:
-        importlib.import_module("kfp")
+        yield
     finally:
-        if before is None:
-            del os.environ["_KFP_RUNTIME"]
-        else:
+        os.environ.pop("_KFP_RUNTIME", None)
+        if before is not None:
             os.environ["_KFP_RUNTIME"] = before
-    try:
-        return _whole_kfp()
-    except (ImportError, AttributeError):
-        for name in [name for name in sys.modules if name == "kfp" or name.startswith("kfp.")]:
-            del sys.modules[name]
-        return _whole_kfp()
 
 
 def _whole_kfp() -> Any:

@@ -18,7 +18,7 @@ MASK = "***"
 
 # A shorter value cannot be told from ordinary text: its mask would tear up ids and paths, and hide nothing.
 # `secrets.value_fault` refuses such values.
-SHORTEST_SECRET = 4
+SHORTEST_SECRET = 8
 
 # A part of a secret (the token of a login, a line of a key) is masked on its own from this length on.
 _SHORTEST_PART = 6

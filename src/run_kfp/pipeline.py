@@ -6,8 +6,11 @@ at submission.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import math
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -158,11 +161,22 @@ def _read_spec(text: str, source: str) -> Spec:
     hint = "compile it with `run-kfp -r … --compile-only` or `kfp dsl compile`"
     try:
         documents = list(yaml.load_all(text, Loader=loader))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    # PyYAML's constructors raise whatever a malformed tag leads to.
+    except (
+        yaml.YAMLError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         raise InputError(f"{source} is not YAML{where}", hint=hint) from None
     spec = documents[0] if documents else None
+    if fault := _json_fault(spec):
+        raise InputError(f"{source}: {fault}", hint="a pipeline spec is JSON: put such a value in quotes")
     if isinstance(spec, Mapping) and "pipelineSpec" in spec:
         raise InputError(
             f"{source} is a whole PipelineJob, not a pipeline spec", hint="give the file that `kfp dsl compile` writes"
@@ -181,6 +195,34 @@ def _read_spec(text: str, source: str) -> Spec:
             hint=hint,
         )
     return spec
+
+
+# Protobuf's parser refuses messages that are nested more deeply than 100.
+_DEEPEST = 90
+
+
+def _json_fault(value: Any) -> str | None:
+    """Say where a value that YAML has and JSON has not stands first, and what it is; None where there is none."""
+    todo: list[tuple[str, Any, int]] = [("", value, 0)]
+    while todo:
+        place, found, depth = todo.pop()
+        where = place.lstrip(".") or "the document"
+        if depth > _DEEPEST:
+            return f"{where[:60]}… is nested more than {_DEEPEST} deep"
+        if isinstance(found, Mapping):
+            for key, item in found.items():
+                if not isinstance(key, str):
+                    return f"{where} has the key {key!r}, which is no string"
+                todo.append((f"{place}.{key}", item, depth + 1))
+        elif isinstance(found, list):
+            todo += [(f"{place}[{number}]", item, depth + 1) for number, item in enumerate(found)]
+        elif isinstance(found, float) and not math.isfinite(found):
+            return f"{where} is {found}, a number that JSON does not have"
+        elif isinstance(found, int) and not isinstance(found, bool) and abs(found) > 2**53:
+            return f"{where} is a whole number beyond 2^53, which would not arrive as it is"
+        elif not isinstance(found, str | int | float | None):
+            return f"{where} is a {type(found).__name__}, which JSON does not have"
+    return None
 
 
 def read_pipeline(path: Path) -> CompiledPipeline:
@@ -257,9 +299,9 @@ def compile_pipeline(
     section = registry.pipeline
 
     def compiled() -> str:
-        pipeline = kfp.dsl.pipeline(
-            name=section.name, display_name=section.display_name or None, description=section.description or None
-        )(_with_signature(chain, section.name, names))
+        pipeline = kfp.dsl.pipeline(name=section.name, display_name=section.display_name or None)(
+            _with_signature(chain, section.name, names)
+        )
         with tempfile.TemporaryDirectory(prefix="run-kfp-") as folder:
             target = Path(folder) / "pipeline.yaml"
             kfp.compiler.Compiler().compile(pipeline, str(target))
@@ -379,9 +421,11 @@ def _resource_faults(container: Container, fixed: Mapping[str, str]) -> list[Fau
         _resources_of(container, fixed)
     except ValueError as error:
         return [Fault(str(error), hint=f"a resource of container {container.index} ({container.name}) refers to it")]
-    for reference in container.references:
-        if reference.name in fixed and (fault := literal_fault(fixed[reference.name])):
-            return [Fault(f"{reference.name} {fault}")]
+    # The text as it will stand in the file: a prefix and a value may make together what neither is alone.
+    for argument in (*container.args, *container.env.values()):
+        joined = _literal_if_fixed(argument, fixed)
+        if isinstance(argument, Reference) and isinstance(joined, str) and (fault := literal_fault(joined)):
+            return [Fault(f"{argument.name} in the arguments of container {container.index} {fault}")]
     return []
 
 
@@ -392,15 +436,20 @@ def _from_factory(registry: Registry, container: Container, kfp: Any) -> Any:
     folder = str(registry.folder)
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    base = importlib.import_module("kfp.dsl.base_component").BaseComponent
+    here = Path.cwd()
     try:
-        made = getattr(importlib.import_module(module_name), attribute)
-        base = importlib.import_module("kfp.dsl.base_component").BaseComponent
-        component = made if isinstance(made, base) else made()
-    except Exception as error:
+        # What it prints are words, not our result; where it goes to is not where the rest of the call goes on.
+        with contextlib.redirect_stdout(sys.stderr):
+            made = getattr(importlib.import_module(module_name), attribute)
+            component = made if isinstance(made, base) else made()
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{place} failed: {type(error).__name__}: {error}",
             hint="run it in Python, in the folder of the registry file",
         ) from error
+    finally:
+        os.chdir(here)
     if not isinstance(component, base):
         raise InputError(
             f"{place} returned a {type(component).__name__}, which is no KFP component",
@@ -423,6 +472,12 @@ def _from_factory(registry: Registry, container: Container, kfp: Any) -> Any:
                     "annotate it with str",
                 )
             )
+    if component.component_spec.implementation.container is None and (
+        container.resource_references or any((container.cpu, container.memory, container.accelerator))
+    ):
+        faults.append(Fault(f"{place} returned a pipeline: its steps have resources, not the pipeline itself"))
     if faults:
         raise InputError.of(place, faults)
+    # The step is called as the registry says, whatever the function is called: names are unique there.
+    component.component_spec.name = container.name
     return component

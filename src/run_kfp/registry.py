@@ -7,6 +7,7 @@ Reading one yields a frozen `Registry`, or one `InputError` that lists every fau
 from __future__ import annotations
 
 import keyword
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -109,6 +110,16 @@ class Accelerator(Model):
     count: Annotated[str | Reference, _or_reference(count_text)] = "1"
 
 
+class Process(Model):
+    """How a container's step runs without its image (`--engine process`): a program of this machine, in a folder.
+
+    `cwd` starts from the folder of the registry file; `entrypoint` stands for the image's ENTRYPOINT, or for `command`.
+    """
+
+    cwd: str = "."
+    entrypoint: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_entrypoint)]
+
+
 class Container(Model):
     """One entry of the registry: an image and how to call it, or a Python factory that makes the component."""
 
@@ -126,6 +137,7 @@ class Container(Model):
     accelerator: Accelerator | None = None
     side_effects: bool = False
     description: str = ""
+    process: Process | None = None
 
     @property
     def label(self) -> str:
@@ -166,7 +178,6 @@ class PipelineSection(Model):
 
     name: Annotated[str, AfterValidator(_name)] = "pipeline"
     display_name: str = ""
-    description: str = ""
     labels: dict[str, str] = {}
 
 
@@ -223,7 +234,7 @@ class Registry:
 
     def _named(self, word: str) -> Iterator[Container | Fault]:
         by_name = {container.name: container for container in self.containers.values()}
-        if span := re.fullmatch(r"([0-9]+)-([0-9]+)", word):
+        if span := re.fullmatch(r"([0-9]{1,6})-([0-9]{1,6})", word):
             first, last = int(span[1]), int(span[2])
             if first > last:
                 yield Fault(
@@ -236,8 +247,10 @@ class Registry:
                     hint="Vertex AI runs at most 10,000 tasks in a job",
                 )
             else:
-                for index in range(first, last + 1):
-                    yield self.containers.get(str(index)) or self._unknown(str(index))
+                indices = [str(index) for index in range(first, last + 1)]
+                yield from (self.containers[index] for index in indices if index in self.containers)
+                if unknown := [index for index in indices if index not in self.containers]:
+                    yield self._unknown(", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else ""))
         elif container := self.containers.get(word) or by_name.get(word):
             yield container
         else:
@@ -272,7 +285,7 @@ def load_registry(path: Path | None) -> Registry:
     Raises:
         InputError: the file cannot be read, or holds faults; all of them are listed.
     """
-    if path is None and Path(REGISTRY_FILE).exists():
+    if path is None and os.path.lexists(REGISTRY_FILE):  # a link that leads nowhere is told, not passed over
         path = Path(REGISTRY_FILE)
     if path is None:
         return parse_registry(packaged_registry_text(), source=PACKAGED, folder=Path.cwd())
@@ -301,7 +314,7 @@ def parse_registry(text: str, *, source: str, folder: Path) -> Registry:
     try:
         # TOML takes both line endings, tomllib only "\n" inside of multi-line strings as they stand.
         raw = tomllib.loads(text.replace("\r\n", "\n"))
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
         raise InputError(f"{source} is not TOML: {error}", hint="see https://toml.io for the grammar") from None
     except RecursionError:
         raise InputError(f"{source} nests arrays or tables too deeply") from None
@@ -446,7 +459,8 @@ class _Reader:
 
 def _fields(model: type[Model], path: Sequence[str]) -> list[str]:
     """Name the keys that stand at `path` below `model`."""
-    return list(Accelerator.model_fields if path and path[0] == "accelerator" else model.model_fields)
+    parts: Mapping[str, type[Model]] = {"accelerator": Accelerator, "process": Process}
+    return list((parts.get(path[0], model) if path else model).model_fields)
 
 
 def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[str, SecretSource]) -> None:

@@ -125,17 +125,19 @@ def watch(
     Raises:
         WatchGaveUp: the deadline or the patience is over; the run goes on.
     """
-    started = last_seen = clock()
+    started = clock()
+    failing_since: float | None = None
     while True:
         try:
             status = poll()
         except LookFailed as error:
-            if not error.passing or clock() - last_seen >= patience:
+            failing_since = failing_since if failing_since is not None else clock()
+            if not error.passing or clock() - failing_since >= patience:
                 raise WatchGaveUp(
                     f"the watch gave up: {error}", hint="the run goes on; look at it in the console"
                 ) from None
         else:
-            last_seen = clock()
+            failing_since = None
             yield status
             if status.state.ends_the_watch:
                 return

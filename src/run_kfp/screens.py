@@ -6,9 +6,10 @@ Every function returns lines with Rich's styles, so that one place decides about
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -18,6 +19,13 @@ from run_kfp.errors import BackendError, RunKfpError
 from run_kfp.pipeline import CompiledPipeline, Step
 from run_kfp.registry import Container, Registry
 from run_kfp.runs import RunRef, RunState, RunStatus, StepState, StepStatus
+
+if TYPE_CHECKING:
+    from run_kfp.backends.local import LocalPlan
+    from run_kfp.localruns import RunRecord, StepRecord
+
+# Escape sequences of terminals (ECMA-48) and control characters.
+_CONTROL = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)?|[\x00-\x1f\x7f-\x9f]")
 
 _MARKS = {
     StepState.WAITING: ("○", "dim"),
@@ -101,6 +109,9 @@ def registry_data(registry: Registry) -> dict[str, Any]:
                 if container.accelerator
                 else None,
                 "side_effects": container.side_effects,
+                "process": {"cwd": container.process.cwd, "entrypoint": list(container.process.entrypoint)}
+                if container.process
+                else None,
                 "params": needs(container, "param"),
                 "secrets": needs(container, "secret"),
             }
@@ -160,6 +171,7 @@ def plan_lines(request: RunRequest, run: RunRef) -> Iterator[Text]:
         "project": request.project,
         "region": request.region,
         "service account": request.service_account,
+        "endpoint": request.endpoint,
         "pipeline root": request.pipeline_root,
         "failure policy": {
             "fast": "fast (the first failure stops the run)",
@@ -172,18 +184,32 @@ def plan_lines(request: RunRequest, run: RunRef) -> Iterator[Text]:
     for name, value in rows.items():
         if value:
             yield Text.assemble((f"  {name:<15}  ", "dim"), value)
-    if request.values:
+    yield from _value_lines(request.values)
+    yield Text("")
+    yield from graph_lines(request.pipeline)
+
+
+def _value_lines(values: Mapping[str, Any]) -> Iterator[Text]:
+    """Show values (`Given`) and the places of secrets (`Located`)."""
+    if values:
         yield Text("  parameters", "dim")
-    width = max((len(name) for name in request.values), default=0)
-    for name, found in request.values.items():
+    width = max((len(name) for name in values), default=0)
+    for name, found in values.items():
         if isinstance(found, Given):
             yield Text.assemble(
                 f"    {name:<{width}}  {json.dumps(found.value, ensure_ascii=False)}", (f"  ({found.source})", "dim")
             )
         else:
             yield Text.assemble(f"    {name:<{width}}  ", ("secret", "yellow"), (f"  (from {found.place})", "dim"))
-    yield Text("")
-    yield from graph_lines(request.pipeline)
+
+
+def _value_data(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {"value": found.value, "from": found.source}
+        if isinstance(found, Given)
+        else {"secret": name, "from": found.place}
+        for name, found in values.items()
+    }
 
 
 def plan_data(request: RunRequest, run: RunRef) -> dict[str, Any]:
@@ -195,17 +221,13 @@ def plan_data(request: RunRequest, run: RunRef) -> dict[str, Any]:
         "project": request.project,
         "region": request.region,
         "service_account": request.service_account,
+        "endpoint": request.endpoint,
         "pipeline_root": request.pipeline_root,
         "failure_policy": request.failure_policy,
         "network": request.network,
         "encryption_key": request.encryption_key,
         "labels": dict(request.labels),
-        "parameter_values": {
-            name: {"value": found.value, "from": found.source}
-            if isinstance(found, Given)
-            else {"secret": name, "from": found.place}
-            for name, found in request.values.items()
-        },
+        "parameter_values": _value_data(request.values),
         "pipeline_spec": request.pipeline.spec,
     }
 
@@ -258,12 +280,126 @@ def changes(pipeline: CompiledPipeline, before: RunStatus | None, status: RunSta
             )
 
 
-def _duration(step: StepStatus, now: datetime) -> str:
+def _duration(step: StepStatus | StepRecord | RunRecord, now: datetime) -> str:
     if step.started is None or step.state in (StepState.WAITING, StepState.PENDING):
         return ""
     seconds = max(int(((step.ended or now) - step.started).total_seconds()), 0)
     hours, minutes = divmod(seconds // 60, 60)
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
+
+
+def plain_text(text: str) -> str:
+    """Return a line of a container without what would move a terminal's cursor or colour what follows."""
+    return _CONTROL.sub("", text.expandtabs(4))
+
+
+def rehearsal_plan_lines(plan: LocalPlan) -> Iterator[Text]:
+    """Show what would run on this machine; a secret shows only its place."""
+    yield Text("Plan: what would run on this machine", "bold")
+    policy = plan.policy
+    rows = {
+        "run": f"local://{plan.run_id}",
+        "engine": plan.engine,
+        "parallel": f"{policy.parallel} steps at a time",
+        "failure policy": "fast (the first failure stops the run)"
+        if policy.fast
+        else "slow (independent steps go on after a failure)",
+        "step timeout": f"{policy.step_timeout:g} s" if policy.step_timeout else "",
+        "repeats": f"{plan.base.ref}; done already: {', '.join(sorted(plan.reused)) or 'nothing'}" if plan.base else "",
+        "mounted": ", ".join(f"{source} at {place} ({mode})" for place, (source, mode) in plan.docker.mounts.items())
+        if plan.docker
+        else "",
+    }
+    for name, value in rows.items():
+        if value:
+            yield Text.assemble((f"  {name:<15}  ", "dim"), value)
+    yield from _value_lines(plan.values)
+    yield Text("")
+    yield from graph_lines(plan.pipeline)
+
+
+def rehearsal_plan_data(plan: LocalPlan) -> dict[str, Any]:
+    """Return the plan of a run on this machine as data; a secret is `{"secret": name, "from": place}`."""
+    return {
+        "run": f"local://{plan.run_id}",
+        "job_id": plan.run_id,
+        "engine": plan.engine,
+        "parallel": plan.policy.parallel,
+        "failure_policy": "fast" if plan.policy.fast else "slow",
+        "step_timeout": plan.policy.step_timeout,
+        "from_run": plan.base.ref if plan.base else None,
+        "reused": sorted(plan.reused),
+        "parameter_values": _value_data(plan.values),
+        "pipeline_spec": plan.pipeline.spec,
+    }
+
+
+def record_lines(record: RunRecord, tails: Mapping[str, Sequence[str]], now: datetime) -> Iterator[Text]:
+    """Draw a run on this machine as it stands: a line a step, below a running one the last lines of its log."""
+    colour = {RunState.SUCCEEDED: "green", RunState.FAILED: "bold red"}.get(record.state, "cyan")
+    yield Text.assemble((record.pipeline["display_name"], "bold"), "  ", (record.state.value, colour))
+    width = max(len(step.name) for step in record.steps)
+    before: StepRecord | None = None
+    for step in record.steps:
+        mark, style = _MARKS[step.state]
+        line = Text.assemble(
+            "  ",
+            (mark, style),
+            f" {step.name:<{width}}  ",
+            (f"{step.state.value:<10}", style),
+            f"  {_duration(step, now)}",
+        )
+        if step.reused_from:
+            line.append(f"  done by {step.reused_from}", "dim")
+        elif step.after and (before is None or step.after != [before.name]):
+            line.append(f"  after {', '.join(step.after)}", "dim")
+        if step.error:
+            line.append(f"  {step.error}", "red")
+        yield line
+        if step.state in (StepState.RUNNING, StepState.CANCELLING):
+            for text in tails.get(step.name, ()):
+                yield Text(f"      {plain_text(text)}", "dim", no_wrap=True, overflow="ellipsis")
+        before = step
+
+
+def record_changes(before: Mapping[str, str], record: RunRecord, now: datetime) -> Iterator[str]:
+    """Yield a line for every state that is new; `before` maps "" to the run's and names to the steps' states."""
+    clock = f"{now.astimezone(UTC):%H:%M:%S}Z"
+    if before.get("") != record.state:
+        yield f"{clock}  run {record.state.value}"
+    for step in record.steps:
+        if step.state is not StepState.WAITING and before.get(step.name) != step.state:
+            done = f"done by {step.reused_from}" if step.reused_from else _duration(step, now)
+            yield "  ".join(part for part in (clock, f"{step.name} {step.state.value}", done, step.error) if part)
+
+
+def runs_lines(records: Sequence[RunRecord], now: datetime) -> Iterator[Text]:
+    """Show runs of this machine, a line each."""
+    width = max((len(record.id) for record in records), default=0)
+    for record in records:
+        colour = {RunState.SUCCEEDED: "green", RunState.FAILED: "bold red"}.get(record.state, "cyan")
+        done = sum(step.state is StepState.SUCCEEDED for step in record.steps)
+        line = Text.assemble(
+            (f"{record.id:<{width}}", "bold"),
+            "  ",
+            (f"{record.state.value:<10}", colour),
+            f"  {record.created.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z  {_duration(record, now):>7}",
+            f"  {done}/{len(record.steps)} steps  {record.engine}",
+        )
+        if record.error:
+            line.append(f"  {record.error}", "red")
+        yield line
+
+
+def record_data(record: RunRecord) -> dict[str, Any]:
+    """Return a run of this machine as data."""
+    return {
+        "run": record.ref,
+        "pipeline": record.pipeline["name"],
+        "engine": record.engine,
+        "created": record.created.isoformat(),
+        **status_data(record.status),
+    }
 
 
 def status_data(status: RunStatus) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Secrets: where a value lies, whether it can be right, and the value itself, at the moment when a backend sends it.
 
-Only the backends and the preflight import this module (a contract that the tests check). `locate` reads a value to
+Only the backends import this module (a contract that the tests check). `locate` reads a value to
 judge it, teaches it to the masker and keeps only the place; `Located.reveal` reads it again.
 """
 
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from run_kfp.arguments import text_fault
 from run_kfp.errors import Fault, InputError
-from run_kfp.files import read_text
+from run_kfp.files import is_folder, read_text
 from run_kfp.masking import SHORTEST_SECRET, Masker
 from run_kfp.registry import Registry, SecretSource, from_here
 from run_kfp.settings import ENV_FILE, SECRETS_VARIABLE, Layers, read_env_file
@@ -39,8 +40,8 @@ class Located:
 
     name: str
     place: str
-    _source: SecretSource
-    _finder: SecretFinder
+    _source: SecretSource = field(repr=False)
+    _finder: SecretFinder = field(repr=False)  # it knows the environment
 
     def reveal(self) -> SecretStr:
         """Return the value.
@@ -68,7 +69,7 @@ class SecretFinder:
         masker: learns every value that is read, right or not.
     """
 
-    layers: Layers
+    layers: Layers = field(repr=False)
     folder: Path | None
     registry_folder: Path
     masker: Masker
@@ -136,13 +137,13 @@ def secret_finder(layers: Layers, registry: Registry, masker: Masker, *, flag: P
     asked = "--secrets-dir"
     if named is None and (variable := layers.variable(SECRETS_VARIABLE)):
         named, asked = Path(variable[0]), variable[1]
-    if named is not None and not named.is_dir():
+    if named is not None and not is_folder(named):
         raise InputError(
             f"{asked} names {str(named)!r}, which is no folder",
             hint="make it, or name the folder that holds the secrets",
         )
     candidates = [named] if named is not None else [Path(name) for name in SECRETS_FOLDERS]
-    chosen = next((path for path in candidates if path.is_dir()), None)
+    chosen = next((path for path in candidates if is_folder(path)), None)
     return SecretFinder(layers, chosen, from_here(registry.folder), masker)
 
 
@@ -175,8 +176,8 @@ def value_fault(value: str) -> str | None:
         return "holds a line break"
     if value != value.strip():
         return "begins or ends with white space"
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        return "holds characters that are no text in UTF-8"
+    if fault := text_fault(value):
+        return fault
     if _TEMPLATE.fullmatch(value):
         return "still holds the text of a template"
     return None

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from run_kfp.arguments import text_fault
 from run_kfp.errors import Fault, InputError, did_you_mean
 from run_kfp.files import read_text
 from run_kfp.registry import SettingsSection
@@ -22,6 +23,9 @@ CREDENTIALS_VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 # Seconds for reaching the backend, retries included. `PipelineJob.submit()` has none and takes 67 s to say that
 # everything is down.
 DEFAULT_TIMEOUT = 60.0
+
+# Seconds of a year: more is a mistake, and more than a clock can wait.
+LONGEST_TIME = 31_536_000.0
 
 FAILURE_POLICIES = ("fast", "slow")
 
@@ -153,7 +157,7 @@ def load_settings(
     failure_policy: str | None = None,
     timeout: str | None = None,
     labels: Mapping[str, str] | None = None,
-) -> tuple[Settings, list[Fault]]:
+) -> tuple[Settings, list[Fault], list[Fault]]:
     """Join the layers.
 
     Args:
@@ -166,26 +170,30 @@ def load_settings(
         labels: the run's labels, already joined.
 
     Returns:
-        The settings, and a fault for each value of a wrong form.
+        The settings; a fault for each value of a wrong form that was typed; and one for each other value.
     """
     values: dict[str, Setting] = {}
-    faults: list[Fault] = []
+    typed: list[Fault] = []
+    ambient: list[Fault] = []
     for name, rule in RULES.items():
         found = _find(name, rule, layers, section, registry_source)
         if found is None:
             continue
         values[name] = found
-        if not re.fullmatch(rule.pattern, found.value):
+        faults = typed if found.source == rule.flag else ambient
+        if fault := text_fault(found.value):
+            faults.append(Fault(f"{name.replace('_', ' ')} ({found.source}) {fault}"))
+        elif not re.fullmatch(rule.pattern, found.value):
             faults.append(
                 Fault(
                     f"{name.replace('_', ' ')} is {found.value!r} ({found.source}), which is not {rule.allowed}",
                     _suggest(name, found.value),
                 )
             )
-    faults += list(label_faults(labels or {}))
-    limit = seconds("--timeout", timeout, faults)
+    typed += list(label_faults(labels or {}))
+    limit = seconds("--timeout", timeout, typed)
     if failure_policy not in (None, *FAILURE_POLICIES):
-        faults.append(
+        typed.append(
             Fault(
                 f"--failure-policy {failure_policy!r} is none of {', '.join(FAILURE_POLICIES)}",
                 did_you_mean(str(failure_policy), FAILURE_POLICIES),
@@ -200,7 +208,7 @@ def load_settings(
         labels=dict(labels or {}),
         credentials_file=Path(credentials[0]) if credentials else None,
     )
-    return settings, faults
+    return settings, typed, ambient
 
 
 def seconds(flag: str, text: str | None, faults: list[Fault]) -> float | None:
@@ -211,9 +219,14 @@ def seconds(flag: str, text: str | None, faults: list[Fault]) -> float | None:
         value = float(text)
     except ValueError:
         value = 0.0
-    if 0 < value < float("inf"):
+    if 0 < value <= LONGEST_TIME:
         return value
-    faults.append(Fault(f"{flag} {text!r} is no number of seconds above 0", f"write a number such as {flag} 30"))
+    faults.append(
+        Fault(
+            f"{flag} {text!r} is no number of seconds above 0 and up to {LONGEST_TIME:.0f}",
+            f"write a number such as {flag} 30",
+        )
+    )
     return None
 
 
@@ -242,7 +255,7 @@ def label_faults(labels: Mapping[str, str]) -> Iterator[Fault]:
 
     They allow 64 characters (lower-case letters, digits, `_`, `-`; a letter first in a key) and 64 labels.
 
-    Source: https://cloud.google.com/resource-manager/docs/labels-overview#requirements
+    Source: the `labels` of PipelineJob in the API (google/cloud/aiplatform/v1/pipeline_job.proto).
     """
 
     def allowed(text: str) -> bool:

@@ -88,6 +88,6 @@ def write_starter(folder: Path) -> tuple[list[Path], list[Path]]:
             target.parent.mkdir(mode=0o700 if path.parent == SECRETS else 0o777, parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the folder {target.parent}: {error.strerror}") from None
-        write_atomically(target, text)
+        write_atomically(target, text, hint="give another folder: `run-kfp init FOLDER`")
         written.append(target)
     return written, kept

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from run_kfp.errors import RunKfpError
 
@@ -29,6 +32,8 @@ class Screen:
         self.json = "--json" in argv
         self.debug = "--debug" in argv
         self.result: dict[str, Any] = {}
+        self._in_lines = False
+        self._unwritten: OSError | None = None
         self._consoles: dict[bool, Console] = {}
 
     @cached_property
@@ -40,23 +45,52 @@ class Screen:
 
     def out(self, text: str) -> None:
         """Print a result."""
-        print(self.masker.mask(text), flush=True)
+        self._put(lambda: print(self.masker.mask(text), flush=True), stderr=False)
 
     def raw(self, text: str) -> None:
         """Print a file as it is: what goes to stdout and what goes to a file are the same bytes."""
-        print(text, end="", flush=True)
+
+        def write() -> None:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text.encode("utf-8"))
+            sys.stdout.buffer.flush()
+
+        self._put(write, stderr=False)
 
     def data(self, **more: Any) -> None:
         """Add to the one JSON object that `--json` prints at the end."""
         self.result |= more
 
-    def flush(self) -> None:
-        """Print what `data` gathered."""
-        if self.json and self.result:
-            import json
+    def event(self, kind: str, **more: Any) -> None:
+        """Print a JSON object on a line of its own, at once: what `--json` shows of a run that goes on."""
+        if self.json:
+            self._in_lines = True
+            self._print_json({"event": kind, **more}, indent=None)
 
-            masked = {key: _masked(value, self.masker) for key, value in self.result.items()}
-            print(json.dumps(masked, indent=2, ensure_ascii=True), flush=True)
+    def finish(self, code: int) -> int:
+        """Print what `data` gathered, after events as the last of them; return the exit code of the call.
+
+        It is `code`, but for a result that could not be written: then a success is none.
+        """
+        self._print_result()
+        if self._unwritten is not None:
+            self.say(f"error: the result could not be written: {self._unwritten.strerror}")
+            return code or RunKfpError.exit_code
+        return code
+
+    def _print_result(self) -> None:
+        if self.json and self.result:
+            if self._in_lines:
+                self._print_json({"event": "end", **self.result}, indent=None)
+            else:
+                self._print_json(self.result, indent=2)
+
+    def _print_json(self, data: dict[str, Any], *, indent: int | None) -> None:
+        import json
+
+        masked = {key: _masked(value, self.masker) for key, value in data.items()}
+        text = json.dumps(masked, indent=indent, ensure_ascii=True)
+        self._put(lambda: print(text, flush=True), stderr=False)
 
     def say(self, *lines: str | Text) -> None:
         """Print words."""
@@ -81,8 +115,24 @@ class Screen:
 
     def _print(self, lines: Iterable[str | Text], *, stderr: bool) -> None:
         console = self._console(stderr=stderr)
-        for line in lines:
-            console.print(self.masked(line), soft_wrap=True, highlight=False)
+
+        def write() -> None:
+            for line in lines:
+                console.print(self.masked(line), soft_wrap=True, highlight=False)
+
+        self._put(write, stderr=stderr)
+
+    def _put(self, write: Callable[[], None], *, stderr: bool) -> None:
+        """Write; where nobody reads any more, or nothing can be written, the work goes on all the same.
+
+        A run that was made is made, and its end is told by the exit code, whoever has closed a pipe.
+        """
+        try:
+            write()
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
+            silence(sys.stderr if stderr else sys.stdout)
+            if not stderr and not isinstance(error, BrokenPipeError):
+                self._unwritten = error if isinstance(error, OSError) else OSError(9, "it is closed")
 
     def masked(self, line: str | Text) -> Text:
         """Mask a line; a styled one that holds a secret loses its styles, since they may cut it into pieces."""
@@ -95,8 +145,14 @@ class Screen:
     def _console(self, *, stderr: bool = True) -> Console:
         from rich.console import Console
 
+        class Steady(Console):
+            """A console that goes on in silence where Rich would end the program."""
+
+            def on_broken_pipe(self) -> None:
+                silence(self.file)
+
         if stderr not in self._consoles:
-            self._consoles[stderr] = Console(stderr=stderr)
+            self._consoles[stderr] = Steady(stderr=stderr)
         return self._consoles[stderr]
 
     @contextmanager
@@ -122,6 +178,12 @@ class Screen:
                 view.refresh()
 
             yield show
+
+
+def silence(stream: IO[str]) -> None:
+    """Let a stream that failed lead nowhere, so that what its buffer still holds does no harm at the end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _masked(value: Any, masker: Masker) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from run_kfp.arguments import text_fault
 from run_kfp.errors import Fault, did_you_mean
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, Parameter
@@ -69,6 +70,7 @@ class RunRequest:
     service_account: str
     failure_policy: str
     submission: str
+    endpoint: str = ""
     network: str | None = None
     encryption_key: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -87,8 +89,8 @@ class Backend(Protocol):
         """Create the run that `request` describes, exactly once. Raises BackendError."""
         ...
 
-    def status(self, run: RunRef) -> RunStatus:
-        """Look at the run once. Raises LookFailed."""
+    def status(self, run: RunRef, timeout: float = 20.0) -> RunStatus:
+        """Look at the run once, within `timeout` seconds. Raises LookFailed."""
         ...
 
     def console_url(self, run: RunRef) -> str:
@@ -131,8 +133,7 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | 
     """Find a value, or the place of one, for every parameter of the pipeline.
 
     Returns:
-        The values by name, and a fault for each that is missing or of the wrong type, and for each `-p` that nothing
-        declares.
+        The values by name, and a fault for each that is missing or of the wrong type.
     """
     registry = inputs.registry
     names = [parameter.name for parameter in pipeline.parameters]
@@ -152,7 +153,14 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | 
             faults.append(given)
         elif parameter.required:
             faults.append(_missing(parameter.name, registry))
-    for name in inputs.params:
+    return {name: values[name] for name in names if name in values}, faults
+
+
+def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping[str, str]) -> list[Fault]:
+    """Say of each `-p` that nothing declares, or that is a secret, what is wrong with it."""
+    names = [parameter.name for parameter in pipeline.parameters]
+    faults: list[Fault] = []
+    for name in params:
         if name in registry.secrets:
             faults.append(
                 Fault(
@@ -168,7 +176,7 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | 
                     did_you_mean(name, known),
                 )
             )
-    return {name: values[name] for name in names if name in values}, faults
+    return faults
 
 
 def _places(registry: Registry, name: str) -> str:
@@ -215,10 +223,8 @@ def _missing(name: str, registry: Registry) -> Fault:
 def _typed(parameter: Parameter, given: Given) -> Given | Fault:
     """Turn the text of a value into the type that the pipeline declares."""
     text = str(given.value)
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        return Fault(
-            f"parameter {parameter.name} ({given.source}) holds a NUL character or bytes that are no text in UTF-8"
-        )
+    if fault := text_fault(text):
+        return Fault(f"parameter {parameter.name} ({given.source}) {fault}")
     readers: Mapping[str, tuple[Callable[[str], Any], str]] = {
         "STRING": (str, "text"),
         "NUMBER_INTEGER": (int, "a whole number"),

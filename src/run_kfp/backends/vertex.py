@@ -10,17 +10,22 @@ from __future__ import annotations
 import functools
 import json
 import os
+import queue
 import random
 import re
 import secrets as random_source
+import threading
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from run_kfp.backends import Given, Inputs, RunRequest, fill
 from run_kfp.errors import BackendError, Fault, InputError, Submitted
+from run_kfp.files import is_file
 from run_kfp.lean import import_pipeline_service
+from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.runs import LookFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
@@ -28,6 +33,8 @@ from run_kfp.settings import SUBMISSION_LABEL, Settings
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
     from google.cloud import aiplatform_v1
+
+Answer = TypeVar("Answer")
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -69,6 +76,7 @@ _NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "G
 
 # Seconds: the longest that one call may take, and what must be left for another one.
 _LONGEST_ATTEMPT, _LAST_ATTEMPT = 20.0, 0.4
+_OTHER_ID = "choose another --job-id, or leave it out for a fresh one"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 
 
@@ -96,10 +104,8 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
                 "up to 128 lower-case letters, digits and dashes, beginning with a letter",
             )
         )
-    if faults:
-        raise InputError.of("this call", list(dict.fromkeys(faults)))
     submission = random_source.token_hex(8)
-    return RunRequest(
+    request = RunRequest(
         backend="vertex",
         pipeline=pipeline,
         job_id=job_id,
@@ -114,7 +120,32 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
         network=settings.get("network"),
         encryption_key=settings.get("encryption_key"),
         labels={**settings.labels, SUBMISSION_LABEL: submission},
+        endpoint=settings.get("api_endpoint") or f"{settings.get('region')}-aiplatform.googleapis.com",
     )
+    faults += _words_taken_for_secrets(request, inputs.finder.masker)
+    if faults:
+        raise InputError.of("this call", list(dict.fromkeys(faults)))
+    return request
+
+
+def _words_taken_for_secrets(request: RunRequest, masker: Masker) -> Iterator[Fault]:
+    """Yield a fault where a secret's value is a word of the run's own settings.
+
+    The ref of the run and the link to it would be masked, and whoever reads them would read something else.
+    """
+    told = {
+        "job id": request.job_id,
+        "project": request.project,
+        "region": request.region,
+        "pipeline root": request.pipeline_root,
+        "service account": request.service_account,
+    }
+    for name, text in told.items():
+        if (masked := masker.mask(text)) != text:
+            yield Fault(
+                f"the value of a secret stands in the {name} {masked!r}: it is no secret, or not the right one",
+                f"look at {', '.join(request.secrets) or 'the variables of the secrets'}",
+            )
 
 
 def new_job_id(pipeline_name: str, now: datetime) -> str:
@@ -164,36 +195,39 @@ class Vertex:
         run = RunRef("vertex", f"{parent}/pipelineJobs/{request.job_id}")
         job = _message(request)  # imports the SDK, whose time is not the network's
         deadline = self._clock() + self._settings.timeout
-        client = self._client(request.region, deadline)
+        client = self._client(request.region, deadline, request.endpoint)
         create = functools.partial(
             client.create_pipeline_job, parent=parent, pipeline_job=job, pipeline_job_id=request.job_id, retry=None
         )
         may_exist, pause = False, _FIRST_PAUSE
         while True:
             code, answer = _attempt(create, self._slice(deadline))
-            if code == "ALREADY_EXISTS":
+            if taken := code == "ALREADY_EXISTS":
                 code, answer = _attempt(
                     functools.partial(client.get_pipeline_job, name=run.path, retry=None), self._slice(deadline)
                 )
                 if code == "OK" and answer.labels.get(SUBMISSION_LABEL) != request.submission:
-                    raise BackendError(
-                        f"there is already another run with the id {request.job_id}",
-                        hint="choose another --job-id, or leave it out for a fresh one",
-                    )
-                may_exist = True
+                    raise BackendError(f"there is already another run with the id {request.job_id}", hint=_OTHER_ID)
             if code == "OK":
                 return run
-            if code not in _REFUSALS and not any(words in answer.message for words in _NEVER_SENT):
+            if not taken and code not in _REFUSALS and not any(words in answer.message for words in _NEVER_SENT):
                 may_exist = True
             left = deadline - self._clock()
+            if taken and (code not in _PASSING or left < _LAST_ATTEMPT):
+                raise BackendError(
+                    f"there is a run with the id {request.job_id}, and Vertex AI does not say whose "
+                    f"({code}: {_words(answer)})",
+                    hint=_OTHER_ID,
+                    submitted=Submitted.UNKNOWN if may_exist else Submitted.NO,
+                )
             if code not in _PASSING or left < _LAST_ATTEMPT:
                 raise _create_error(code, answer, request, may_exist, self._settings.timeout)
             self._tell(f"Vertex AI answered {code}: {_words(answer)}; trying again ({left:.1f} s left)")
             self._sleep(min(pause, left / 2) * random.uniform(0.7, 1.0))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def status(self, run: RunRef) -> RunStatus:
-        """Look at the run once.
+    def status(self, run: RunRef, timeout: float = _LONGEST_ATTEMPT) -> RunStatus:
+        """Look at the run once, within `timeout` seconds.
 
         Raises:
             LookFailed: Vertex AI refused or could not be reached.
@@ -203,7 +237,7 @@ class Vertex:
             client = self._client(region, self._clock() + self._settings.timeout)
         except BackendError as error:
             raise LookFailed(error.what, passing=False) from None
-        timeout = min(_LONGEST_ATTEMPT, self._settings.timeout)
+        timeout = max(min(timeout, _LONGEST_ATTEMPT, self._settings.timeout), 0.1)
         code, answer = _attempt(functools.partial(client.get_pipeline_job, name=run.path, retry=None), timeout)
         if code != "OK":
             raise LookFailed(f"Vertex AI answered {code}: {_words(answer)}", passing=code in _PASSING)
@@ -223,14 +257,14 @@ class Vertex:
         """
         return max(min((deadline - self._clock()) / 2, _LONGEST_ATTEMPT), 0.1)
 
-    def _client(self, region: str, deadline: float) -> aiplatform_v1.PipelineServiceClient:
+    def _client(self, region: str, deadline: float, endpoint: str | None = None) -> aiplatform_v1.PipelineServiceClient:
         """Return the client of a region, with credentials that are valid now."""
         if region not in self._clients:
             sdk = _sdk()
             from google.api_core.client_options import ClientOptions
             from google.auth.exceptions import GoogleAuthError
 
-            endpoint = self._settings.get("api_endpoint") or f"{region}-aiplatform.googleapis.com"
+            endpoint = endpoint or self._settings.get("api_endpoint") or f"{region}-aiplatform.googleapis.com"
             credentials = self._credentials(deadline)
             try:
                 self._clients[region] = sdk.PipelineServiceClient(
@@ -258,23 +292,37 @@ class Vertex:
             "run `gcloud auth application-default login`, "
             "or set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account key"
         )
-        if self._settings.credentials_file is not None:
-            os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(self._settings.credentials_file)
+        if (key := self._settings.credentials_file) is not None:
+            if not is_file(key):
+                # What stands there may be the key itself, so it is not repeated; google-auth would.
+                raise BackendError(
+                    "no usable Google credentials: GOOGLE_APPLICATION_CREDENTIALS does not name a file that is there",
+                    hint=login,
+                )
+            os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(key)
         try:
-            credentials, _ = google.auth.default(scopes=[SCOPE])
-        except (exceptions.GoogleAuthError, OSError, ValueError) as error:
+            # It may start programs: gcloud for a project that nobody asked for, a helper of the credentials.
+            credentials, _ = _in_time(lambda: google.auth.default(scopes=[SCOPE]), deadline - self._clock())
+        except TimeoutError:
+            raise BackendError(
+                f"the search for Google credentials took longer than {self._settings.timeout:g} s", hint=login
+            ) from None
+        except Exception as error:  # noqa: BLE001 - google-auth lets through what a malformed file leads to
             raise BackendError(f"no usable Google credentials: {_first_sentence(error)}", hint=login) from None
         if isinstance(credentials, service_account.Credentials):
             return credentials
         pause = _FIRST_PAUSE
         while True:
             try:
-                request = functools.partial(Request(), timeout=self._slice(deadline))
-                credentials.refresh(request)
+                limit = self._slice(deadline)
+                request = functools.partial(Request(), timeout=limit)
+                _in_time(functools.partial(credentials.refresh, request), deadline - self._clock())
                 return credentials
-            except exceptions.GoogleAuthError as error:
+            except Exception as error:  # noqa: BLE001 - a helper program of the credentials may do anything
                 left = deadline - self._clock()
-                passing = isinstance(error, exceptions.TransportError) or error.retryable
+                passing = isinstance(error, exceptions.TransportError | TimeoutError) or (
+                    isinstance(error, exceptions.GoogleAuthError) and error.retryable
+                )
                 if not passing:
                     raise BackendError(
                         f"the Google credentials are refused: {_first_sentence(error)}", hint=login
@@ -302,6 +350,30 @@ def _sdk() -> Any:
         if value := os.environ.get(name):
             os.environ.setdefault(name.lower(), value)
     return import_pipeline_service()
+
+
+def _in_time(call: Callable[[], Answer], seconds: float) -> Answer:
+    """Return what `call` returns, or raise what it raises; TimeoutError when that takes longer than `seconds`."""
+    done: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+
+    def run() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a login without quota project: Vertex AI asks for none
+            try:
+                done.put((True, call()))
+            except BaseException as error:  # noqa: BLE001 - raised again by who waits
+                done.put((False, error))
+
+    # A daemon: what does not end does not keep the program.
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        fine, answer = done.get(timeout=max(seconds, 0.1))
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {seconds:.1f} s") from None
+    if not fine:
+        raise answer
+    result: Answer = answer
+    return result
 
 
 def _attempt(call: Callable[..., Any], timeout: float) -> tuple[str, Any]:
@@ -360,6 +432,8 @@ def _create_error(
     if code in _PASSING:
         message = f"Vertex AI could not be reached within {timeout:g} s ({code}: {words})"
         hint = "check the region, the network and proxies; then run the command again"
+        if code in ("INTERNAL", "UNKNOWN", "ABORTED"):
+            message, hint = f"Vertex AI kept failing for {timeout:g} s ({code}: {words})", "run the command again later"
         if code == "RESOURCE_EXHAUSTED":
             message, hint = (
                 f"Vertex AI refused for {timeout:g} s: too many requests or no quota ({words})",
@@ -395,13 +469,18 @@ _HINTS: Mapping[str, str] = {
 
 def _words(error: Exception) -> str:
     """Return what the API says, on one line."""
-    return " ".join(str(getattr(error, "message", error)).split()).rstrip(".") or type(error).__name__
+    return _printable(str(getattr(error, "message", error))).rstrip(".") or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    """Return foreign text on one line, without what would steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _first_sentence(error: Exception) -> str:
     """Return the first line of what google-auth says; the rest repeats links and answers of servers."""
     text = str(error.args[0]) if error.args else type(error).__name__
-    return " ".join(text.splitlines()[0].split()).rstrip(".") if text.strip() else type(error).__name__
+    return _printable(text.splitlines()[0]).rstrip(".") if text.strip() else type(error).__name__
 
 
 def _status(job: aiplatform_v1.PipelineJob) -> RunStatus:
@@ -427,7 +506,7 @@ def _time(task: Any, name: str) -> datetime | None:
 
 
 def _error(status: Any) -> str:
-    return " ".join(str(status.message).split()) if status and status.code else ""
+    return (_printable(str(status.message)) or f"code {status.code}") if status and status.code else ""
 
 
 def _custom_job(task: Any) -> str:

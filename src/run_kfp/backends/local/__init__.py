@@ -1,0 +1,444 @@
+"""This machine: the plan of a rehearsal, and its execution by a Docker Engine or by processes.
+
+The file that is executed is the one that Vertex AI gets. A run lives in the program that started it; what there is to
+know of it lies in `.run-kfp/runs/<id>/` (`localruns`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets as random_source
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from run_kfp.arguments import Reference
+from run_kfp.backends import Given, Inputs, fill
+from run_kfp.backends.local.docker_engine import CREDENTIALS, LEAST_MEMORY, DockerEngine, DockerSettings, sweep
+from run_kfp.backends.local.engines import Engine
+from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
+from run_kfp.backends.local.runner import Observer, Policy, Runner
+from run_kfp.errors import EngineError, Fault, InputError, did_you_mean
+from run_kfp.graph import ExecutableStep, downstream, executable_steps, parameter_defaults
+from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, log_names, this_runner
+from run_kfp.masking import Masker
+from run_kfp.pipeline import CompiledPipeline, read_pipeline
+from run_kfp.registry import Registry
+from run_kfp.runs import RunState, StepState
+from run_kfp.secrets import Located
+
+__all__ = ["ENGINES", "PULLS", "LocalOptions", "LocalPlan", "Observer", "execute", "mend", "plan"]
+
+ENGINES = ("docker", "process")
+PULLS = ("always", "missing", "never")
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """What a call says of the machine at hand, beside the run itself.
+
+    `parallel` and `step_timeout` are as typed, None when they were not.
+    """
+
+    engine: str = "docker"
+    parallel: str | None = None
+    step_timeout: float | None = None
+    from_step: str | None = None
+    from_run: str | None = None
+    pull: str = "missing"
+    bucket_dir: Path | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True)
+class LocalPlan:
+    """Everything that a run on this machine needs; the values of secrets stand as their places.
+
+    `reused` names the steps that an earlier run, `base`, has done.
+    """
+
+    pipeline: CompiledPipeline
+    steps: tuple[ExecutableStep, ...]
+    run_id: str
+    engine: str
+    values: Mapping[str, Given | Located]
+    policy: Policy
+    docker: DockerSettings | None = None
+    processes: Mapping[str, ProcessEntry] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    run_values: Mapping[str, str] = field(default_factory=dict)
+    base: RunRecord | None = None
+    reused: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> Mapping[str, Located]:
+        """The parameters whose values are secrets."""
+        return {name: value for name, value in self.values.items() if isinstance(value, Located)}
+
+
+def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs: LocalRuns) -> LocalPlan:
+    """Make the plan of a run on this machine; no engine is contacted.
+
+    Raises:
+        InputError: with every fault of flags, parameters, secrets, and of what the file holds.
+    """
+    values, faults = fill(pipeline, inputs)
+    faults = [*inputs.faults, *faults]
+    settings = inputs.settings
+    try:
+        steps = executable_steps(pipeline)
+    except InputError as error:
+        faults += error.all_faults
+        steps = ()
+    faults += _flag_faults(options)
+    for step in steps:
+        if options.engine == "docker" and step.memory is not None and step.memory < LEAST_MEMORY:
+            faults.append(
+                Fault(
+                    f"step {step.name} has a memory limit of {step.memory} bytes, and Docker takes no less than 6M",
+                    "write memory with its unit, such as 512M",
+                )
+            )
+    processes: dict[str, ProcessEntry] = {}
+    if options.engine == "process":
+        for step in steps:
+            entry = _process_entry(step, inputs.registry)
+            if isinstance(entry, Fault):
+                faults.append(entry)
+            else:
+                processes[step.name] = entry
+    docker, env = _docker_settings(inputs, options, runs, faults)
+    run_id = inputs.job_id if inputs.job_id is not None else _new_id(pipeline.name, datetime.now(UTC))
+    if not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", run_id):
+        faults.append(
+            Fault(
+                f"job id {run_id!r} is not allowed",
+                "up to 128 lower-case letters, digits and dashes, beginning with a letter",
+            )
+        )
+    base: RunRecord | None = None
+    reused, notes = frozenset[str](), tuple[str, ...]()
+    if steps and (options.from_step is not None or options.from_run is not None):
+        try:
+            base, reused, notes = _resume(pipeline, steps, values, inputs.registry, options, runs)
+        except InputError as error:
+            faults += error.all_faults
+    if faults:
+        raise InputError.of("this call", list(dict.fromkeys(faults)))
+    bucket = settings.get("bucket")
+    return LocalPlan(
+        pipeline,
+        steps,
+        run_id,
+        options.engine,
+        values,
+        Policy(int(options.parallel or 2), settings.failure_policy == "fast", options.step_timeout),
+        docker,
+        processes,
+        env,
+        run_values={
+            "pipeline_job_name": run_id,
+            "pipeline_job_resource_name": f"projects/{settings.get('project') or 'local'}"
+            f"/locations/{settings.get('region') or 'local'}/pipelineJobs/{run_id}",
+            "pipeline_job_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, str(local_ref(run_id)))),
+            "pipeline_root": settings.get("pipeline_root") or (f"gs://{bucket}/pipeline_root/root" if bucket else ""),
+        },
+        base=base,
+        reused=reused,
+        notes=notes,
+    )
+
+
+def _flag_faults(options: LocalOptions) -> list[Fault]:
+    faults: list[Fault] = []
+    for flag, value, known in (("--engine", options.engine, ENGINES), ("--pull", options.pull, PULLS)):
+        if value not in known:
+            faults.append(Fault(f"{flag} {value!r} is none of {', '.join(known)}", did_you_mean(value, known)))
+    if options.parallel is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", options.parallel):
+        faults.append(Fault(f"--parallel {options.parallel!r} is no number of steps from 1 on", "write --parallel 2"))
+    if options.from_run is not None and options.from_step is None:
+        faults.append(Fault("--from-run does nothing without --from", "say from which step to repeat that run"))
+    return faults
+
+
+def _docker_settings(
+    inputs: Inputs, options: LocalOptions, runs: LocalRuns, faults: list[Fault]
+) -> tuple[DockerSettings | None, dict[str, str]]:
+    """Return what the Engine is told, and the variables that every step gets; faults are appended."""
+    mounts: dict[str, tuple[Path, str]] = {}
+    env: dict[str, str] = {}
+    credentials = inputs.settings.credentials_file
+    docker = options.engine != "process"
+    if credentials is not None:
+        if not credentials.is_file():
+            faults.append(
+                Fault(
+                    f"GOOGLE_APPLICATION_CREDENTIALS names {credentials}, and there is no such file",
+                    "name the key of a service account, or unset it to run without Google credentials",
+                )
+            )
+        env["GOOGLE_APPLICATION_CREDENTIALS"] = CREDENTIALS if docker else str(credentials.absolute())
+        mounts[CREDENTIALS] = (credentials.absolute(), "ro")
+    if options.bucket_dir is not None:
+        bucket = inputs.settings.get("bucket")
+        if not docker:
+            faults.append(Fault("--bucket-dir needs --engine docker", "a process has no /gcs of its own"))
+        elif not options.bucket_dir.is_dir():
+            faults.append(Fault(f"--bucket-dir {options.bucket_dir} is no folder", "make it first"))
+        elif bucket is None:
+            faults.append(Fault("--bucket-dir needs the name of the bucket", "give it by --bucket"))
+        else:
+            mounts[f"/gcs/{bucket}"] = (options.bucket_dir.absolute(), "rw")
+    if not docker:
+        return None, env
+    return DockerSettings(options.pull, options.network, mounts, env, runs.path.absolute()), env
+
+
+def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | Fault:
+    """Find how a step runs without its image: the registry's entry of its name."""
+    by_name = {container.name: container for container in registry.containers.values()}
+    # KFP numbers a container that is chosen twice: train, train-2. No name of the registry ends so.
+    container = by_name.get(step.name) or by_name.get(re.sub(r"-[0-9]+$", "", step.name))
+    if container is None:
+        return Fault(
+            f"step {step.name} is no container of {registry.source}, so nothing says how it runs without its image",
+            "add it with [containers.N.process], or use --engine docker",
+        )
+    if container.process is None:
+        return Fault(
+            f"{registry.source}: containers.{container.index} ({container.name}) says nothing of a process",
+            f"write [containers.{container.index}.process] with cwd and entrypoint, or use --engine docker",
+        )
+    cwd = Path(os.path.normpath(registry.folder / container.process.cwd))
+    late = [name for name, value in container.env.items() if isinstance(value, Reference)]
+    before = container.command or container.entrypoint or ()
+    if not late:
+        return ProcessEntry(cwd, container.process.entrypoint)
+    # What `pipeline._call` made of it: `env NAME=value… entrypoint… args…`.
+    if step.command != ("env",) or step.args[len(late) : len(late) + len(before)] != before:
+        return Fault(
+            f"step {step.name} was not compiled from containers.{container.index} of {registry.source} as it is now",
+            "compile it anew with -r",
+        )
+    return ProcessEntry(cwd, container.process.entrypoint, len(late), len(before))
+
+
+def _resume(
+    pipeline: CompiledPipeline,
+    steps: Sequence[ExecutableStep],
+    values: Mapping[str, Given | Located],
+    registry: Registry,
+    options: LocalOptions,
+    runs: LocalRuns,
+) -> tuple[RunRecord, frozenset[str], tuple[str, ...]]:
+    """Find the run that `--from` repeats, and which of its steps stay done.
+
+    Raises:
+        InputError: there is none, it has not come so far, or it ran with other values.
+    """
+    first = _step_named(str(options.from_step), steps, registry)
+    if options.from_run is not None:
+        folder, base = runs.find(options.from_run)
+    else:
+        same = [pair for pair in runs.all() if pair[1].pipeline.get("name") == pipeline.name]
+        if not same:
+            raise InputError(
+                f"--from {options.from_step}: there is no earlier run of {pipeline.name} in {runs.path}",
+                hint="leave --from out to run everything",
+            )
+        folder, base = same[0]
+    done = {step.name: step for step in base.steps if step.state is StepState.SUCCEEDED}
+    again = downstream(steps, first)
+    reused = frozenset(step.name for step in steps if step.name not in again and step.name in done)
+    needed = {name for step in steps if step.name not in reused for name in step.after} - again - reused
+    missing = sorted(name for name in needed if name in _ancestors(steps, first))
+    faults = [
+        Fault(f"--from {options.from_step}: {base.ref} has not done step {name}", f"begin with --from {name}")
+        for name in missing
+    ]
+    used = {name for step in steps if step.name in reused for name in step.parameters}
+    for name in sorted(used):
+        found, before = values.get(name), base.parameters.get(name, {})
+        if isinstance(found, Given) and "value" in before and before["value"] != found.value:
+            faults.append(
+                Fault(
+                    f"--from {options.from_step}: {base.ref} ran with {name}={before['value']!r}, "
+                    f"this call has {found.value!r}",
+                    "give the same value, or leave --from out",
+                )
+            )
+    if faults:
+        raise InputError.of("--from", faults)
+    notes = []
+    try:
+        old = {step.name: step for step in executable_steps(read_pipeline(folder.path / base.file))}
+    except InputError:
+        old = {}
+    changed = [step.name for step in steps if step.name in reused and old.get(step.name) != step]
+    if changed:
+        notes.append(f"{', '.join(changed)}: changed since {base.id}, and not run again")
+    return base, reused, tuple(notes)
+
+
+def _ancestors(steps: Sequence[ExecutableStep], name: str) -> set[str]:
+    after = {step.name: step.after for step in steps}
+    found, todo = set[str](), list(after[name])
+    while todo:
+        step = todo.pop()
+        if step not in found:
+            found.add(step)
+            todo += after[step]
+    return found
+
+
+def _step_named(word: str, steps: Sequence[ExecutableStep], registry: Registry) -> str:
+    """Return the step that `--from` names: its name, its container's index, or its place in the order."""
+    names = [step.name for step in steps]
+    if word in names:
+        return word
+    container = registry.containers.get(word)
+    if container is not None and container.name in names:
+        return container.name
+    if re.fullmatch(r"[1-9][0-9]{0,4}", word) and int(word) <= len(names):
+        return names[int(word) - 1]
+    raise InputError(
+        f"--from {word}: there is no such step; there are {', '.join(names)}", hint=did_you_mean(word, names)
+    )
+
+
+def _new_id(pipeline_name: str, now: datetime) -> str:
+    """Return a fresh id: the pipeline's name, the time, six random digits."""
+    name = re.sub(r"[^a-z0-9]+", "-", pipeline_name.lower()).strip("-")
+    name = name if name[:1].isalpha() else f"run-{name}".rstrip("-")
+    return f"{name[:100].rstrip('-')}-{now:%Y%m%d%H%M%S}-{random_source.token_hex(3)}"
+
+
+def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observer) -> tuple[RunRecord, str]:
+    """Run the plan to its end.
+
+    Returns:
+        The record, and what stopped the run (`Ctrl-C`, `SIGTERM`, `cancel`) or an empty text.
+
+    Raises:
+        EngineError: no step was started; there is no record then.
+        InputError: a secret is gone, or the folder of the run cannot be made.
+    """
+    parameters = parameter_defaults(request.pipeline)
+    for name, found in request.values.items():
+        parameters[name] = found.value if isinstance(found, Given) else found.reveal().get_secret_value()
+    engine: Engine
+    if request.docker is not None:
+        engine = DockerEngine(request.docker)
+        # Before anything else: it tells whether there is an Engine at all.
+        sweep(request.docker.store, lambda run: not runs.folder(run).abandoned())
+    else:
+        engine = ProcessEngine(request.processes, request.env)
+    folder = runs.folder(request.run_id)
+    folder.make(request.pipeline.text, "pipeline.yaml")
+    record = _record(request)
+    if request.base is not None:
+        _copy_logs(request.base, runs.folder(request.base.id), record, folder)
+    runner = Runner(
+        steps=request.steps,
+        parameters=parameters,
+        run_values={**request.run_values, "pipeline_job_create_time_utc": f"{record.created:%Y-%m-%dT%H:%M:%SZ}"},
+        engine=engine,
+        folder=folder,
+        record=record,
+        policy=request.policy,
+        masker=masker,
+        observer=observer,
+    )
+    try:
+        runner.run()
+    except EngineError:
+        folder.release()
+        runs.remove(request.run_id)
+        raise
+    finally:
+        folder.release()
+    return record, runner.stopped_by
+
+
+def _record(request: LocalPlan) -> RunRecord:
+    logs = log_names([step.name for step in request.steps])
+    steps = []
+    for step in request.steps:
+        if step.name in request.reused and request.base is not None:
+            before = request.base.step(step.name)
+            made = StepRecord(**{**vars(before), "reused_from": before.reused_from or request.base.id})
+            made.log, made.after, made.container = logs[step.name], list(step.after), None
+        else:
+            made = StepRecord(
+                step.name, step.label, step.image, list(step.after), step.resources, warnings=list(step.warnings)
+            )
+            made.log = logs[step.name]
+        steps.append(made)
+    return RunRecord(
+        id=request.run_id,
+        ref=str(local_ref(request.run_id)),
+        pipeline={"name": request.pipeline.name, "display_name": request.pipeline.display_name},
+        engine=request.engine,
+        created=datetime.now(UTC),
+        parameters={
+            name: {"value": found.value, "from": found.source}
+            if isinstance(found, Given)
+            else {"secret": name, "from": found.place}
+            for name, found in request.values.items()
+        },
+        steps=steps,
+        runner=this_runner(),
+        from_run=request.base.id if request.base else None,
+        warnings=list(request.notes),
+    )
+
+
+def _copy_logs(base: RunRecord, base_folder: RunFolder, record: RunRecord, folder: RunFolder) -> None:
+    """Give the new run the logs of the steps that it did not repeat: it then tells the whole story."""
+    for step in record.steps:
+        if step.reused_from is not None:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(base_folder.log(base.step(step.name)), folder.log(step))
+
+
+def mend(runs: LocalRuns, masker: Masker) -> list[str]:
+    """Find the runs whose program was killed, end them as FAILED, and remove what they left behind.
+
+    Returns:
+        Words on what could not be removed.
+    """
+    dead: list[tuple[RunFolder, RunRecord]] = []
+    for folder, record in runs.all():
+        if not record.state.ends_the_watch and folder.abandoned():
+            # Read again: it may have ended since, and let go of its lock.
+            latest = folder.read()
+            if latest is not None and not latest.state.ends_the_watch:
+                dead.append((folder, latest))
+    words: list[str] = []
+    for _, record in dead:
+        for step in record.steps:
+            if record.engine == "process" and step.state is StepState.RUNNING and step.container:
+                kill_left_behind(step.container)
+    if any(record.engine == "docker" for _, record in dead):
+        try:
+            sweep(runs.path.absolute(), lambda run: not runs.folder(run).abandoned())
+        except EngineError as error:
+            words.append(f"containers of a killed run may be left: {error.message}")
+    now = datetime.now(UTC)
+    for folder, record in dead:
+        cause = f"the program that ran it was killed (process {record.runner.get('pid')})"
+        record.state, record.error, record.ended = RunState.FAILED, cause, now
+        record.warnings += words
+        for step in record.steps:
+            if step.state in (StepState.RUNNING, StepState.PENDING, StepState.CANCELLING):
+                step.state, step.error, step.ended = StepState.FAILED, cause, now
+            elif step.state is StepState.WAITING:
+                step.state = StepState.SKIPPED
+        folder.write(record, masker.mask)
+    return words

@@ -1,0 +1,475 @@
+"""A compiled pipeline as steps that a machine can execute: container steps in a DAG, with parameters.
+
+The file is the one that Vertex AI gets, of this program or another. What it may hold and this machine cannot run
+(conditions, loops, importers, artifacts, pipelines inside of it) is refused by name before anything starts.
+
+Placeholders are replaced once, in the text of the file; what a value holds is never read again. Their forms are those
+of kfp 2.17 (dsl/placeholders.py, dsl/structures.py, dsl/constants.py).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from run_kfp.errors import Fault, InputError
+from run_kfp.pipeline import CompiledPipeline, Spec, Step
+
+# `{{$.inputs.parameters['tag']}}`, `{{$}}`; the shortest match, so that two in one string stay two.
+_PLACEHOLDER = re.compile(r"\{\{\$(?P<body>.*?)\}\}", re.DOTALL)
+_INPUT = re.compile(r"""\.inputs\.parameters\[(?P<quote>['"])(?P<name>.+)(?P=quote)\]""")
+_OUTPUT = re.compile(r"""\.outputs\.parameters\[(?P<quote>['"])(?P<name>.+)(?P=quote)\]\.output_file""")
+
+# What a run tells of itself (kfp 2.17, dsl/__init__.py: PIPELINE_JOB_NAME_PLACEHOLDER and the following).
+RUN_PLACEHOLDERS = frozenset(
+    {
+        "pipeline_job_name",
+        "pipeline_job_resource_name",
+        "pipeline_job_uuid",
+        "pipeline_task_name",
+        "pipeline_task_uuid",
+        "pipeline_job_create_time_utc",
+        "pipeline_root",
+    }
+)
+
+# The file that kfp's own Python components write their outputs into (kfp 2.17, dsl/executor.py).
+EXECUTOR_OUTPUT = "executor_output.json"
+
+_UNITS = {"": 1} | {
+    letter + binary: (1024 if binary else 1000) ** power
+    for power, letter in enumerate("KMGTPE", 1)
+    for binary in ("", "i")
+}
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An input whose value stands in the file; placeholders in it are replaced."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class FromParameter:
+    """An input that is a parameter of the pipeline."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class FromOutput:
+    """An input that an earlier step wrote."""
+
+    step: str
+    key: str
+
+
+Source = Constant | FromParameter | FromOutput
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What the placeholders of a step stand for at the moment when it starts.
+
+    Attributes:
+        inputs: the values of its inputs; an optional one that nobody gave is missing.
+        run: the values of `RUN_PLACEHOLDERS`.
+        outputs_folder: the folder that the step writes its output parameters into, a file each, as the step sees it.
+        outputs: the names of the output parameters.
+    """
+
+    inputs: Mapping[str, Any]
+    run: Mapping[str, str]
+    outputs_folder: str = ""
+    outputs: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class ExecutableStep:
+    """A task of the root DAG that is a container.
+
+    Attributes:
+        name: the task's name, unique in the pipeline.
+        label: what a person reads of it.
+        image: as the file names it.
+        after: the steps that must have succeeded before it starts.
+        resources: what it asks for, in words.
+        inputs: where each input comes from.
+        command: replaces the image's ENTRYPOINT and CMD where it is not empty; placeholders are in it.
+        args: replace the image's CMD; likewise.
+        env: the environment that the file gives it.
+        cpu: the limit, in CPUs.
+        memory: the limit, in bytes.
+        accelerator: kind and count.
+        outputs: the types of its output parameters.
+        warnings: what the file says of it and this machine does not do.
+    """
+
+    name: str
+    label: str
+    image: str
+    after: tuple[str, ...]
+    resources: str
+    inputs: Mapping[str, Source]
+    command: tuple[str, ...]
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    cpu: float | None
+    memory: int | None
+    accelerator: tuple[str, int] | None
+    outputs: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    @property
+    def writes_outputs(self) -> bool:
+        """Whether it may write into its outputs folder."""
+        return bool(self.outputs) or any("{{$}}" in text for text in (*self.command, *self.args))
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """Name the parameters of the pipeline that it takes."""
+        return frozenset(source.name for source in self.inputs.values() if isinstance(source, FromParameter))
+
+    def call(self, context: StepContext) -> tuple[list[str], list[str]]:
+        """Return command and args with every placeholder replaced, once.
+
+        Raises:
+            InputError: an input that it needs has no value.
+        """
+        return (
+            [part for text in self.command for part in _evaluated(text, context)],
+            [part for text in self.args for part in _evaluated(text, context)],
+        )
+
+
+def values_of(
+    step: ExecutableStep,
+    parameters: Mapping[str, Any],
+    outputs: Mapping[tuple[str, str], Any],
+    run: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the values of a step's inputs.
+
+    Args:
+        step: whose.
+        parameters: the values of the pipeline's parameters; an optional one may be missing.
+        outputs: what earlier steps wrote, by step and key.
+        run: the values of `RUN_PLACEHOLDERS`.
+    """
+    values: dict[str, Any] = {}
+    for name, source in step.inputs.items():
+        if isinstance(source, FromParameter):
+            if source.name in parameters:
+                values[name] = parameters[source.name]
+        elif isinstance(source, FromOutput):
+            values[name] = outputs[source.step, source.key]
+    # A constant may stand between other inputs (`f"gs://{bucket}/data"` compiles to one): those are complete now.
+    context = StepContext(dict(values), run)
+    for name, source in step.inputs.items():
+        if isinstance(source, Constant):
+            text = source.value
+            values[name] = _replaced(text, context) if isinstance(text, str) else text
+    return values
+
+
+def parameter_defaults(pipeline: CompiledPipeline) -> dict[str, Any]:
+    """Return the defaults that the file itself gives to parameters of the pipeline."""
+    declared = pipeline.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return {name: body["defaultValue"] for name, body in declared.items() if "defaultValue" in body}
+
+
+def executable_steps(pipeline: CompiledPipeline) -> tuple[ExecutableStep, ...]:
+    """Read the steps, each behind those that it waits for.
+
+    Raises:
+        InputError: with every construct that this machine cannot run, by the name of its task.
+    """
+    spec = pipeline.spec
+    steps: list[ExecutableStep] = []
+    faults: list[Fault] = []
+    try:
+        for step in pipeline.steps:
+            task = spec["root"]["dag"]["tasks"][step.name]
+            refused = list(_refused(spec, task))
+            if not refused:
+                made = _step(spec, step, task)
+                refused = list(_unknown_placeholders(made, {parameter.name for parameter in pipeline.parameters}))
+                steps.append(made)
+            faults += [Fault(f"{pipeline.source}: step {step.name} {words}", _HINT) for words in refused]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{pipeline.source} is no KFP v2 pipeline: a task is not of that form ({error})") from None
+    if faults:
+        raise InputError.of(f"{pipeline.source} on this machine", faults)
+    return tuple(steps)
+
+
+_HINT = "--local runs containers with parameters; Vertex AI runs the rest too"
+
+
+def _component(spec: Spec, task: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = spec["components"].get(task.get("componentRef", {}).get("name"), {})
+    return found
+
+
+def _executor(spec: Spec, component: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = spec["deploymentSpec"].get("executors", {}).get(component.get("executorLabel"), {})
+    return found
+
+
+def _refused(spec: Spec, task: Mapping[str, Any]) -> Iterator[str]:
+    """Say what a task is that this machine cannot run."""
+    component = _component(spec, task)
+    executor = _executor(spec, component)
+    trigger = task.get("triggerPolicy", {})
+    if task.keys() & {"parameterIterator", "artifactIterator"}:
+        yield "is a loop, which --local cannot run"
+        return
+    if "condition" in trigger:
+        yield "is a condition, which --local cannot run"
+        return
+    if trigger.get("strategy", "ALL_UPSTREAM_TASKS_SUCCEEDED") not in (
+        "ALL_UPSTREAM_TASKS_SUCCEEDED",
+        "TRIGGER_STRATEGY_UNSPECIFIED",
+    ):
+        yield "runs after failures too (an exit handler), which --local cannot do"
+    if "dag" in component:
+        yield "is a pipeline inside the pipeline, which --local cannot run"
+        return
+    if "container" not in executor:
+        kind = next(iter(executor), None)
+        yield f"is of the kind {kind!r}, which --local cannot run" if kind else "has no container"
+        return
+    if not executor["container"].get("image"):
+        yield "names no image"
+    for name in task.get("inputs", {}).get("artifacts", {}):
+        yield f"takes the artifact {name!r}, which --local cannot hand over"
+    for name in component.get("outputDefinitions", {}).get("artifacts", {}):
+        yield f"makes the artifact {name!r}, which --local cannot keep"
+    for name, source in task.get("inputs", {}).get("parameters", {}).items():
+        if "parameterExpressionSelector" in source:
+            yield f"takes a part of a value for {name!r} (an expression), which --local cannot evaluate"
+        elif not source.keys() & {"runtimeValue", "componentInputParameter", "taskOutputParameter"}:
+            yield f"takes {next(iter(source), 'nothing')!r} for {name!r}, which --local does not know"
+        elif "runtimeValue" in source and "constant" not in source["runtimeValue"]:
+            yield f"takes a value for {name!r} that is no constant, which --local cannot evaluate"
+    for key in ("resourceCpuLimit", "resourceMemoryLimit"):
+        if "{{$" in str(executor["container"].get("resources", {}).get(key, "")):
+            yield f"has a {key} that depends on a parameter, which --local cannot resolve"
+
+
+def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
+    component = _component(spec, task)
+    container = _executor(spec, component)["container"]
+    declared = component.get("inputDefinitions", {}).get("parameters", {})
+    inputs: dict[str, Source] = {
+        name: Constant(body["defaultValue"]) for name, body in declared.items() if "defaultValue" in body
+    }
+    for name, source in task.get("inputs", {}).get("parameters", {}).items():
+        if "runtimeValue" in source:
+            inputs[name] = Constant(source["runtimeValue"]["constant"])
+        elif "componentInputParameter" in source:
+            inputs[name] = FromParameter(source["componentInputParameter"])
+        else:
+            output = source["taskOutputParameter"]
+            inputs[name] = FromOutput(output["producerTask"], output["outputParameterKey"])
+    retries = task.get("retryPolicy", {}).get("maxRetryCount")
+    resources = container.get("resources", {})
+    return ExecutableStep(
+        name=step.name,
+        label=step.label,
+        image=str(container["image"]),
+        after=step.after,
+        resources=step.resources,
+        inputs=inputs,
+        command=tuple(map(str, container.get("command", ()))),
+        args=tuple(map(str, container.get("args", ()))),
+        env={str(entry["name"]): str(entry.get("value", "")) for entry in container.get("env", ())},
+        cpu=_cpus(resources.get("resourceCpuLimit") or resources.get("cpuLimit")),
+        memory=_bytes(resources.get("resourceMemoryLimit"), resources.get("memoryLimit")),
+        accelerator=_accelerator(resources.get("accelerator") or {}),
+        outputs={
+            name: str(body.get("parameterType", "STRING"))
+            for name, body in component.get("outputDefinitions", {}).get("parameters", {}).items()
+        },
+        warnings=(f"is not tried again after a failure; Vertex AI tries {retries:g} times",) if retries else (),
+    )
+
+
+def _cpus(limit: Any) -> float | None:
+    """Read a CPU limit: a number of CPUs or, with `m`, thousandths of one."""
+    if not limit:
+        return None
+    text = str(limit)
+    try:
+        return float(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
+    except ValueError:
+        raise InputError(
+            f"{limit!r} is no CPU limit", hint='write a number of CPUs, or thousandths of one ("500m")'
+        ) from None
+
+
+def _bytes(limit: Any, gigabytes: Any) -> int | None:
+    """Read a memory limit: with a unit, or in units of 10^9 bytes as the older field has it."""
+    if not limit:
+        return int(float(gigabytes) * 1e9) if gigabytes else None
+    match = re.fullmatch(r"([0-9]+)([KMGTPE]?i?)", str(limit))
+    if not match or match[2] not in _UNITS:
+        raise InputError(f"{limit!r} is no memory limit", hint='write a whole number and a unit, such as "16G"')
+    unit: int = _UNITS[match[2]]
+    return int(match[1]) * unit
+
+
+def _accelerator(body: Mapping[str, Any]) -> tuple[str, int] | None:
+    kind = body.get("resourceType") or body.get("type")
+    count = int(float(body.get("resourceCount") or body.get("count") or 1))
+    return (str(kind), count) if kind and count else None
+
+
+# ── placeholders ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _unknown_placeholders(step: ExecutableStep, parameters: set[str]) -> Iterator[str]:
+    """Say which placeholders of a step stand for nothing that is known here."""
+    for source in step.inputs.values():
+        if isinstance(source, FromParameter) and source.name not in parameters:
+            yield f"takes the parameter {source.name!r}, which the pipeline does not declare"
+    constants = [source.value for source in step.inputs.values() if isinstance(source, Constant)]
+    for text in (*step.command, *step.args, *(text for text in constants if isinstance(text, str))):
+        for match in _PLACEHOLDER.finditer(text):
+            body = match["body"]
+            if not body or body.removeprefix(".") in RUN_PLACEHOLDERS:
+                continue
+            if output := _OUTPUT.fullmatch(body):
+                if output["name"] not in step.outputs:
+                    yield f"writes the output {output['name']!r}, which its component does not declare"
+            elif not _INPUT.fullmatch(body):
+                yield f"holds {match[0]}, which --local does not know"
+
+
+def _evaluated(text: str, context: StepContext) -> list[str]:
+    """Return what one string of command or args stands for: one string; none or several for `IfPresent`."""
+    structure = _structure(text)
+    if structure is None:
+        return [_replaced(text, context)]
+    return _structure_value(structure, context)
+
+
+def _structure(text: str) -> Mapping[str, Any] | None:
+    """Read the JSON object with `Concat` or `IfPresent` that a string of the file may be."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) and len(parsed) == 1 and parsed.keys() & {"Concat", "IfPresent"} else None
+
+
+def _structure_value(node: Any, context: StepContext) -> list[str]:
+    if isinstance(node, str):
+        return _evaluated(node, context)
+    if isinstance(node, list):
+        return [part for item in node for part in _structure_value(item, context)]
+    if isinstance(node, dict) and "Concat" in node:
+        return ["".join(_structure_value(node["Concat"], context))]
+    if isinstance(node, dict) and "IfPresent" in node:
+        body = node["IfPresent"]
+        present = context.inputs.get(body["InputName"]) is not None
+        return _structure_value(body["Then"] if present else body.get("Else", []), context)
+    raise InputError(f"{json.dumps(node)} is no Concat and no IfPresent")
+
+
+def _replaced(text: str, context: StepContext) -> str:
+    """Replace every placeholder of `text` once: what a value holds is not looked at."""
+
+    def value(match: re.Match[str]) -> str:
+        body = match["body"]
+        if not body:
+            return json.dumps(_executor_input(context))
+        if found := _INPUT.fullmatch(body):
+            if found["name"] not in context.inputs:
+                raise InputError(f"the input {found['name']!r} has no value", hint="give it with -p")
+            return as_text(context.inputs[found["name"]])
+        if found := _OUTPUT.fullmatch(body):
+            return f"{context.outputs_folder}/{found['name']}"
+        return context.run[body.removeprefix(".")]
+
+    return _PLACEHOLDER.sub(value, text)
+
+
+def _executor_input(context: StepContext) -> dict[str, Any]:
+    """Return what `{{$}}` stands for, which kfp's own Python components read (kfp 2.17, dsl/executor.py)."""
+    return {
+        "inputs": {"parameterValues": dict(context.inputs)},
+        "outputs": {
+            "parameters": {name: {"outputFile": f"{context.outputs_folder}/{name}"} for name in context.outputs},
+            "outputFile": f"{context.outputs_folder}/{EXECUTOR_OUTPUT}",
+        },
+    }
+
+
+def as_text(value: Any) -> str:
+    """Return a value as an argument: text as it stands, a whole number without fraction, else JSON.
+
+    A file of kfp holds whole numbers as `3.0`; KFP's driver writes them without the fraction.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return json.dumps(value)
+
+
+def read_outputs(step: ExecutableStep, files: Mapping[str, str]) -> dict[str, Any]:
+    """Read the values of a step's output parameters.
+
+    Args:
+        step: whose.
+        files: the texts in its outputs folder, by name.
+
+    Raises:
+        InputError: a declared output was not written, or is not of its type.
+    """
+    values: dict[str, Any] = {}
+    try:
+        written = json.loads(files.get(EXECUTOR_OUTPUT) or "{}").get("parameterValues", {})
+        for name, kind in step.outputs.items():
+            values[name] = written[name] if name in written else _read_output(files[name], kind)
+    except KeyError as error:
+        raise InputError(f"the output {error} was not written") from None
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f"an output is not of the type that its component declares: {error}") from None
+    return values
+
+
+def _read_output(text: str, kind: str) -> Any:
+    """Turn what a step wrote for an output parameter into a value of its type.
+
+    Raises ValueError when it is none.
+    """
+    if kind == "STRING":
+        return text
+    value = json.loads(text.lower() if kind == "BOOLEAN" else text)
+    kinds: Mapping[str, type | tuple[type, ...]] = {
+        "NUMBER_INTEGER": int,
+        "NUMBER_DOUBLE": (int, float),
+        "BOOLEAN": bool,
+        "LIST": list,
+        "STRUCT": dict,
+    }
+    if kind not in kinds or not isinstance(value, kinds[kind]):
+        raise ValueError(f"is no {kind}")
+    return value
+
+
+def downstream(steps: Sequence[ExecutableStep], first: str) -> frozenset[str]:
+    """Name `first` and every step that waits for it, directly or not; `steps` are in their order."""
+    found = {first}
+    for step in steps:
+        if found & set(step.after):
+            found.add(step.name)
+    return frozenset(found)

@@ -1,0 +1,345 @@
+"""Runs on this machine, as they lie under `.run-kfp/runs/<id>/`: `run.json`, the pipeline file, a log a step.
+
+The program that runs a pipeline holds a lock in the folder of its run, which the system takes from it whatever kills
+it: so a run whose program is gone is known for what it is, and never stays RUNNING.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from run_kfp.errors import InputError, did_you_mean
+from run_kfp.files import write_atomically
+from run_kfp.runs import RunRef, RunState, RunStatus, StepState, StepStatus
+
+BACKEND = "local"
+FOLDER = Path(".run-kfp")
+
+_HINT = "run in a folder that you may write to"
+
+_RECORD, _LOCK, _CANCEL = "run.json", "lock", "cancel"
+
+# What is never masked: a secret that happens to read "FAILED" must not make the record unreadable.
+_PLAIN = frozenset({"id", "ref", "state", "engine", "created", "started", "ended", "log", "container", "reused_from"})
+
+
+@dataclass
+class StepRecord:
+    """A step of a run; the fields are those of `run.json`.
+
+    `container` is the id of the container, or `pid <number> <start time>` of a process; `outputs` are the values of its
+    output parameters, None where they hold a secret and are not kept.
+    """
+
+    name: str
+    label: str
+    image: str
+    after: list[str]
+    resources: str
+    state: StepState = StepState.WAITING
+    started: datetime | None = None
+    ended: datetime | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    command: list[str] | None = None
+    args: list[str] | None = None
+    log: str = ""
+    container: str | None = None
+    reused_from: str | None = None
+    outputs: dict[str, Any] | None = None
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """A run; the fields are those of `run.json`.
+
+    `parameters` holds `{"value": …, "from": …}`, and for a secret `{"secret": name, "from": place}`.
+    """
+
+    schema: int = 1
+    id: str
+    ref: str
+    pipeline: dict[str, str]
+    file: str = "pipeline.yaml"
+    engine: str
+    state: RunState = RunState.PENDING
+    error: str | None = None
+    created: datetime
+    started: datetime | None = None
+    ended: datetime | None = None
+    parameters: dict[str, dict[str, Any]]
+    warnings: list[str] = field(default_factory=list)
+    from_run: str | None = None
+    runner: dict[str, Any]
+    steps: list[StepRecord]
+
+    def step(self, name: str) -> StepRecord:
+        """Return the step of that name."""
+        return next(step for step in self.steps if step.name == name)
+
+    @property
+    def status(self) -> RunStatus:
+        """The run as every backend tells of it."""
+        steps = tuple(
+            StepStatus(step.name, step.state, step.started, step.ended, step.error or "", step.log)
+            for step in self.steps
+        )
+        return RunStatus(self.state, steps, self.error or "")
+
+
+_ADAPTER = TypeAdapter(RunRecord)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a step: when it came (UTC), `O` for stdout or `E` for stderr, its text without the line end."""
+
+    time: datetime
+    stream: str
+    text: str
+
+    def __str__(self) -> str:
+        moment = self.time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+        return f"{moment}Z {self.stream} {self.text}"
+
+    @classmethod
+    def parse(cls, line: str) -> LogLine | None:
+        """Read a line of a log file; None when it is none (the last one of a machine that went down)."""
+        stamp, _, rest = line.rstrip("\n").partition(" ")
+        stream, _, text = rest.partition(" ")
+        try:
+            return cls(datetime.fromisoformat(stamp), stream, text) if stream in ("O", "E") else None
+        except ValueError:
+            return None
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        """Take its path; nothing is made."""
+        self.path = path
+        self._held: IO[bytes] | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the run."""
+        return self.path.name
+
+    def make(self, pipeline: str, file: str) -> None:
+        """Make the folder with the executed pipeline file in it, and hold its lock until this process ends.
+
+        Raises:
+            InputError: it is there already, or cannot be made.
+        """
+        try:
+            (self.path / "logs").mkdir(parents=True)
+            ignore = self.path.parent.parent / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+            self._held = (self.path / _LOCK).open("wb")
+        except FileExistsError:
+            raise InputError(
+                f"there is already a run {self.id} on this machine", hint="leave --job-id out for a fresh one"
+            ) from None
+        except OSError as error:
+            raise InputError(f"cannot make {self.path}: {error.strerror}", hint=_HINT) from None
+        _lock(self._held)
+        write_atomically(self.path / file, pipeline, _HINT)
+
+    def release(self) -> None:
+        """Let go of the lock: the run has ended."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def write(self, record: RunRecord, mask: Callable[[str], str]) -> None:
+        """Write `run.json` anew, whole or not at all, with every secret masked."""
+        data = _masked(_ADAPTER.dump_python(record, mode="json"), mask)
+        write_atomically(self.path / _RECORD, json.dumps(data, indent=1, ensure_ascii=False) + "\n", _HINT)
+
+    def read(self) -> RunRecord | None:
+        """Read `run.json`; None when there is none yet, or none that this version knows."""
+        try:
+            return _ADAPTER.validate_json((self.path / _RECORD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def abandoned(self) -> bool:
+        """Whether the program that ran it is gone."""
+        try:
+            with (self.path / _LOCK).open("r+b") as file:
+                return _lock(file)
+        except OSError:
+            return True
+
+    def log(self, step: StepRecord) -> Path:
+        """Return the path of a step's log."""
+        return self.path / step.log
+
+    def ask_to_cancel(self) -> None:
+        """Ask the program that runs it to stop: it looks for this mark twice a second."""
+        (self.path / _CANCEL).touch()
+
+    @property
+    def asked_to_cancel(self) -> bool:
+        """Whether somebody asked to stop it."""
+        return (self.path / _CANCEL).exists()
+
+
+class LocalRuns:
+    """All runs of one folder, `.run-kfp/runs` of the current one."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        """Take the folder `.run-kfp`; it need not be there."""
+        self.path = folder / "runs"
+
+    def folder(self, run_id: str) -> RunFolder:
+        """Return the folder of a run that may be or not be there."""
+        return RunFolder(self.path / run_id)
+
+    def all(self) -> list[tuple[RunFolder, RunRecord]]:
+        """Return every run, the newest first."""
+        try:
+            folders = [RunFolder(path) for path in self.path.iterdir()]
+        except OSError:
+            return []
+        found = [(folder, record) for folder in folders if (record := folder.read()) is not None]
+        return sorted(found, key=lambda pair: (pair[1].created, pair[1].id), reverse=True)
+
+    def find(self, word: str | None) -> tuple[RunFolder, RunRecord]:
+        """Return the run that `word` names: an id, a ref `local://ID`, the beginning of one id; None for the newest.
+
+        Raises:
+            InputError: there is none, or more than one.
+        """
+        runs = self.all()
+        if not runs:
+            raise InputError(f"there is no run in {self.path}", hint="run something with --local in this folder")
+        if word is None:
+            return runs[0]
+        run_id = word.removeprefix(f"{BACKEND}://")
+        exact = [pair for pair in runs if pair[1].id == run_id]
+        near = exact or [pair for pair in runs if pair[1].id.startswith(run_id)]
+        if len(near) == 1:
+            return near[0]
+        if near:
+            raise InputError(f"{word!r} begins the ids of {len(near)} runs", hint="write more of it")
+        guess = did_you_mean(run_id, [record.id for _, record in runs])
+        raise InputError(f"there is no run {word!r} in {self.path}", hint=guess or "see `run-kfp runs`")
+
+    def remove(self, run_id: str) -> None:
+        """Remove the folder of a run that never began."""
+        shutil.rmtree(self.path / run_id, ignore_errors=True)
+
+
+def local_ref(run_id: str) -> RunRef:
+    """Return the ref of a run on this machine."""
+    return RunRef(BACKEND, run_id)
+
+
+def this_runner() -> dict[str, Any]:
+    """Say who runs: process, machine, and when the process began, so that a pid that is used again is told apart."""
+    return {"pid": os.getpid(), "host": socket.gethostname(), "boot": process_start(os.getpid())}
+
+
+def process_start(pid: int) -> str:
+    """Return when a process began, in a form to compare; empty when there is none, or the system does not say."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    # The name in parentheses may hold anything; the 22nd field is the start time in clock ticks since boot (proc(5)).
+    return stat.rpartition(")")[2].split()[19]
+
+
+def log_names(steps: Sequence[str]) -> dict[str, str]:
+    """Return the file of each step's log, relative to the folder of the run; a name is no path."""
+    names: dict[str, str] = {}
+    for number, step in enumerate(steps, 1):
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", step)[:100]
+        name = f"logs/{safe}.log"
+        names[step] = name if name not in names.values() else f"logs/{safe}.{number}.log"
+    return names
+
+
+def read_log(path: Path) -> Iterator[LogLine]:
+    """Yield the lines of a log, those that are there now."""
+    return (line for _, line in follow_logs({"": path}, lambda: True))
+
+
+def follow_logs(
+    paths: Mapping[str, Path], ended: Callable[[], bool], *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[tuple[str, LogLine]]:
+    """Yield the lines of several logs as they come, each look in the order of their times.
+
+    Args:
+        paths: the logs by the names of their steps; a file may be missing as long as its step has not begun.
+        ended: says that no more will come; what is there then is still read.
+        sleep: waits for a number of seconds; tests bring their own.
+    """
+    positions = dict.fromkeys(paths, 0)
+    while True:
+        last = ended()
+        found: list[tuple[str, LogLine]] = []
+        for name, path in paths.items():
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                file.seek(positions[name])
+                for raw in file:
+                    if not raw.endswith(b"\n"):
+                        break
+                    positions[name] += len(raw)
+                    if line := LogLine.parse(raw.decode("utf-8", "replace")):
+                        found.append((name, line))
+        yield from sorted(found, key=lambda pair: pair[1].time) if len(paths) > 1 else found
+        if last:
+            return
+        sleep(0.3)
+
+
+def _masked(value: Any, mask: Callable[[str], str], key: str = "") -> Any:
+    if isinstance(value, str):
+        return value if key in _PLAIN else mask(value)
+    if isinstance(value, dict):
+        return {name: _masked(item, mask, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item, mask, key) for item in value]
+    return value
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[bytes]) -> bool:
+        """Take the lock of an open file; False when another process has it."""
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock(file: IO[bytes]) -> bool:
+        """Take the lock of an open file; False when another process has it."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

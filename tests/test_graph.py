@@ -1,0 +1,175 @@
+"""What a compiled pipeline becomes on this machine: its steps, their arguments, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import compiler, dsl
+
+import kfp_pipelines
+from local_pipelines import pipeline_text, task
+from run_kfp.errors import InputError
+from run_kfp.graph import (
+    Constant,
+    FromOutput,
+    FromParameter,
+    StepContext,
+    as_text,
+    downstream,
+    executable_steps,
+    read_outputs,
+    values_of,
+)
+from run_kfp.pipeline import read_pipeline
+
+
+def compiled(function: Callable[..., None], folder: Path) -> Path:
+    path = folder / "p.yaml"
+    compiler.Compiler().compile(dsl.pipeline(name="p")(function), str(path))
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (kfp_pipelines.a_condition, "step condition-1 is a condition"),
+        (kfp_pipelines.a_loop, "step for-loop-2 is a loop"),
+        (kfp_pipelines.an_exit_handler, "runs after failures too"),
+        (kfp_pipelines.an_importer, "step importer is of the kind 'importer'"),
+        (kfp_pipelines.an_artifact, "step keep makes the artifact 'data'"),
+        (kfp_pipelines.an_inner_pipeline, "step inner is a pipeline inside the pipeline"),
+    ],
+)
+def test_what_this_machine_cannot_run_is_refused_by_name(
+    function: Callable[..., None], words: str, folder: Path
+) -> None:
+    pipeline = read_pipeline(compiled(function, folder))
+    with pytest.raises(InputError) as raised:
+        executable_steps(pipeline)
+    told = [raised.value.message, *(fault.message for fault in raised.value.faults)]
+    assert any(words in line for line in told), told
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_what_kfp_compiles(folder: Path) -> None:
+    steps = {step.name: step for step in executable_steps(read_pipeline(compiled(kfp_pipelines.chain, folder)))}
+
+    assert (steps["make"].memory, steps["make"].cpu) == (512 * 1024**2, 0.5)
+    assert steps["make"].outputs == {"result": "STRING"}
+    assert steps["echo"].after == ("make",)
+    assert steps["echo"].env == {"MODE": "x"}
+    assert steps["echo"].warnings == ("is not tried again after a failure; Vertex AI tries 2 times",)
+    assert steps["number"].accelerator == ("NVIDIA_TESLA_T4", 2)
+    assert steps["number"].writes_outputs
+    values = values_of(steps["echo"], {"tag": "v1"}, {("make", "result"): "yes"}, {})
+    assert steps["echo"].call(StepContext(values, {})) == (["echo"], ["v1/yes"])
+    values = values_of(steps["echo-2"], {"count": 3.0}, {}, {})
+    assert steps["echo-2"].call(StepContext(values, {})) == (["echo"], ["3"])
+
+
+def one(folder: Path, *args: str, inputs: dict[str, Any] | None = None, parameters: tuple[str, ...] = ()) -> Any:
+    path = folder / "p.yaml"
+    path.write_text(
+        pipeline_text("p", {"one": task("busybox", ["x"], args, inputs=inputs)}, parameters), encoding="utf-8"
+    )
+    (step,) = executable_steps(read_pipeline(path))
+    return step
+
+
+@pytest.mark.parametrize(
+    ("arg", "words"),
+    [
+        ("{{$.inputs.artifacts['x'].path}}", "holds {{$.inputs.artifacts['x'].path}}"),
+        ("a {{$.unknown}} b", "holds {{$.unknown}}"),
+        ("{{$.outputs.parameters['no'].output_file}}", "writes the output 'no'"),
+    ],
+)
+def test_an_unknown_placeholder_is_refused(folder: Path, arg: str, words: str) -> None:
+    with pytest.raises(InputError) as raised:
+        one(folder, arg)
+    assert words in raised.value.message
+
+
+def test_values_are_never_expanded(folder: Path) -> None:
+    step = one(
+        folder, "{{$.inputs.parameters['tag']}}", inputs={"tag": "$tag", "key": "$key"}, parameters=("tag", "key")
+    )
+    parameters = {"tag": "{{$.inputs.parameters['key']}}", "key": "hidden"}
+    values = values_of(step, parameters, {}, {})
+    assert step.call(StepContext(values, {})) == (["x"], [parameters["tag"]])
+
+
+def test_an_input_without_a_value_is_named(folder: Path) -> None:
+    step = one(folder, "{{$.inputs.parameters['tag']}}", inputs={"tag": "$tag"}, parameters=("tag",))
+    with pytest.raises(InputError, match="input 'tag' has no value"):
+        step.call(StepContext(values_of(step, {}, {}, {}), {}))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "a"),
+        (3.0, "3"),
+        (3, "3"),
+        (0.5, "0.5"),
+        (True, "true"),
+        ([1, "a"], '[1, "a"]'),
+        ({"k": None}, '{"k": null}'),
+    ],
+)
+def test_values_as_arguments(value: Any, text: str) -> None:
+    assert as_text(value) == text
+
+
+def test_outputs_are_read_by_their_types(folder: Path) -> None:
+    path = folder / "p.yaml"
+    text = pipeline_text("p", {"one": task("busybox", outputs=["out"])}).replace("STRING", "NUMBER_INTEGER")
+    path.write_text(text, encoding="utf-8")
+    (step,) = executable_steps(read_pipeline(path))
+
+    assert read_outputs(step, {"out": "3"}) == {"out": 3}
+    assert read_outputs(step, {"executor_output.json": '{"parameterValues": {"out": 4}}'}) == {"out": 4}
+    with pytest.raises(InputError, match="not of the type"):
+        read_outputs(step, {"out": "three"})
+    with pytest.raises(InputError, match="'out' was not written"):
+        read_outputs(step, {})
+
+
+def test_what_kfps_python_components_read(folder: Path) -> None:
+    """`{{$}}`: inputs by their types, and where outputs go (kfp 2.17, dsl/executor.py)."""
+    path = folder / "p.yaml"
+    one = task("busybox", args=["--executor_input", "{{$}}"], inputs={"count": 3}, outputs=["out"])
+    path.write_text(pipeline_text("p", {"one": one}), encoding="utf-8")
+    (step,) = executable_steps(read_pipeline(path))
+
+    _, args = step.call(StepContext(values_of(step, {}, {}, {}), {}, "/outputs", tuple(step.outputs)))
+
+    assert json.loads(args[1]) == {
+        "inputs": {"parameterValues": {"count": 3}},
+        "outputs": {
+            "parameters": {"out": {"outputFile": "/outputs/out"}},
+            "outputFile": "/outputs/executor_output.json",
+        },
+    }
+
+
+def test_downstream_and_sources(folder: Path) -> None:
+    tasks = {
+        "a": task("busybox", outputs=["out"]),
+        "b": task("busybox", inputs={"text": "a.out", "tag": "$tag", "fixed": 1}),
+        "c": task("busybox", after=["a"]),
+        "d": task("busybox", after=["b"]),
+    }
+    path = folder / "p.yaml"
+    path.write_text(pipeline_text("p", tasks, ["tag"]), encoding="utf-8")
+    steps = executable_steps(read_pipeline(path))
+    by_name = {step.name: step for step in steps}
+
+    assert downstream(steps, "b") == {"b", "d"}
+    assert by_name["b"].inputs == {"text": FromOutput("a", "out"), "tag": FromParameter("tag"), "fixed": Constant(1)}
+    assert by_name["b"].parameters == {"tag"}

@@ -1,0 +1,627 @@
+"""Runs on a real Docker Engine: what runs, how it ends, what is left of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from conftest import Cli, Write
+from dermaid import canary
+from engine import Engine
+from engine.registry import ImageRegistry, running_registry
+from local_pipelines import containers, latest, log, on, pipeline_text, steps, task
+
+pytestmark = pytest.mark.engine
+
+SHELL = ["sh", "-c"]
+
+
+@pytest.fixture
+def local(engine: Engine, busybox: str, folder: Path) -> Cli:
+    """The program with an Engine that has busybox."""
+    return on(engine, folder)
+
+
+@pytest.fixture
+def bucket(folder: Path) -> Path:
+    """A folder that the steps find at /gcs/test-bucket."""
+    made = folder / "bucket"
+    made.mkdir()
+    return made
+
+
+BUCKET = ("--bucket", "test-bucket", "--bucket-dir", "bucket")
+
+
+def until(stream: IO[str] | None, words: str) -> None:
+    """Read a stream up to the line that holds `words`."""
+    assert stream is not None
+    seen = []
+    for line in stream:
+        seen.append(line)
+        if words in line:
+            return
+    raise AssertionError(f"{words!r} never came: {''.join(seen)}")
+
+
+# ── what runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Prints its name and its arguments.
+SHOW = '#!/bin/sh\nprintf "%s" "$0"; for each in "$@"; do printf "|%s" "$each"; done; echo\n'
+
+ENTRYPOINT, CMD = ["/entrypoint", "e"], ["/cmd", "c"]
+COMMAND, ARGS = ["/command", "x"], ["/args", "a"]
+
+
+@pytest.fixture(scope="module")
+def four_images(engine: Engine, busybox: str, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[bool, bool], str]:
+    """Images with and without ENTRYPOINT and CMD."""
+    script = tmp_path_factory.mktemp("image") / "show"
+    script.write_text(SHOW, encoding="utf-8")
+    script.chmod(0o755)
+    made = engine.docker("create", busybox, "true").stdout.strip()
+    for name in ("entrypoint", "cmd", "command", "args"):
+        engine.docker("cp", script, f"{made}:/{name}")
+    # A commit would keep the CMD of what it is made from; an import begins with neither.
+    archive = script.with_name("image.tar")
+    engine.docker("export", "--output", archive, made)
+    images = {}
+    for entrypoint in (True, False):
+        for cmd in (True, False):
+            name = f"image-{entrypoint}-{cmd}".lower()
+            changes = [f"ENTRYPOINT {json.dumps(ENTRYPOINT)}"] if entrypoint else []
+            changes += [f"CMD {json.dumps(CMD)}"] if cmd else []
+            engine.docker("import", *(word for change in changes for word in ("--change", change)), archive, name)
+            images[entrypoint, cmd] = name
+    engine.docker("rm", made)
+    return images
+
+
+def test_command_and_args_replace_what_vertex_says(
+    engine: Engine, folder: Path, write: Write, four_images: dict[tuple[bool, bool], str]
+) -> None:
+    """The table of Vertex AI's ContainerSpec: `command` replaces ENTRYPOINT and CMD, `args` replaces CMD."""
+    tasks, expected = {}, {}
+    for (entrypoint, cmd), image in four_images.items():
+        for command in (True, False):
+            for args in (True, False):
+                argv = (COMMAND if command else ENTRYPOINT if entrypoint else []) + (
+                    ARGS if args else CMD if cmd and not command else []
+                )
+                name = "-".join("yn"[not each] for each in (entrypoint, cmd, command, args))
+                tasks[name] = task(image, COMMAND if command else [], ARGS if args else [])
+                expected[name] = ["|".join(argv)] if argv else None
+    write("p.yaml", pipeline_text("matrix", tasks))
+
+    result = on(engine, folder)("-f", "p.yaml", "--local", "--failure-policy", "slow")
+
+    record = latest(folder)
+    ended = {name: each["state"] for name, each in steps(record).items()}
+    found = {name: log(folder, record, name) if state == "SUCCEEDED" else None for name, state in ended.items()}
+    assert found == expected
+    assert result.code == 5, result.err  # the image without either, called without either, has nothing to run
+    assert "no command specified" in steps(record)["n-n-n-n"]["error"].lower()
+    assert containers(engine) == []
+
+
+NASTY = {
+    "spaces": "  two  words ",
+    "quotes": 'it\'s "quoted" `back`',
+    "shell": "$(reboot) ${HOME} && true; # *",
+    "lines": "one\ntwo\r\nthree\ttab",
+    "unicode": "Ünïcødé – 数据 😀",
+    "dashes": "--tag=v1",
+    "placeholder": "{{$.inputs.parameters['spaces']}}",
+    "whole": "{{$}}",
+    "structure": '{"Concat": ["a", "{{$.inputs.parameters[\'spaces\']}}"]}',
+    "percent": "%s %d \\n \\x00",
+    "empty": "",
+}
+
+
+def test_values_arrive_byte_for_byte(local: Cli, bucket: Path, write: Write, busybox: str) -> None:
+    args = [f"{{{{$.inputs.parameters['{name}']}}}}" for name in NASTY]
+    args.append("<{{$.inputs.parameters['placeholder']}}|{{$.inputs.parameters['quotes']}}>")
+    text = 'for each in "$@"; do printf "%s\\0" "$each"; done > /gcs/test-bucket/argv'
+    one = task(busybox, [*SHELL, text, "sh"], args, inputs={name: f"${name}" for name in NASTY})
+    write("p.yaml", pipeline_text("nasty", {"one": one}, list(NASTY)))
+    given = [word for name, value in NASTY.items() for word in ("-p", f"{name}={value}")]
+
+    result = local("-f", "p.yaml", "--local", *BUCKET, *given)
+
+    assert result.code == 0, result.err
+    expected = [*NASTY.values(), f"<{NASTY['placeholder']}|{NASTY['quotes']}>"]
+    assert (bucket / "argv").read_bytes() == b"".join(value.encode() + b"\0" for value in expected)
+
+
+def test_structures_constants_and_outputs(local: Cli, write: Write, busybox: str, folder: Path) -> None:
+    """What kfp compiles of ConcatPlaceholder, IfPresentPlaceholder, f-strings and output parameters."""
+    out = "{{$.outputs.parameters['out'].output_file}}"
+    make = task(
+        busybox,
+        [*SHELL, f'printf "%s" "$1" > {out}', "sh"],
+        ["{{$.inputs.parameters['text']}}"],
+        inputs={"text": "for {{$.inputs.parameters['tag']}} !", "tag": "$tag"},
+        outputs=["out"],
+    )
+    show = task(
+        busybox,
+        [*SHELL, 'printf "<%s>" "$@"', "sh"],
+        [
+            '{"Concat": ["--tag=", "{{$.inputs.parameters[\'tag\']}}", "!"]}',
+            '{"IfPresent": {"InputName": "tag", "Then": ["yes", "{{$.inputs.parameters[\'tag\']}}"]}}',
+            '{"IfPresent": {"InputName": "other", "Then": "wrong", "Else": "no other"}}',
+            "{{$.inputs.parameters['made']}}",
+            "{{$.inputs.parameters['number']}}",
+            "{{$.pipeline_job_name}} {{$.pipeline_task_name}}",
+        ],
+        inputs={"tag": "$tag", "made": "make.out", "number": 3.0},
+    )
+    write("p.yaml", pipeline_text("structures", {"make": make, "show": show}, ["tag"]))
+
+    result = local("-f", "p.yaml", "--local", "-t", "v1", "--job-id", "run-1")
+
+    assert result.code == 0, result.err
+    assert log(folder, latest(folder), "show") == ["<--tag=v1!><yes><v1><no other><for v1 !><3><run-1 show>"]
+
+
+def test_the_environment_is_the_specs(local: Cli, write: Write, busybox: str, folder: Path) -> None:
+    one = task(busybox, ["env"], env={"MODE": "online"})
+    other = task(busybox, ["env"])
+    write("p.yaml", pipeline_text("env", {"one": one, "other": other}))
+
+    result = local("-f", "p.yaml", "--local", LEAKED="from the caller", HTTP_PROXY="http://127.0.0.1:9")
+
+    assert result.code == 0, result.err
+    names = {name: {line.split("=")[0] for line in log(folder, latest(folder), name)} for name in ("one", "other")}
+    assert names == {"one": {"PATH", "HOSTNAME", "HOME", "MODE"}, "other": {"PATH", "HOSTNAME", "HOME"}}
+
+
+def test_credentials_are_mounted_read_only(local: Cli, write: Write, busybox: str, folder: Path) -> None:
+    write("key.json", '{"made": "here"}\n')
+    text = 'cat "$GOOGLE_APPLICATION_CREDENTIALS"; echo x >> "$GOOGLE_APPLICATION_CREDENTIALS" || echo refused'
+    write("p.yaml", pipeline_text("key", {"one": task(busybox, SHELL, [text])}))
+
+    result = local("-f", "p.yaml", "--local", GOOGLE_APPLICATION_CREDENTIALS="key.json")
+
+    assert result.code == 0, result.err
+    lines = log(folder, latest(folder), "one")
+    assert '{"made": "here"}' in lines
+    assert "refused" in lines
+
+
+def test_the_network_of_the_host(local: Cli, write: Write, busybox: str, folder: Path) -> None:
+    write("p.yaml", pipeline_text("net", {"one": task(busybox, ["cat", "/proc/net/dev"])}))
+
+    assert local("-f", "p.yaml", "--local", "--docker-network", "host").code == 0
+    here = {line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines() if ":" in line}
+    assert {line.split(":")[0].strip() for line in log(folder, latest(folder), "one") if ":" in line} == here
+
+
+# ── how it ends ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def busy_machine() -> Iterator[None]:
+    """Keep every core at work."""
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+
+
+def test_exit_3_at_once_is_a_failure_every_time(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path
+) -> None:
+    """kfp.local calls 18 of 60 such steps a success on a busy machine (kubeflow/pipelines#13332)."""
+    tasks = {f"step{number}": task(busybox, SHELL, ["exit 3"]) for number in range(100)}
+    write("p.yaml", pipeline_text("hundred", tasks))
+
+    with busy_machine():
+        result = local("-f", "p.yaml", "--local", "--failure-policy", "slow", "--parallel", "8")
+
+    assert result.code == 5
+    found = [(step["state"], step["exit_code"], step["error"]) for step in latest(folder)["steps"]]
+    assert found == [("FAILED", 3, "exit code 3")] * 100
+    assert containers(engine) == []
+
+
+def test_a_failure_names_step_and_last_lines_and_stops_the_chain(
+    local: Cli, write: Write, busybox: str, folder: Path
+) -> None:
+    tasks = {
+        "one": task(busybox, ["true"]),
+        "two": task(busybox, SHELL, ["echo the reason; printf 'without an end' >&2; exit 3"], after=["one"]),
+        "three": task(busybox, ["true"], after=["two"]),
+    }
+    write("p.yaml", pipeline_text("chain", tasks))
+
+    result = local("-f", "p.yaml", "--local")
+
+    assert result.code == 5
+    assert "error: the run failed: step two: exit code 3" in result.err
+    assert "    the reason\n" in result.err
+    assert "    without an end\n" in result.err
+    assert "--from two" in result.err
+    record = latest(folder)
+    assert record["state"] == "FAILED"
+    assert [step["state"] for step in record["steps"]] == ["SUCCEEDED", "FAILED", "SKIPPED"]
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (["/no/such/program"], 127, "not found"),
+        (["/etc/passwd"], 126, "cannot be executed"),
+        (["sh", "-c", "kill -9 $$"], 137, "SIGKILL"),
+    ],
+)
+def test_what_a_shell_would_say(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path, command: list[str], code: int, words: str
+) -> None:
+    # PID 1 cannot kill itself: a shell below it can.
+    command = ["sh", "-c", "sh -c 'kill -9 $$'; exit $?"] if "-9" in command[-1] else command
+    write("p.yaml", pipeline_text("codes", {"one": task(busybox, command)}))
+
+    result = local("-f", "p.yaml", "--local")
+
+    assert result.code == 5
+    one = steps(latest(folder))["one"]
+    assert (one["state"], one["exit_code"]) == ("FAILED", code)
+    assert words in one["error"]
+    assert containers(engine) == []
+
+
+def test_limits_are_real_and_an_oom_kill_is_said(local: Cli, write: Write, busybox: str, folder: Path) -> None:
+    cgroup = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu.max 2>/dev/null; true"
+    tasks = {
+        "fat": task(busybox, ["tail", "/dev/zero"], resources={"resourceMemoryLimit": "64M", "memoryLimit": 0.064}),
+        "child": task(busybox, SHELL, ["tail /dev/zero; true"], resources={"resourceMemoryLimit": "64M"}),
+        "slim": task(busybox, SHELL, [cgroup], resources={"resourceCpuLimit": "500m", "cpuLimit": 0.5}),
+        "old": task(busybox, ["true"], resources={"memoryLimit": 1e6, "cpuLimit": 96.0}),
+    }
+    write("p.yaml", pipeline_text("limits", tasks))
+
+    result = local("-f", "p.yaml", "--local", "--failure-policy", "slow")
+
+    assert result.code == 5
+    record = latest(folder)
+    fat = steps(record)["fat"]
+    assert (fat["state"], fat["exit_code"]) == ("FAILED", 137)
+    assert fat["error"] == "out of memory: killed at its limit of 64 MB"
+    child = steps(record)["child"]
+    assert (child["state"], child["exit_code"]) == ("SUCCEEDED", 0)
+    assert child["warnings"] == ["ran out of memory: a process of it was killed at its limit of 64 MB"]
+    assert log(folder, record, "slim")[0].split(" ")[0] == "50000"
+    assert steps(record)["old"]["state"] == "SUCCEEDED"
+    words = " ".join(steps(record)["old"]["warnings"])
+    assert "asks for 96 CPUs" in words
+    assert "of memory, and this Engine has" in words
+
+
+def test_an_accelerator_that_is_not_there_is_told(local: Cli, write: Write, busybox: str) -> None:
+    accelerator = {"accelerator": {"type": "NVIDIA_TESLA_T4", "count": "1", "resourceType": "NVIDIA_TESLA_T4"}}
+    write("p.yaml", pipeline_text("gpu", {"one": task(busybox, ["true"], resources=accelerator)}))
+
+    result = local("-f", "p.yaml", "--local")
+
+    assert result.code == 0
+    assert "warning: step one asks for 1 × NVIDIA_TESLA_T4, and this Engine has none: it runs without" in result.err
+
+
+def test_a_step_that_runs_too_long(local: Cli, engine: Engine, write: Write, busybox: str, folder: Path) -> None:
+    write("p.yaml", pipeline_text("slow", {"one": task(busybox, SHELL, ["trap 'exit 0' TERM; sleep 100 & wait"])}))
+
+    result = local("-f", "p.yaml", "--local", "--step-timeout", "1")
+
+    assert result.code == 5
+    one = steps(latest(folder))["one"]
+    assert one["state"] == "FAILED"
+    assert one["error"] == "stopped: it ran longer than 1 s (--step-timeout)"
+    assert containers(engine) == []
+
+
+def test_branches_run_side_by_side(local: Cli, write: Write, busybox: str, folder: Path, bucket: Path) -> None:
+    """Each of the two ends only when it sees the other."""
+    meet = "touch /gcs/test-bucket/{0}; until [ -e /gcs/test-bucket/{1} ]; do sleep 0.05; done"
+    tasks = {
+        "left": task(busybox, SHELL, [meet.format("left", "right")]),
+        "right": task(busybox, SHELL, [meet.format("right", "left")]),
+        "join": task(busybox, ["true"], after=["left", "right"]),
+    }
+    write("p.yaml", pipeline_text("diamond", tasks))
+
+    assert local("-f", "p.yaml", "--local", *BUCKET, "--step-timeout", "60").code == 0
+
+    for name in ("left", "right"):
+        (bucket / name).touch()
+    assert local("-f", "p.yaml", "--local", *BUCKET, "--parallel", "1").code == 0
+    one = steps(latest(folder))
+    assert one["left"]["ended"] <= one["right"]["started"]
+    assert one["right"]["ended"] <= one["join"]["started"]
+
+
+def test_the_failure_policy(local: Cli, write: Write, busybox: str, folder: Path, bucket: Path) -> None:
+    """The branch `long` waits for the failure of the other; then it is stopped, or goes on."""
+    wait = "until [ -e /gcs/test-bucket/go ]; do sleep 0.05; done"
+    tasks = {
+        "bad": task(busybox, ["false"]),
+        "behind": task(busybox, ["true"], after=["bad"]),
+        "long": task(busybox, SHELL, [wait]),
+        "after-long": task(busybox, ["true"], after=["long"]),
+    }
+    write("p.yaml", pipeline_text("policy", tasks))
+
+    assert local("-f", "p.yaml", "--local", *BUCKET).code == 5
+    fast = {name: each["state"] for name, each in steps(latest(folder)).items()}
+    assert fast == {"bad": "FAILED", "behind": "SKIPPED", "long": "CANCELLED", "after-long": "SKIPPED"}
+
+    (bucket / "go").touch()
+    assert local("-f", "p.yaml", "--local", *BUCKET, "--failure-policy", "slow").code == 5
+    slow = {name: each["state"] for name, each in steps(latest(folder)).items()}
+    assert slow == {"bad": "FAILED", "behind": "SKIPPED", "long": "SUCCEEDED", "after-long": "SUCCEEDED"}
+
+
+# ── Ctrl-C and worse ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Hears no SIGTERM, as PID 1 that sets no handler.
+DEAF = ["trap '' TERM; echo here; while true; do sleep 1; done"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 6)])
+def test_a_signal_leaves_nothing_within_five_seconds(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path, number: signal.Signals, code: int
+) -> None:
+    tasks = {
+        "one": task(busybox, SHELL, DEAF),
+        "two": task(busybox, SHELL, DEAF),
+        "three": task(busybox, after=["one"]),
+    }
+    write("p.yaml", pipeline_text("stop", tasks))
+    process = local.start("-f", "p.yaml", "--local")
+    until(process.stderr, " │ here")
+    until(process.stderr, " │ here")
+    assert len(containers(engine)) == 2
+
+    asked = time.monotonic()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+
+    assert time.monotonic() - asked < 5
+    assert containers(engine) == []
+    assert process.returncode == code, err
+    record = latest(folder)
+    assert record["state"] == "CANCELLED"
+    assert [step["state"] for step in record["steps"]] == ["CANCELLED", "CANCELLED", "SKIPPED"]
+
+
+def test_a_second_ctrl_c_kills(local: Cli, engine: Engine, write: Write, busybox: str, folder: Path) -> None:
+    write("p.yaml", pipeline_text("stop", {"one": task(busybox, SHELL, DEAF)}))
+    process = local.start("-f", "p.yaml", "--local")
+    until(process.stderr, "one │ here")
+
+    asked = datetime.now(UTC)
+    process.send_signal(signal.SIGINT)
+    until(process.stderr, "run CANCELLING")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+    # One Ctrl-C would leave it two seconds.
+    assert (datetime.fromisoformat(steps(latest(folder))["one"]["ended"]) - asked).total_seconds() < 1.9
+    assert process.returncode == 130
+    assert containers(engine) == []
+
+
+def test_a_killed_runner_leaves_no_running_run(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path
+) -> None:
+    write("p.yaml", pipeline_text("killed", {"one": task(busybox, SHELL, DEAF), "two": task(busybox, after=["one"])}))
+    process = local.start("-f", "p.yaml", "--local")
+    until(process.stderr, "one │ here")
+    process.kill()
+    process.communicate()
+    assert len(containers(engine)) == 1
+    assert latest(folder)["state"] == "RUNNING"
+
+    shown = local("runs", "--json")
+
+    assert shown.code == 0, shown.err
+    assert [run["state"] for run in shown.json["runs"]] == ["FAILED"]
+    assert containers(engine) == []
+    record = latest(folder)
+    assert f"was killed (process {process.pid})" in record["error"]
+    assert [step["state"] for step in record["steps"]] == ["FAILED", "SKIPPED"]
+
+
+def test_a_record_that_cannot_be_written_leaves_no_container(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path
+) -> None:
+    """A step takes the folder of the runs away, which it sees as its bucket: a full disk does no better."""
+    (folder / ".run-kfp/runs").mkdir(parents=True)
+    tasks = {
+        "rest": task(busybox, SHELL, DEAF),
+        "thief": task(busybox, SHELL, ["sleep 1; rm -r /gcs/test-bucket/*"]),
+    }
+    write("p.yaml", pipeline_text("thief", tasks))
+
+    result = local("-f", "p.yaml", "--local", "--bucket", "test-bucket", "--bucket-dir", ".run-kfp/runs")
+
+    assert result.code == 2
+    assert "cannot write .run-kfp/runs/thief-" in result.err
+    assert containers(engine) == []
+
+
+def test_a_run_beside_it_is_left_alone(local: Cli, engine: Engine, write: Write, busybox: str) -> None:
+    """Whoever clears away after killed runs must not take the containers of a living one."""
+    write("p.yaml", pipeline_text("living", {"one": task(busybox, SHELL, DEAF)}))
+    write("q.yaml", pipeline_text("other", {"one": task(busybox, ["true"])}))
+    process = local.start("-f", "p.yaml", "--local")
+    until(process.stderr, "one │ here")
+
+    assert local("-f", "q.yaml", "--local").code == 0
+    assert [run["state"] for run in local("runs", "--json").json["runs"]] == ["SUCCEEDED", "RUNNING"]
+    assert len(containers(engine)) == 1
+
+    assert local("cancel", "living").code == 0
+    process.communicate(timeout=30)
+    assert process.returncode == 6
+    assert containers(engine) == []
+
+
+# ── secrets ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+REGISTRY = """
+[pipeline]
+name = "chain"
+[containers.1]
+name = "first"
+image = "busybox"
+command = ["sh", "-c", "touch /gcs/test-bucket/first-$1; cat /proc/1/cmdline; env", "sh"]
+args = [{ param = "tag" }]
+[containers.2]
+name = "second"
+image = "busybox"
+command = ["sh", "-c", 'test "$1" = "$(cat /gcs/test-bucket/right)" || { echo "refused: $1"; exit 4; }', "sh"]
+args = [{ secret = "key" }]
+[containers.3]
+name = "third"
+image = "busybox"
+command = [
+    "sh",
+    "-c",
+    'begin="${1%????????}"; printf "%s" "$begin"; sleep 0.3; printf "%s\\n" "${1#"$begin"}"; echo "$1" >&2',
+    "sh",
+]
+args = [{ secret = "key" }]
+[secrets.key]
+env = "KEY"
+"""
+
+
+def test_a_secret_reaches_the_steps_that_name_it_and_is_written_nowhere(
+    local: Cli, write: Write, folder: Path, bucket: Path
+) -> None:
+    key = canary("key")
+    write("run-kfp.toml", REGISTRY)
+    (bucket / "right").write_text(key, encoding="utf-8")
+
+    for more in ((), ("--json",)):
+        result = local("-r", "1-3", "-t", "v1", "--local", *BUCKET, *more, KEY=key)
+        assert result.code == 0, result.err
+        assert key not in result.out + result.err
+
+    record = latest(folder)
+    assert log(folder, record, "third") == ["***", "***"]
+    assert not any(key[:-8] in line for line in log(folder, record, "first"))
+    for path in (folder / ".run-kfp").rglob("*"):
+        assert path.is_dir() or key[:-8].encode() not in path.read_bytes(), path
+    assert record["parameters"]["key"] == {"secret": "key", "from": "environment KEY"}
+    assert steps(record)["third"]["args"] == ["***"]
+
+
+def test_from_goes_on_where_it_failed(local: Cli, write: Write, folder: Path, bucket: Path) -> None:
+    key = canary("key")
+    write("run-kfp.toml", REGISTRY)
+    (bucket / "right").write_text(key, encoding="utf-8")
+    call = ("-r", "1-3", "-t", "v1", "--local", *BUCKET)
+
+    failed = local(*call, KEY=canary("wrong"))
+    assert failed.code == 5
+    assert "step second: exit code 4" in failed.err
+    assert "refused: ***" in failed.err
+    assert [step["state"] for step in latest(folder)["steps"]] == ["SUCCEEDED", "FAILED", "SKIPPED"]
+    base = latest(folder)["id"]
+    (bucket / "first-v1").unlink()
+
+    mended = local(*call, "--from", "2", KEY=key)
+
+    assert mended.code == 0, mended.err
+    record = latest(folder)
+    assert [step["state"] for step in record["steps"]] == ["SUCCEEDED"] * 3
+    assert [step["reused_from"] for step in record["steps"]] == [base, None, None]
+    assert record["from_run"] == base
+    assert not (bucket / "first-v1").exists()
+    assert log(folder, record, "first")  # the log of what was done before came along
+
+    other = local("-r", "1-3", "-t", "v2", "--local", *BUCKET, "--from", "third", KEY=key)
+    assert other.code == 2
+    assert "ran with tag='v1', this call has 'v2'" in other.err
+    early = local(*call, "--from", "third", "--from-run", base, KEY=key)
+    assert early.code == 2
+    assert f"local://{base} has not done step second" in early.err
+
+
+# ── images ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_image_that_is_not_there(local: Cli, write: Write, folder: Path, busybox: str) -> None:
+    tasks = {"one": task(busybox, ["true"]), "two": task("127.0.0.1:9/no/such:image", after=["one"])}
+    write("p.yaml", pipeline_text("images", tasks))
+
+    never = local("-f", "p.yaml", "--local", "--pull", "never")
+    missing = local("-f", "p.yaml", "--local")
+
+    assert (never.code, missing.code) == (4, 4)
+    assert "there is no image 127.0.0.1:9/no/such:image on this machine, and --pull never" in never.err
+    assert "the image 127.0.0.1:9/no/such:image cannot be pulled" in missing.err
+    assert "one RUNNING" not in never.err + missing.err
+    assert local("runs", "--json").json["runs"] == []
+
+
+@pytest.fixture
+def registry() -> Iterator[ImageRegistry]:
+    """An image registry of the test's own."""
+    with running_registry() as running:
+        yield running
+
+
+def test_images_are_pulled_with_progress(
+    local: Cli, engine: Engine, write: Write, busybox: str, registry: ImageRegistry, tmp_path: Path
+) -> None:
+    made = engine.docker("create", busybox, "true").stdout.strip()
+    archive = tmp_path / "image.tar"
+    engine.docker("export", "--output", archive, made)
+    engine.docker("rm", made)
+    image = registry.add("team/first", archive.read_bytes(), cmd=["echo", "pulled"])
+    other = registry.add("team/second", archive.read_bytes(), cmd=["true"], architecture="arm64")
+    write("p.yaml", pipeline_text("pulls", {"one": task(image)}))
+
+    first = local("-f", "p.yaml", "--local", "--json")
+    asked = len(registry.requests)
+    again = local("-f", "p.yaml", "--local")
+    assert (first.code, again.code) == (0, 0), first.err + again.err
+    assert len(registry.requests) == asked
+    assert local("-f", "p.yaml", "--local", "--pull", "always").code == 0
+    assert len(registry.requests) > asked
+
+    events = [json.loads(line) for line in first.out.splitlines()]
+    assert [event["image"] for event in events if event["event"] == "pull"][-1] == image
+    assert [event["text"] for event in events if event["event"] == "log"] == ["pulled"]
+    assert "pulling" not in again.err
+    write("q.yaml", pipeline_text("pulls", {"one": task(other)}))
+    foreign = local("-f", "q.yaml", "--local", "--pull", "always")
+    assert f"{other} is made for arm64" in foreign.err or "no matching manifest" in foreign.err
+
+
+def test_the_executed_file_is_the_compiled_one(local: Cli, write: Write, folder: Path, bucket: Path) -> None:
+    write("run-kfp.toml", REGISTRY)
+    assert local("-r", "1-3", "--compile-only", "-o", "only.yaml").code == 0
+
+    assert local("-r", "1-3", "-t", "v1", "--local", *BUCKET, KEY=canary("key")).code == 5
+
+    executed = folder / ".run-kfp/runs" / latest(folder)["id"] / "pipeline.yaml"
+    assert (folder / "only.yaml").read_bytes() == (folder / "pipeline.yaml").read_bytes() == executed.read_bytes()
