@@ -200,7 +200,7 @@ def variables() -> str:
     anywhere = f"environment, `{ENV_FILE}`"
 
     def rows() -> Iterator[Sequence[str]]:
-        yield [code(REGISTRY_VARIABLE), "the registry file", f"environment, `{ENV_FILE}`", f"`./{REGISTRY_FILE}`, else {PACKAGED}"]
+        yield [code(REGISTRY_VARIABLE), "the registry file", anywhere, f"`./{REGISTRY_FILE}`, else {PACKAGED}"]
         yield [code(SECRETS_VARIABLE), "the secrets folder", anywhere, f"the first that exists of {folders}"]
         login = "what `gcloud auth application-default login` left"
         yield [code(CREDENTIALS_VARIABLE), "the file of a service account key", anywhere, login]

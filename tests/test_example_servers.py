@@ -9,10 +9,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import google.cloud.storage as storage
 import pytest
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
-import google.cloud.storage as storage
 
 from example import GitServer, ObjectStore, ObjectStoreServer, create_repository, tfrecord
 
