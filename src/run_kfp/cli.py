@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from run_kfp import flags
 from run_kfp.errors import Fault, InputError, RunKfpError
 from run_kfp.terminal import Screen
 
@@ -30,15 +31,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_WHAT, _WHERE, _HOW, _LOCAL, _INSTEAD, _WORDS = (
-    "What to run",
-    "Where it runs",
-    "How it runs",
-    "On this machine",
-    "Instead of submitting",
-    "What is printed",
-)
-
 # The flags that mean something with --local only, by the names of their parameters.
 _LOCAL_FLAGS = {
     "engine": "--engine",
@@ -52,256 +44,52 @@ _LOCAL_FLAGS = {
 }
 
 
-def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
-    """Offer indices and names of the registry in force; a shell that asks is never answered with an error."""
-    from run_kfp.launch import find_registry
-
-    try:
-        registry, _ = find_registry(None, os.environ)
-    except RunKfpError:
-        return []
-    offers = [(container.index, container.name) for container in registry.containers.values()]
-    offers += [(container.name, container.image) for container in registry.containers.values()]
-    return [(word, words) for word, words in offers if word.startswith(incomplete)]
-
-
-def _show_version(value: bool) -> None:
-    if value:
-        from importlib.metadata import version
-
-        print(f"run-kfp {version('run-kfp')}")
-        raise typer.Exit
-
-
-RegistryFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--registry",
-        metavar="FILE",
-        help="The registry: which containers there are. Else $RUN_KFP_REGISTRY, ./run-kfp.toml, the packaged one.",
-        rich_help_panel=_WHAT,
-    ),
-]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_WORDS)]
-DebugFlag = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error (never values).", rich_help_panel=_WORDS)
-]
-
-
 _EPILOG = (
     "Exit codes: 0 done, 1 a fault of this program, 2 mend the call, 4 Vertex AI or the Engine refused or was not "
     "reached, 5 the run failed, 6 cancelled or paused, 7 the watch gave up, 130 Ctrl-C."
 )
 
 
-def _text(flags: str, metavar: str, help: str, panel: str) -> Any:
-    return typer.Option(*flags.split("/"), metavar=metavar, help=help, rich_help_panel=panel)
-
-
 @app.callback(invoke_without_command=True, epilog=_EPILOG)
 def run(
     ctx: typer.Context,
-    containers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-r",
-            "--run-containers",
-            metavar="N",
-            help="A container of the registry: its index or name, a range (1-4) or a list (1,3). "
-            "Repeat it; the order is the order of the chain.",
-            autocompletion=_complete_containers,
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    tag: Annotated[
-        str | None,
-        _text(
-            "-t/--tag",
-            "TAG",
-            "The tag of the data set. It has no default, so that none is made twice by accident.",
-            _WHAT,
-        ),
-    ] = None,
-    param: Annotated[
-        list[str] | None, _text("-p/--param", "NAME=VALUE", "The value of a parameter. Repeat it.", _WHAT)
-    ] = None,
-    file: Annotated[
-        Path | None,
-        _text(
-            "-f/--file", "FILE", "Send this compiled pipeline, of this program or another, instead of compiling.", _WHAT
-        ),
-    ] = None,
-    registry: RegistryFlag = None,
-    secrets_dir: Annotated[
-        Path | None,
-        _text(
-            "--secrets-dir",
-            "DIR",
-            "The folder of the secret files. Else $RUN_KFP_SECRETS, ./secrets, ../secrets, /secrets.",
-            _WHAT,
-        ),
-    ] = None,
-    project: Annotated[
-        str | None, _text("--project", "ID", "The Google Cloud project. Else $GCP_PROJECT.", _WHERE)
-    ] = None,
-    region: Annotated[
-        str | None, _text("--region", "REGION", "The region, such as us-east1. Else $GCP_REGION.", _WHERE)
-    ] = None,
-    bucket: Annotated[
-        str | None, _text("--bucket", "NAME", "The Cloud Storage bucket, without gs://. Else $GCS_BUCKET_NAME.", _WHERE)
-    ] = None,
-    service_account: Annotated[
-        str | None,
-        _text(
-            "--service-account",
-            "EMAIL",
-            "The service account that the steps run as. Else $GCS_SERVICE_ACCOUNT.",
-            _WHERE,
-        ),
-    ] = None,
-    pipeline_root: Annotated[
-        str | None,
-        _text("--pipeline-root", "URI", "Where the run keeps its files. Else gs://BUCKET/pipeline_root/root.", _WHERE),
-    ] = None,
-    network: Annotated[
-        str | None, _text("--network", "NAME", "A peered VPC network: projects/NUMBER/global/networks/NAME.", _WHERE)
-    ] = None,
-    encryption_key: Annotated[
-        str | None, _text("--encryption-key", "NAME", "A customer-managed key: projects/…/cryptoKeys/NAME.", _WHERE)
-    ] = None,
-    api_endpoint: Annotated[
-        str | None,
-        _text("--api-endpoint", "HOST", "Another host for the API than REGION-aiplatform.googleapis.com.", _WHERE),
-    ] = None,
-    job_id: Annotated[
-        str | None,
-        _text("--job-id", "ID", "The id of the run. Else the pipeline's name, the time and a random part.", _HOW),
-    ] = None,
-    label: Annotated[list[str] | None, _text("--label", "KEY=VALUE", "A label of the run. Repeat it.", _HOW)] = None,
-    caching: Annotated[
-        bool | None,
-        typer.Option(
-            "--caching/--no-caching",
-            help="Take steps without side effects from the cache. Off by default.",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    failure_policy: Annotated[
-        str | None,
-        typer.Option(
-            "--failure-policy",
-            metavar="fast|slow",
-            help="fast (the default) stops the run at the first failure; slow lets independent steps go on.",
-            autocompletion=lambda: ["fast", "slow"],
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    timeout: Annotated[
-        str | None, _text("--timeout", "SECONDS", "For reaching Vertex AI, retries included. 60 by default.", _HOW)
-    ] = None,
-    wait: Annotated[
-        bool,
-        typer.Option(
-            "--wait", help="Follow the run to its end; the exit code tells how it ended.", rich_help_panel=_HOW
-        ),
-    ] = False,
-    wait_timeout: Annotated[
-        str | None,
-        _text("--wait-timeout", "SECONDS", "Stop following after this time; the run goes on (exit code 7).", _HOW),
-    ] = None,
-    poll_every: Annotated[
-        str | None, _text("--poll-every", "SECONDS", "Time between two looks at the run. 10 by default.", _HOW)
-    ] = None,
-    local: Annotated[
-        bool,
-        typer.Option(
-            "--local",
-            help="Run the same file on this machine; the exit code tells how it ended.",
-            rich_help_panel=_LOCAL,
-        ),
-    ] = False,
-    engine: Annotated[
-        str,
-        typer.Option(
-            "--engine",
-            metavar="docker|process",
-            help="docker (the default) runs the images; process, less faithful, what the registry says instead.",
-            autocompletion=lambda: ["docker", "process"],
-            rich_help_panel=_LOCAL,
-        ),
-    ] = "docker",
-    parallel: Annotated[
-        str | None, _text("--parallel", "N", "How many independent steps may run at a time. 2 by default.", _LOCAL)
-    ] = None,
-    step_timeout: Annotated[
-        str | None, _text("--step-timeout", "SECONDS", "Stop a step that runs longer; it has failed then.", _LOCAL)
-    ] = None,
-    from_step: Annotated[
-        str | None,
-        _text(
-            "--from",
-            "STEP",
-            "Repeat the latest run of this pipeline from this step (name or index); what was done before stays done.",
-            _LOCAL,
-        ),
-    ] = None,
-    from_run: Annotated[str | None, _text("--from-run", "ID", "Repeat this run instead of the latest.", _LOCAL)] = None,
-    pull: Annotated[
-        str,
-        typer.Option(
-            "--pull",
-            metavar="always|missing|never",
-            help="When to pull images: missing (the default), always, never.",
-            autocompletion=lambda: ["always", "missing", "never"],
-            rich_help_panel=_LOCAL,
-        ),
-    ] = "missing",
-    bucket_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--bucket-dir",
-            metavar="DIR",
-            help="A folder that the containers find at /gcs/BUCKET, as on Vertex AI.",
-            rich_help_panel=_LOCAL,
-        ),
-    ] = None,
-    docker_network: Annotated[
-        str | None,
-        _text(
-            "--docker-network",
-            "MODE",
-            "The containers' network: host reaches servers on this machine's loopback. Else the Engine's bridge.",
-            _LOCAL,
-        ),
-    ] = None,
-    compile_only: Annotated[
-        bool,
-        typer.Option(
-            "--compile-only",
-            help="Write the pipeline file and nothing else: needs no setting, no secret, no network.",
-            rich_help_panel=_INSTEAD,
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Show the plan, with the place of each secret instead of its value; no network.",
-            rich_help_panel=_INSTEAD,
-        ),
-    ] = False,
-    output: Annotated[
-        str | None,
-        _text("-o/--output", "FILE", "Where to write the pipeline; - for stdout. Else pipeline.yaml.", _WORDS),
-    ] = None,
-    json_: JsonFlag = False,
-    debug: DebugFlag = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", help="Show the version.", callback=_show_version, is_eager=True, rich_help_panel=_WORDS
-        ),
-    ] = False,
+    containers: flags.Containers = None,
+    tag: flags.Tag = None,
+    param: flags.Param = None,
+    file: flags.File = None,
+    registry: flags.Registry = None,
+    secrets_dir: flags.SecretsDir = None,
+    project: flags.Project = None,
+    region: flags.Region = None,
+    bucket: flags.Bucket = None,
+    service_account: flags.ServiceAccount = None,
+    pipeline_root: flags.PipelineRoot = None,
+    network: flags.Network = None,
+    encryption_key: flags.EncryptionKey = None,
+    api_endpoint: flags.ApiEndpoint = None,
+    job_id: flags.JobId = None,
+    label: flags.Label = None,
+    caching: flags.Caching = None,
+    failure_policy: flags.FailurePolicy = None,
+    timeout: flags.Timeout = None,
+    wait: flags.Wait = False,
+    wait_timeout: flags.WaitTimeout = None,
+    poll_every: flags.PollEvery = None,
+    local: flags.Local = False,
+    engine: flags.Engine = "docker",
+    parallel: flags.Parallel = None,
+    step_timeout: flags.StepTimeout = None,
+    from_step: flags.FromStep = None,
+    from_run: flags.FromRun = None,
+    pull: flags.Pull = "missing",
+    bucket_dir: flags.BucketDir = None,
+    docker_network: flags.DockerNetwork = None,
+    compile_only: flags.CompileOnly = False,
+    dry_run: flags.DryRun = False,
+    output: flags.Output = None,
+    json_: flags.Json = False,
+    debug: flags.Debug = False,
+    version: flags.Version = False,
 ) -> None:
     """Run Docker images as a pipeline, on Vertex AI or on this machine: compile, check the call, submit.
 
@@ -320,14 +108,14 @@ def run(
     ]
     if ctx.invoked_subcommand:
         if given:
-            flags = (
+            typed = (
                 ", ".join(f"--{name.replace('_', '-')}" for name in given)
                 .replace("--containers", "-r")
                 .replace("--param", "-p")
                 .replace("--from-step", "--from")
             )
             raise InputError(
-                f"{flags} in front of `{ctx.invoked_subcommand}` would be ignored",
+                f"{typed} in front of `{ctx.invoked_subcommand}` would be ignored",
                 hint=f"see `run-kfp {ctx.invoked_subcommand} --help` for its own flags",
             )
         return
@@ -531,7 +319,9 @@ def _wait(
 
 
 @app.command("list")
-def list_(ctx: typer.Context, registry: RegistryFlag = None, json_: JsonFlag = False, debug: DebugFlag = False) -> None:
+def list_(
+    ctx: typer.Context, registry: flags.Registry = None, json_: flags.Json = False, debug: flags.Debug = False
+) -> None:
     """Show the containers of the registry: index, name, image, resources, what each takes."""
     from run_kfp.launch import find_registry
     from run_kfp.screens import registry_data, registry_lines
@@ -551,7 +341,7 @@ RunArgument = Annotated[
 
 
 @app.command()
-def runs(ctx: typer.Context, json_: JsonFlag = False, debug: DebugFlag = False) -> None:
+def runs(ctx: typer.Context, json_: flags.Json = False, debug: flags.Debug = False) -> None:
     """Show the runs of this folder on this machine, the newest first."""
     from run_kfp.rehearsal import list_runs
 
@@ -559,7 +349,7 @@ def runs(ctx: typer.Context, json_: JsonFlag = False, debug: DebugFlag = False) 
 
 
 @app.command()
-def watch(ctx: typer.Context, run: RunArgument = None, json_: JsonFlag = False, debug: DebugFlag = False) -> None:
+def watch(ctx: typer.Context, run: RunArgument = None, json_: flags.Json = False, debug: flags.Debug = False) -> None:
     """Follow a run on this machine to its end; the exit code tells how it ended."""
     from run_kfp.rehearsal import watch_run
 
@@ -578,10 +368,10 @@ def logs(
         typer.Argument(metavar="[RUN] [STEP]", help="The run (the newest when left out), and one step of it."),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.", rich_help_panel=_WORDS)
+        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.", rich_help_panel=flags.WORDS)
     ] = False,
-    json_: JsonFlag = False,
-    debug: DebugFlag = False,
+    json_: flags.Json = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Print the log of a run on this machine, or of one of its steps."""
     from run_kfp.rehearsal import show_logs
@@ -592,7 +382,7 @@ def logs(
 
 
 @app.command()
-def cancel(ctx: typer.Context, run: RunArgument = None, json_: JsonFlag = False, debug: DebugFlag = False) -> None:
+def cancel(ctx: typer.Context, run: RunArgument = None, json_: flags.Json = False, debug: flags.Debug = False) -> None:
     """Stop a run on this machine, and wait until it has stopped."""
     from run_kfp.rehearsal import cancel_run
 
@@ -603,8 +393,8 @@ def cancel(ctx: typer.Context, run: RunArgument = None, json_: JsonFlag = False,
 def init(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Where to write; the current folder when left out.")] = Path(),
-    json_: JsonFlag = False,
-    debug: DebugFlag = False,
+    json_: flags.Json = False,
+    debug: flags.Debug = False,
 ) -> None:
     """Write a commented run-kfp.toml, a .env and a secrets folder to start from; what is there is kept."""
     from run_kfp.starter import write_starter
@@ -636,7 +426,7 @@ def _command() -> Any:
             if getattr(param, "is_flag", False):
                 param.metavar = ""  # "<bool>" reads as if a value were to follow
             if param.name in ("help", "install_completion", "show_completion"):
-                param.rich_help_panel = _WORDS
+                param.rich_help_panel = flags.WORDS
     return command
 
 
