@@ -17,9 +17,8 @@ asks_google() {
     shift
     for word in "$@"; do
         case $word in
-        --compile-only | --dry-run | --offline | --local | --help | -h | --version | --show-completion | list | init)
-            return 1
-            ;;
+        --compile-only | --dry-run | --offline | --local | --help | -h | --version | --show-completion) return 1 ;;
+        list | init | runs | watch | logs | cancel) return 1 ;;
         esac
     done
 }
