@@ -197,7 +197,10 @@ def test_the_image(engine: Engine, built: Built, shell: Shell, capsys: pytest.Ca
     assert len(found) < 5, found
     assert not [path for path in found if "/run_kfp/" in path or "/aiplatform" in path]
 
-    timed = "import subprocess as s, sys, time; b = time.monotonic(); s.run(sys.argv[1:], check=True); print(time.monotonic() - b)"  # noqa: E501
+    timed = (
+        "import subprocess as s, sys, time; b = time.monotonic(); s.run(sys.argv[1:], check=True); "
+        "print(time.monotonic() - b)"
+    )
     seconds = [float(shell("python", "-c", timed, *MAIN, "--compile-only").stdout.split()[-1]) for _ in range(3)]
     size, base_size = image["Size"] / 1e6, base["Size"] / 1e6
     with capsys.disabled():

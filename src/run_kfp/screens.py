@@ -254,14 +254,7 @@ def progress_lines(pipeline: CompiledPipeline, status: RunStatus, now: datetime)
     steps = steps_in_order(pipeline, status)
     width = max(len(step.name) for step in steps)
     for step in steps:
-        mark, style = _MARKS[step.state]
-        line = Text.assemble(
-            "  ",
-            (mark, style),
-            f" {step.name:<{width}}  ",
-            (f"{step.state.value:<10}", style),
-            f"  {_duration(step, now)}",
-        )
+        line = _step_line(step, width, now)
         if step.error:
             line.append(f"  {step.error}", "red")
         yield line
@@ -278,6 +271,18 @@ def changes(pipeline: CompiledPipeline, before: RunStatus | None, status: RunSta
             yield "  ".join(
                 part for part in (clock, f"{step.name} {step.state.value}", _duration(step, now), step.error) if part
             )
+
+
+def _step_line(step: StepStatus | StepRecord, width: int, now: datetime) -> Text:
+    """Begin the line of a step with its mark, name, state and time."""
+    mark, style = _MARKS[step.state]
+    return Text.assemble(
+        "  ",
+        (mark, style),
+        f" {step.name:<{width}}  ",
+        (f"{step.state.value:<10}", style),
+        f"  {_duration(step, now)}",
+    )
 
 
 def _duration(step: StepStatus | StepRecord | RunRecord, now: datetime) -> str:
@@ -341,14 +346,7 @@ def record_lines(record: RunRecord, tails: Mapping[str, Sequence[str]], now: dat
     width = max(len(step.name) for step in record.steps)
     before: StepRecord | None = None
     for step in record.steps:
-        mark, style = _MARKS[step.state]
-        line = Text.assemble(
-            "  ",
-            (mark, style),
-            f" {step.name:<{width}}  ",
-            (f"{step.state.value:<10}", style),
-            f"  {_duration(step, now)}",
-        )
+        line = _step_line(step, width, now)
         if step.reused_from:
             line.append(f"  done by {step.reused_from}", "dim")
         elif step.after and (before is None or step.after != [before.name]):
