@@ -10,20 +10,26 @@ from __future__ import annotations
 import functools
 import json
 import os
-import queue
 import random
 import re
 import secrets as random_source
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from run_kfp.backends import Given, Inputs, RunRequest, fill
+from run_kfp.credentials import (
+    FIRST_PAUSE,
+    LAST_ATTEMPT,
+    LONGEST_ATTEMPT,
+    LONGEST_PAUSE,
+    find_credentials,
+    first_sentence,
+    printable,
+    time_slice,
+)
 from run_kfp.errors import BackendError, Fault, InputError, Submitted
-from run_kfp.files import is_file
 from run_kfp.lean import import_pipeline_service
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
@@ -33,10 +39,6 @@ from run_kfp.settings import SUBMISSION_LABEL, Settings
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
     from google.cloud import aiplatform_v1
-
-Answer = TypeVar("Answer")
-
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs/create:
 # `[a-z][-a-z0-9]{0,127}`
@@ -74,10 +76,7 @@ _REFUSALS = frozenset(
 # gRPC's words when no connection was made at all, so that nothing can have been sent (grpc core, client_channel).
 _NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "Getting metadata from plugin failed")
 
-# Seconds: the longest that one call may take, and what must be left for another one.
-_LONGEST_ATTEMPT, _LAST_ATTEMPT = 20.0, 0.4
 _OTHER_ID = "choose another --job-id, or leave it out for a fresh one"
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 
 
 def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
@@ -199,12 +198,13 @@ class Vertex:
         create = functools.partial(
             client.create_pipeline_job, parent=parent, pipeline_job=job, pipeline_job_id=request.job_id, retry=None
         )
-        may_exist, pause = False, _FIRST_PAUSE
+        may_exist, pause = False, FIRST_PAUSE
         while True:
-            code, answer = _attempt(create, self._slice(deadline))
+            code, answer = _attempt(create, time_slice(deadline - self._clock()))
             if taken := code == "ALREADY_EXISTS":
                 code, answer = _attempt(
-                    functools.partial(client.get_pipeline_job, name=run.path, retry=None), self._slice(deadline)
+                    functools.partial(client.get_pipeline_job, name=run.path, retry=None),
+                    time_slice(deadline - self._clock()),
                 )
                 if code == "OK" and answer.labels.get(SUBMISSION_LABEL) != request.submission:
                     raise BackendError(f"there is already another run with the id {request.job_id}", hint=_OTHER_ID)
@@ -213,20 +213,20 @@ class Vertex:
             if not taken and code not in _REFUSALS and not any(words in answer.message for words in _NEVER_SENT):
                 may_exist = True
             left = deadline - self._clock()
-            if taken and (code not in _PASSING or left < _LAST_ATTEMPT):
+            if taken and (code not in _PASSING or left < LAST_ATTEMPT):
                 raise BackendError(
                     f"there is a run with the id {request.job_id}, and Vertex AI does not say whose "
                     f"({code}: {_words(answer)})",
                     hint=_OTHER_ID,
                     submitted=Submitted.UNKNOWN if may_exist else Submitted.NO,
                 )
-            if code not in _PASSING or left < _LAST_ATTEMPT:
+            if code not in _PASSING or left < LAST_ATTEMPT:
                 raise _create_error(code, answer, request, may_exist, self._settings.timeout)
             self._tell(f"Vertex AI answered {code}: {_words(answer)}; trying again ({left:.1f} s left)")
             self._sleep(min(pause, left / 2) * random.uniform(0.7, 1.0))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
-    def status(self, run: RunRef, timeout: float = _LONGEST_ATTEMPT) -> RunStatus:
+    def status(self, run: RunRef, timeout: float = LONGEST_ATTEMPT) -> RunStatus:
         """Look at the run once, within `timeout` seconds.
 
         Raises:
@@ -237,7 +237,7 @@ class Vertex:
             client = self._client(region, self._clock() + self._settings.timeout)
         except BackendError as error:
             raise LookFailed(error.what, passing=False) from None
-        timeout = max(min(timeout, _LONGEST_ATTEMPT, self._settings.timeout), 0.1)
+        timeout = max(min(timeout, LONGEST_ATTEMPT, self._settings.timeout), 0.1)
         code, answer = _attempt(functools.partial(client.get_pipeline_job, name=run.path, retry=None), timeout)
         if code != "OK":
             raise LookFailed(f"Vertex AI answered {code}: {_words(answer)}", passing=code in _PASSING)
@@ -250,13 +250,6 @@ class Vertex:
             f"https://console.cloud.google.com/vertex-ai/locations/{region}/pipelines/runs/{job_id}?project={project}"
         )
 
-    def _slice(self, deadline: float) -> float:
-        """Return seconds for one attempt: half of what is left.
-
-        So a lost answer leaves time to find out what became of it.
-        """
-        return max(min((deadline - self._clock()) / 2, _LONGEST_ATTEMPT), 0.1)
-
     def _client(self, region: str, deadline: float, endpoint: str | None = None) -> aiplatform_v1.PipelineServiceClient:
         """Return the client of a region, with credentials that are valid now."""
         if region not in self._clients:
@@ -265,77 +258,19 @@ class Vertex:
             from google.auth.exceptions import GoogleAuthError
 
             endpoint = endpoint or self._settings.get("api_endpoint") or f"{region}-aiplatform.googleapis.com"
-            credentials = self._credentials(deadline)
+            credentials = find_credentials(
+                self._settings, deadline, tell=self._tell, sleep=self._sleep, clock=self._clock
+            )
             try:
                 self._clients[region] = sdk.PipelineServiceClient(
                     credentials=credentials, client_options=ClientOptions(api_endpoint=endpoint)
                 )
             except (GoogleAuthError, ValueError) as error:  # client certificates, another universe domain
                 raise BackendError(
-                    f"Google's client cannot be set up: {_first_sentence(error)}",
+                    f"Google's client cannot be set up: {first_sentence(error)}",
                     hint="look at the GOOGLE_… variables of the environment",
                 ) from None
         return self._clients[region]
-
-    def _credentials(self, deadline: float) -> Any:
-        """Find Application Default Credentials and refresh them now, where a refresh asks a server.
-
-        Left to gRPC, a failing refresh comes back as UNAVAILABLE and would be retried. A service account key signs its
-        own tokens: no server is asked.
-        """
-        import google.auth
-        from google.auth import exceptions
-        from google.auth.transport.requests import Request
-        from google.oauth2 import service_account
-
-        login = (
-            "run `gcloud auth application-default login`, "
-            "or set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account key"
-        )
-        if (key := self._settings.credentials_file) is not None:
-            if not is_file(key):
-                # What stands there may be the key itself, so it is not repeated; google-auth would.
-                raise BackendError(
-                    "no usable Google credentials: GOOGLE_APPLICATION_CREDENTIALS does not name a file that is there",
-                    hint=login,
-                )
-            os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(key)
-        try:
-            # It may start programs: gcloud for a project that nobody asked for, a helper of the credentials.
-            credentials, _ = _in_time(lambda: google.auth.default(scopes=[SCOPE]), deadline - self._clock())
-        except TimeoutError:
-            raise BackendError(
-                f"the search for Google credentials took longer than {self._settings.timeout:g} s", hint=login
-            ) from None
-        except Exception as error:  # noqa: BLE001 - google-auth lets through what a malformed file leads to
-            raise BackendError(f"no usable Google credentials: {_first_sentence(error)}", hint=login) from None
-        if isinstance(credentials, service_account.Credentials):
-            return credentials
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                limit = self._slice(deadline)
-                request = functools.partial(Request(), timeout=limit)
-                _in_time(functools.partial(credentials.refresh, request), deadline - self._clock())
-                return credentials
-            except Exception as error:  # noqa: BLE001 - a helper program of the credentials may do anything
-                left = deadline - self._clock()
-                passing = isinstance(error, exceptions.TransportError | TimeoutError) or (
-                    isinstance(error, exceptions.GoogleAuthError) and error.retryable
-                )
-                if not passing:
-                    raise BackendError(
-                        f"the Google credentials are refused: {_first_sentence(error)}", hint=login
-                    ) from None
-                if left < _LAST_ATTEMPT:
-                    raise BackendError(
-                        f"Google's token service did not answer within {self._settings.timeout:g} s: "
-                        f"{_first_sentence(error)}",
-                        hint="check the network and proxies",
-                    ) from None
-                self._tell(f"Google's token service: {_first_sentence(error)}; trying again ({left:.1f} s left)")
-            self._sleep(min(pause, left / 2))
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 @functools.cache
@@ -350,30 +285,6 @@ def _sdk() -> Any:
         if value := os.environ.get(name):
             os.environ.setdefault(name.lower(), value)
     return import_pipeline_service()
-
-
-def _in_time(call: Callable[[], Answer], seconds: float) -> Answer:
-    """Return what `call` returns, or raise what it raises; TimeoutError when that takes longer than `seconds`."""
-    done: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a login without quota project: Vertex AI asks for none
-            try:
-                done.put((True, call()))
-            except BaseException as error:  # noqa: BLE001 - raised again by who waits
-                done.put((False, error))
-
-    # A daemon: what does not end does not keep the program.
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        fine, answer = done.get(timeout=max(seconds, 0.1))
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:.1f} s") from None
-    if not fine:
-        raise answer
-    result: Answer = answer
-    return result
 
 
 def _attempt(call: Callable[..., Any], timeout: float) -> tuple[str, Any]:
@@ -469,18 +380,7 @@ _HINTS: Mapping[str, str] = {
 
 def _words(error: Exception) -> str:
     """Return what the API says, on one line."""
-    return _printable(str(getattr(error, "message", error))).rstrip(".") or type(error).__name__
-
-
-def _printable(text: str) -> str:
-    """Return foreign text on one line, without what would steer a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _first_sentence(error: Exception) -> str:
-    """Return the first line of what google-auth says; the rest repeats links and answers of servers."""
-    text = str(error.args[0]) if error.args else type(error).__name__
-    return _printable(text.splitlines()[0]).rstrip(".") if text.strip() else type(error).__name__
+    return printable(str(getattr(error, "message", error))).rstrip(".") or type(error).__name__
 
 
 def _status(job: aiplatform_v1.PipelineJob) -> RunStatus:
@@ -506,7 +406,7 @@ def _time(task: Any, name: str) -> datetime | None:
 
 
 def _error(status: Any) -> str:
-    return (_printable(str(status.message)) or f"code {status.code}") if status and status.code else ""
+    return (printable(str(status.message)) or f"code {status.code}") if status and status.code else ""
 
 
 def _custom_job(task: Any) -> str:
