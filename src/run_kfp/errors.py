@@ -8,7 +8,8 @@
     ├── RunStopped          6    the run was cancelled or paused
     └── WatchGaveUp         7    the watch ended, the run goes on
 
-Exit code 3 belongs to findings of a check, 130 to Ctrl-C. Only `cli.py` turns these into words and an exit.
+Exit code 3 belongs to findings of a check, 130 to Ctrl-C. Only `cli.py` turns these into an exit, and `terminal.py`
+into words.
 """
 
 from __future__ import annotations

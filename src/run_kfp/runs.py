@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from run_kfp.errors import InputError, WatchGaveUp
-
-_REF = re.compile(r"(?P<backend>[a-z][a-z0-9]*)://(?P<path>\S+)")
+from run_kfp.errors import WatchGaveUp
 
 
 @dataclass(frozen=True)
@@ -23,16 +20,6 @@ class RunRef:
 
     def __str__(self) -> str:
         return f"{self.backend}://{self.path}"
-
-    @classmethod
-    def parse(cls, text: str) -> RunRef:
-        """Read a ref. Raises InputError when `text` is none."""
-        match = _REF.fullmatch(text)
-        if not match:
-            raise InputError(
-                f"{text!r} is no run", hint="give what a submission printed: vertex://projects/…/pipelineJobs/…"
-            )
-        return cls(match["backend"], match["path"])
 
 
 class RunState(StrEnum):

@@ -1,6 +1,7 @@
-"""What a person reads: the registry, the graph, the plan, a run's progress, an error. Text only; `cli.py` prints it.
+"""What a person reads: the registry, the graph, the plan, a run's progress, an error.
 
-Every function returns lines with Rich's styles, so that one place decides about colour and masks what they hold.
+Text only; `terminal.py` prints it. Every function returns lines with Rich's styles, so that one place decides about
+colour and masks what they hold.
 """
 
 from __future__ import annotations

@@ -74,7 +74,6 @@ class RunRequest:
     network: str | None = None
     encryption_key: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
     @property
     def secrets(self) -> Mapping[str, Located]:
