@@ -48,6 +48,8 @@ class Browser:
         capabilities = {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"}}
         made = self._ask("POST", "", {"capabilities": {"alwaysMatch": capabilities}})
         self._session = f"/{made['sessionId']}"
+        # A page builds parts of itself in answer to a click, a moment later: the driver waits for an element to come.
+        self._ask("POST", "/timeouts", {"implicit": SECONDS * 1000 // 2})
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         text = json.dumps(body) if body is not None else None

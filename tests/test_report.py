@@ -554,6 +554,7 @@ def test_a_found_line_can_be_seen_among_its_neighbours(browser: Browser, saved: 
     browser.open(saved(report_html(a_run(a_step("one")), lambda path: thousands_of_lines())))
     browser.click("#step-1 summary")
     browser.type("#step-1 input[type=search]", "at 3007")
+    browser.run(SETTLED)
 
     browser.type("#step-1 button.number", " ")  # by keyboard
     browser.run(SETTLED)
