@@ -1,0 +1,186 @@
+"""What the checks look at: every container step of a compiled pipeline, and where its author wrote each part of it.
+
+The checks read the compiled file, of this program or another, because that is what Vertex AI gets; their findings name
+the place in the registry where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from run_kfp.backends import Given
+from run_kfp.pipeline import CompiledPipeline
+from run_kfp.registry import Container, Registry
+from run_kfp.secrets import Located
+from run_kfp.settings import Settings
+
+# Keys of a registry's container, and where the same thing stands in an executor of a pipeline spec.
+_IN_SPEC: Mapping[str, str] = {
+    "cpu": "resources.resourceCpuLimit",
+    "memory": "resources.resourceMemoryLimit",
+    "accelerator.type": "resources.accelerator.resourceType",
+    "accelerator.count": "resources.accelerator.resourceCount",
+    "accelerator": "resources.accelerator",
+}
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """A container step as the pipeline spec has it.
+
+    Attributes:
+        name: the task's; one of an inner DAG has the task around it in front ("for-loop-1/train").
+        source: the file or registry it comes from, as a person knows it.
+        path: where its container stands there: `containers.4` of a registry,
+            `deploymentSpec.executors.exec-train.container` of a file.
+        container: the entry of the registry, None for a step of a finished file.
+        image: as it stands.
+        command: replaces ENTRYPOINT and CMD where it is not empty.
+        args: replace CMD.
+        env: the literals of its environment.
+        resources: the `resources` of the spec, untouched.
+        task: the whole task of the spec.
+        component: the whole component of the spec.
+    """
+
+    name: str
+    source: str
+    path: str
+    container: Container | None
+    image: str
+    command: tuple[str, ...]
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    resources: Mapping[str, Any]
+    task: Mapping[str, Any]
+    component: Mapping[str, Any]
+
+    def at(self, key: str) -> str:
+        """Return the place of one of its keys, named as in a registry ("image", "args", "accelerator.count")."""
+        return f"{self.source}: {self.path}.{key if self.container else _IN_SPEC.get(key, key)}"
+
+    @property
+    def cached(self) -> bool:
+        """Whether Vertex AI may take its result from the cache."""
+        return bool(_table(self.task, "cachingOptions").get("enableCache"))
+
+    @property
+    def side_effects(self) -> bool:
+        """Whether the registry says that it changes something outside of the pipeline."""
+        return self.container is not None and self.container.side_effects
+
+    @property
+    def pipeline_parameters(self) -> Mapping[str, str]:
+        """The parameters of the enclosing DAG that it takes, by the name of the input."""
+        return {
+            name: str(source["componentInputParameter"])
+            for name, source in _table(_table(self.task, "inputs"), "parameters").items()
+            if isinstance(source, Mapping) and "componentInputParameter" in source
+        }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that an offline check may look at.
+
+    Attributes:
+        pipeline: what would be submitted.
+        steps: its container steps, those of inner DAGs too.
+        registry: whose parameters and secrets it takes.
+        settings: of the call; those of a wrong form are in `faulty_settings`.
+        values: the value of each parameter, or the place of a secret; one that is missing has a finding already.
+        job_id: the flag.
+        caching: whether the call asked for the cache.
+        faulty_settings: names of settings with a fault that is told already.
+    """
+
+    pipeline: CompiledPipeline
+    steps: tuple[StepSpec, ...]
+    registry: Registry
+    settings: Settings
+    values: Mapping[str, Given | Located] = field(default_factory=dict)
+    job_id: str | None = None
+    faulty_settings: frozenset[str] = frozenset()
+
+    @property
+    def region(self) -> str | None:
+        """The region, None where it is not set or cannot be one."""
+        return None if "region" in self.faulty_settings else self.settings.get("region")
+
+    @property
+    def project(self) -> str | None:
+        """The project, likewise."""
+        return None if "project" in self.faulty_settings else self.settings.get("project")
+
+
+def read_steps(pipeline: CompiledPipeline, registry: Registry, selection: Sequence[Container]) -> tuple[StepSpec, ...]:
+    """Read every container step of a pipeline.
+
+    Args:
+        pipeline: compiled here or elsewhere.
+        registry: for its name.
+        selection: the containers that it was compiled from, in order; empty for a finished file.
+    """
+    spec = pipeline.spec
+    by_task = dict(zip((step.name for step in pipeline.steps), selection, strict=True)) if selection else {}
+    return tuple(_walk(spec, _table(spec, "root"), "", pipeline.source, registry.source, by_task, ()))
+
+
+def _walk(
+    spec: Mapping[str, Any],
+    component: Mapping[str, Any],
+    prefix: str,
+    file: str,
+    registry: str,
+    by_task: Mapping[str, Container],
+    above: tuple[str, ...],
+) -> Iterator[StepSpec]:
+    components, executors = _table(spec, "components"), _table(_table(spec, "deploymentSpec"), "executors")
+    for name, task in _table(_table(component, "dag"), "tasks").items():
+        if not isinstance(task, Mapping):
+            continue
+        reference = str(_table(task, "componentRef").get("name", ""))
+        found = _table(components, reference)
+        container = by_task.get(name) if not prefix else None
+        if "dag" in found:
+            if reference not in above:  # a component that holds itself is told elsewhere
+                yield from _walk(spec, found, f"{prefix}{name}/", file, registry, by_task, (*above, reference))
+            continue
+        executor = str(found.get("executorLabel", ""))
+        body = _table(executors, executor).get("container")
+        if not isinstance(body, Mapping):
+            continue
+        yield StepSpec(
+            name=prefix + name,
+            source=registry if container else file,
+            path=f"containers.{container.index}" if container else f"deploymentSpec.executors.{executor}.container",
+            container=container,
+            image=str(body.get("image", "")),
+            command=_texts(body.get("command")),
+            args=_texts(body.get("args")),
+            env={
+                str(entry.get("name", "")): str(entry.get("value", ""))
+                for entry in body.get("env") or ()
+                if isinstance(entry, Mapping)
+            },
+            resources=_table(body, "resources"),
+            task=task,
+            component=found,
+        )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the table under `key`; an empty one where something else stands, which a file of others may hold."""
+    found = value.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def holds_placeholder(value: object) -> bool:
+    """Say whether a value of the spec would be filled in when the run is made."""
+    return "{{$" in str(value) or "{{channel:" in str(value)
