@@ -327,7 +327,7 @@ def list_(
     from run_kfp.screens import registry_data, registry_lines
 
     screen: Screen = ctx.obj
-    found, _ = find_registry(registry, os.environ)
+    found = find_registry(registry, os.environ)
     if screen.json:
         screen.data(**registry_data(found))
         return

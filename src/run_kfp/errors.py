@@ -2,13 +2,14 @@
 
     RunKfpError             1    a fault of ours: report it
     ├── InputError          2    the call cannot become a plan: fix what it names
+    ├── CheckFailed         3    a check found an error: nothing was submitted
     ├── BackendError        4    the backend refused or could not be reached
     ├── EngineError         4    the local engine is missing or refused
     ├── RunFailed           5    the run failed: look at the step named
     ├── RunStopped          6    the run was cancelled or paused
     └── WatchGaveUp         7    the watch ended, the run goes on
 
-Exit code 3 belongs to findings of a check, 130 to Ctrl-C. Only `cli.py` turns these into an exit, and `terminal.py`
+Exit code 130 belongs to Ctrl-C. Only `cli.py` turns these into an exit, and `terminal.py`
 into words.
 """
 
@@ -23,10 +24,19 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: `message` says what and where, `hint` what to do next."""
+    """One thing that is wrong.
+
+    Attributes:
+        message: what and where.
+        hint: what to do next.
+        code: the kind of mistake, as `run-kfp explain` knows it.
+        place: where it stands: a key of a file, a flag, a variable. The message may begin with it.
+    """
 
     message: str
     hint: str = ""
+    code: str = "RK-CALL"
+    place: str = "this call"
 
 
 class RunKfpError(Exception):
@@ -47,10 +57,23 @@ class InputError(RunKfpError):
 
     exit_code: ClassVar[int] = 2
 
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        faults: Sequence[Fault] = (),
+        *,
+        code: str = "RK-CALL",
+        place: str = "this call",
+    ) -> None:
+        """Take what a `Fault` has, or several faults under a headline."""
+        super().__init__(message, hint, faults)
+        self._itself = Fault(message, hint, code, place)
+
     @property
     def all_faults(self) -> tuple[Fault, ...]:
         """The single faults; the error itself where it is one."""
-        return self.faults or (Fault(self.message, self.hint),)
+        return self.faults or (self._itself,)
 
     @classmethod
     def of(cls, where: str, faults: Sequence[Fault]) -> InputError:
@@ -61,8 +84,15 @@ class InputError(RunKfpError):
             faults: at least one.
         """
         if len(faults) == 1:
-            return cls(faults[0].message, faults[0].hint)
+            (fault,) = faults
+            return cls(fault.message, fault.hint, code=fault.code, place=fault.place)
         return cls(f"{len(faults)} problems with {where}", faults=faults)
+
+
+class CheckFailed(RunKfpError):
+    """A check found what would go wrong; the findings were told before."""
+
+    exit_code: ClassVar[int] = 3
 
 
 class Submitted(StrEnum):

@@ -29,10 +29,14 @@ def read_text(path: Path, what: str, hint: str = "") -> str | None:
         return None
     except ValueError as error:  # a NUL in the name; UnicodeDecodeError is one too
         if isinstance(error, UnicodeDecodeError):
-            raise InputError(f"{what} is not text in UTF-8", hint="save it as UTF-8") from None
-        raise InputError(f"cannot read {what}: that is no name of a file", hint=hint) from None
+            raise _unreadable(f"{what} is not text in UTF-8", "save it as UTF-8", what) from None
+        raise _unreadable(f"cannot read {what}: that is no name of a file", hint, what) from None
     except OSError as error:
-        raise InputError(f"cannot read {what}: {error.strerror}", hint=hint or "look at its permissions") from None
+        raise _unreadable(f"cannot read {what}: {error.strerror}", hint or "look at its permissions", what) from None
+
+
+def _unreadable(message: str, hint: str, what: str) -> InputError:
+    return InputError(message, hint, code="RK-FILE", place=what)
 
 
 def is_file(path: Path) -> bool:

@@ -26,7 +26,7 @@ def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
     from run_kfp.launch import find_registry
 
     try:
-        registry, _ = find_registry(None, os.environ)
+        registry = find_registry(None, os.environ)
     except RunKfpError:
         return []
     offers = [(container.index, container.name) for container in registry.containers.values()]

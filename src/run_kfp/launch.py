@@ -20,7 +20,7 @@ from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline
-from run_kfp.registry import REGISTRY_VARIABLE, Container, Registry, load_registry
+from run_kfp.registry import PACKAGED, REGISTRY_VARIABLE, Container, Registry, load_registry, read_registry
 from run_kfp.runs import RunRef, RunState, RunStatus, watch
 from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file
 
@@ -68,23 +68,46 @@ class Prepared:
     layers: Layers
     settings: Settings
     params: Mapping[str, str]
+    selection: tuple[Container, ...]
     faults: tuple[Fault, ...]
     ambient_faults: tuple[Fault, ...]
     notes: tuple[str, ...]
 
 
-def find_registry(path: Path | None, environ: Mapping[str, str]) -> tuple[Registry, Mapping[str, str]]:
-    """Read the registry and the `.env` of the current folder, which may name it.
+@dataclass(frozen=True)
+class Draft:
+    """A call as far as it could be read: what is right of it, and everything that is wrong.
 
-    Returns:
-        The registry, and the variables of `.env`.
+    `pipeline` holds what could be compiled, None where nothing could; `selection` the containers in it. `unreadable`
+    are the faults of the registry and of `.env`, `obstacles` those that keep the call from becoming a pipeline; the
+    others are as in `Prepared`.
+    """
+
+    pipeline: CompiledPipeline | None
+    registry: Registry
+    layers: Layers
+    settings: Settings
+    params: Mapping[str, str]
+    selection: tuple[Container, ...]
+    faults: tuple[Fault, ...]
+    ambient_faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+    unreadable: tuple[Fault, ...]
+    obstacles: tuple[Fault, ...]
+
+
+def find_registry(path: Path | None, environ: Mapping[str, str]) -> Registry:
+    """Read the registry: `path`, else what the environment or the `.env` of the current folder names.
 
     Raises:
         InputError: one of the two files cannot be read or holds faults.
     """
-    dotenv = read_env_file(Path(ENV_FILE))
+    return load_registry(path or _named_registry(environ, read_env_file(Path(ENV_FILE))))
+
+
+def _named_registry(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> Path | None:
     named = Layers({}, environ, dotenv).variable(REGISTRY_VARIABLE)
-    return load_registry(path or (Path(named[0]) if named else None)), dotenv
+    return Path(named[0]) if named else None
 
 
 def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
@@ -93,7 +116,42 @@ def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
     Raises:
         InputError: the call cannot become a pipeline.
     """
-    registry, dotenv = find_registry(call.registry, environ)
+    draft = sketch(call, environ, masker, thorough=False)
+    if draft.unreadable:
+        where = draft.registry.source
+        raise InputError.of(where if where == PACKAGED else f"the registry {where}", draft.unreadable)
+    if draft.pipeline is None or draft.obstacles:
+        # One message for what is known to be wrong by now, not one at a time.
+        raise InputError.of("this call", [*draft.faults, *draft.obstacles])
+    return Prepared(
+        draft.pipeline,
+        draft.registry,
+        draft.layers,
+        draft.settings,
+        draft.params,
+        draft.selection,
+        draft.faults,
+        draft.ambient_faults,
+        draft.notes,
+    )
+
+
+def sketch(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: bool) -> Draft:
+    """Read and compile, and gather what is wrong; nothing is raised for a mistake of the user.
+
+    Args:
+        call: what was typed.
+        environ: the environment.
+        masker: learns secrets.
+        thorough: where there are faults, go on with what is right, so that more can be looked for.
+    """
+    unreadable: list[Fault] = []
+    dotenv: Mapping[str, str] = {}
+    try:
+        dotenv = read_env_file(Path(ENV_FILE))
+    except InputError as error:
+        unreadable += error.all_faults
+    registry = read_registry(call.registry or _named_registry(environ, dotenv), unreadable)
     faults: list[Fault] = list(call.faults)
     params = pairs("-p", call.params, faults)
     labels = {**registry.pipeline.labels, **pairs("--label", call.labels, faults)}
@@ -113,39 +171,95 @@ def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
     faults += typed
     if call.file is not None and call.containers:
         faults.append(Fault("-r and -f exclude each other", "-f sends a finished file as it is"))
-    if call.file is None and not call.containers:
-        nothing = Fault(
-            "nothing to run: no container is chosen",
-            "choose with -r (see `run-kfp list`), or send a finished file with -f",
-        )
-        raise InputError.of("this call", [*faults, nothing])
-    notes: list[str] = []
+    obstacles: list[Fault] = []
+    selection: tuple[Container, ...] = ()
     fixed: dict[str, str] = {}
+    pipeline: CompiledPipeline | None = None
+    if call.file is not None:
+        pipeline = _read(call.file, obstacles)
+        declared = {parameter.name for parameter in pipeline.parameters} if pipeline else params.keys()
+        faults += [
+            Fault(
+                f"-p {name} would change nothing: it was fixed when {call.file} was compiled",
+                f"compile anew with -p {name}=…",
+                code="RK-PARAM-UNKNOWN",
+                place=f"-p {name}",
+            )
+            for name in params
+            if name in registry.compile_time_params and name not in declared
+        ]
+    elif not call.containers:
+        obstacles.append(
+            Fault(
+                "nothing to run: no container is chosen",
+                "choose with -r (see `run-kfp list`), or send a finished file with -f",
+                code="RK-SELECTION",
+                place="-r",
+            )
+        )
+    elif registry.containers or not unreadable:
+        selection = _select(registry, call.containers, obstacles)
+        fixed = _fixed_params(registry, selection, params, layers, obstacles)
+        if thorough or not obstacles:
+            pipeline = _compile(registry, selection, fixed, settings.caching, obstacles)
+        if thorough and pipeline is None:
+            alone = [_compile(registry, (container,), fixed, settings.caching, []) for container in selection]
+            selection = tuple(container for container, made in zip(selection, alone, strict=True) if made)
+            pipeline = _compile(registry, selection, fixed, settings.caching, [])
+    if pipeline is not None:
+        faults += param_faults(pipeline, registry, params)
+    return Draft(
+        pipeline,
+        registry,
+        layers,
+        settings,
+        {name: value for name, value in params.items() if name not in fixed},
+        selection,
+        tuple(faults),
+        tuple(ambient),
+        tuple(_notes(selection, settings)),
+        tuple(unreadable),
+        tuple(obstacles),
+    )
+
+
+def _read(path: Path, obstacles: list[Fault]) -> CompiledPipeline | None:
     try:
-        if call.file is not None:
-            pipeline = read_pipeline(call.file)
-            declared = {parameter.name for parameter in pipeline.parameters}
-            faults += [
-                Fault(
-                    f"-p {name} would change nothing: it was fixed when {call.file} was compiled",
-                    hint=f"compile anew with -p {name}=…",
-                )
-                for name in params
-                if name in registry.compile_time_params and name not in declared
-            ]
-        else:
-            selection = registry.select(call.containers)
-            fixed = _fixed_params(registry, selection, params, layers)
-            notes += _notes(selection, settings)
-            pipeline = compile_pipeline(registry, selection, fixed=fixed, caching=settings.caching)
+        return read_pipeline(path, obstacles)
     except InputError as error:
-        # One message for what is known to be wrong by now, not one at a time.
-        if not faults:
-            raise
-        raise InputError.of("this call", [*faults, *error.all_faults]) from None
-    faults += param_faults(pipeline, registry, params)
-    params = {name: value for name, value in params.items() if name not in fixed}
-    return Prepared(pipeline, registry, layers, settings, params, tuple(faults), tuple(ambient), tuple(notes))
+        obstacles += error.all_faults
+        return None
+
+
+def _select(registry: Registry, words: Sequence[str], obstacles: list[Fault]) -> tuple[Container, ...]:
+    """Select what can be, and gather the words that name nothing."""
+    try:
+        return registry.select(words)
+    except InputError as error:
+        obstacles += error.all_faults
+    words = [part for word in words for part in word.split(",")]
+    return tuple(container for word in words for container in _selected(registry, word))
+
+
+def _selected(registry: Registry, word: str) -> tuple[Container, ...]:
+    try:
+        return registry.select([word])
+    except InputError:
+        return ()
+
+
+def _compile(
+    registry: Registry,
+    selection: tuple[Container, ...],
+    fixed: Mapping[str, str],
+    caching: bool,
+    obstacles: list[Fault],
+) -> CompiledPipeline | None:
+    try:
+        return compile_pipeline(registry, selection, fixed=fixed, caching=caching) if selection else None
+    except InputError as error:
+        obstacles += error.all_faults
+        return None
 
 
 def _teach(masker: Masker, registry: Registry, params: Mapping[str, str], layers: Layers) -> None:
@@ -182,7 +296,11 @@ def _joined_flags(
 
 
 def _fixed_params(
-    registry: Registry, selection: Sequence[Container], params: Mapping[str, str], layers: Layers
+    registry: Registry,
+    selection: Sequence[Container],
+    params: Mapping[str, str],
+    layers: Layers,
+    obstacles: list[Fault],
 ) -> dict[str, str]:
     """Resolve the parameters that resources refer to and that this selection uses: -p, variable, default."""
     used = {
@@ -191,23 +309,22 @@ def _fixed_params(
         for reference in (*container.references, *container.resource_references)
     }
     fixed: dict[str, str] = {}
-    faults: list[Fault] = []
-    for name in sorted(used & registry.compile_time_params):
+    for name in sorted(used & registry.compile_time_params & registry.params.keys()):
         param = registry.params[name]
         variable = layers.variable(param.env) if param.env else None
         value = params.get(name, variable[0] if variable else param.default)
         if value is None:
             ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param.env else [])]
-            faults.append(
+            obstacles.append(
                 Fault(
                     f"parameter {name} has no value, and a resource needs it when compiling",
-                    hint=f"give it by {' or '.join(ways)}",
+                    f"give it by {' or '.join(ways)}",
+                    code="RK-PARAM-MISSING",
+                    place=f"-p {name}",
                 )
             )
         else:
             fixed[name] = value
-    if faults:
-        raise InputError.of("the resources", faults)
     return fixed
 
 

@@ -98,8 +98,11 @@ def _parameters(spec: Spec) -> tuple[Parameter, ...]:
     )
 
 
-def _steps(spec: Spec, source: str) -> tuple[Step, ...]:
-    """Return the tasks of the root DAG, each behind those that it waits for, else in the order of their names."""
+def _steps(spec: Spec, source: str, faults: list[Fault]) -> tuple[Step, ...]:
+    """Return the tasks of the root DAG, each behind those that it waits for, else in the order of their names.
+
+    Tasks that wait for each other, or for none that exists, are a fault and come last.
+    """
     tasks: Mapping[str, Any] = spec["root"]["dag"]["tasks"]
     waiting = {name: _step(spec, name, task) for name, task in sorted(tasks.items())}
     ordered: list[Step] = []
@@ -107,9 +110,15 @@ def _steps(spec: Spec, source: str) -> tuple[Step, ...]:
     while waiting:
         ready = [name for name, step in waiting.items() if done.issuperset(step.after)]
         if not ready:
-            raise InputError(
-                f"{source} has tasks that wait for each other or for none that exists: {', '.join(waiting)}"
+            faults.append(
+                Fault(
+                    f"{source} has tasks that wait for each other or for none that exists: {', '.join(waiting)}",
+                    "mend dependentTasks and the inputs of these tasks, or compile the file anew",
+                    code="RK-DAG-CYCLE",
+                    place=f"{source}: root.dag.tasks",
+                )
             )
+            ready = list(waiting)
         ordered += [waiting.pop(name) for name in ready]
         done.update(ready)
     return tuple(ordered)
@@ -173,13 +182,15 @@ def _read_spec(text: str, source: str) -> Spec:
     ) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
-        raise InputError(f"{source} is not YAML{where}", hint=hint) from None
+        raise _no_pipeline(f"{source} is not YAML{where}", hint, source) from None
     spec = documents[0] if documents else None
     if fault := _json_fault(spec):
-        raise InputError(f"{source}: {fault}", hint="a pipeline spec is JSON: put such a value in quotes")
+        raise _no_pipeline(f"{source}: {fault}", "a pipeline spec is JSON: put such a value in quotes", source)
     if isinstance(spec, Mapping) and "pipelineSpec" in spec:
-        raise InputError(
-            f"{source} is a whole PipelineJob, not a pipeline spec", hint="give the file that `kfp dsl compile` writes"
+        raise _no_pipeline(
+            f"{source} is a whole PipelineJob, not a pipeline spec",
+            "give the file that `kfp dsl compile` writes",
+            source,
         )
     missing = [
         key
@@ -187,14 +198,16 @@ def _read_spec(text: str, source: str) -> Spec:
         if not isinstance(spec, Mapping) or not isinstance(spec.get(key), Mapping)
     ]
     if missing or not isinstance(spec, Mapping):
-        raise InputError(f"{source} is no KFP v2 pipeline: it has no {', '.join(missing)}", hint=hint)
+        raise _no_pipeline(f"{source} is no KFP v2 pipeline: it has no {', '.join(missing)}", hint, source)
     tasks = spec["root"].get("dag", {}).get("tasks") if isinstance(spec["root"].get("dag", {}), Mapping) else None
     if not isinstance(tasks, Mapping) or not tasks or not spec["pipelineInfo"].get("name"):
-        raise InputError(
-            f"{source} is no KFP v2 pipeline: it has no {'tasks' if spec['pipelineInfo'].get('name') else 'name'}",
-            hint=hint,
-        )
+        lacking = "tasks" if spec["pipelineInfo"].get("name") else "name"
+        raise _no_pipeline(f"{source} is no KFP v2 pipeline: it has no {lacking}", hint, source)
     return spec
+
+
+def _no_pipeline(message: str, hint: str, source: str) -> InputError:
+    return InputError(message, hint, code="RK-PIPELINE-FILE", place=source)
 
 
 # Protobuf's parser refuses messages that are nested more deeply than 100.
@@ -225,8 +238,12 @@ def _json_fault(value: Any) -> str | None:
     return None
 
 
-def read_pipeline(path: Path) -> CompiledPipeline:
+def read_pipeline(path: Path, faults: list[Fault] | None = None) -> CompiledPipeline:
     """Read a compiled pipeline file, of this program or another.
+
+    Args:
+        path: the file.
+        faults: takes the faults of a pipeline that can be read and is no use all the same; None to raise them.
 
     Raises:
         InputError: the file cannot be read or is no KFP v2 pipeline spec.
@@ -234,13 +251,18 @@ def read_pipeline(path: Path) -> CompiledPipeline:
     hint = "write one with `run-kfp -r … --compile-only`"
     text = read_text(path, str(path), hint)
     if text is None:
-        raise InputError(f"there is no file {path}", hint=hint)
+        raise _no_pipeline(f"there is no file {path}", hint, str(path))
     spec = _read_spec(text, str(path))
     info = spec["pipelineInfo"]
+    useless: list[Fault] = []
     try:
-        parameters, steps = _parameters(spec), _steps(spec, str(path))
+        parameters, steps = _parameters(spec), _steps(spec, str(path), useless)
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{path} is no KFP v2 pipeline: its tasks or parameters are not of that form") from None
+        message = f"{path} is no KFP v2 pipeline: its tasks or parameters are not of that form"
+        raise _no_pipeline(message, "compile it anew", str(path)) from None
+    if useless and faults is None:
+        raise InputError.of(str(path), useless)
+    (faults if faults is not None else []).extend(useless)
     name = str(info["name"])
     return CompiledPipeline(text, str(path), name, str(info.get("displayName") or name), parameters, steps)
 
@@ -420,12 +442,14 @@ def _resource_faults(container: Container, fixed: Mapping[str, str]) -> list[Fau
     try:
         _resources_of(container, fixed)
     except ValueError as error:
-        return [Fault(str(error), hint=f"a resource of container {container.index} ({container.name}) refers to it")]
+        hint = f"a resource of container {container.index} ({container.name}) refers to it"
+        return [Fault(str(error), hint, code="RK-RESOURCE-PARAM", place=f"containers.{container.index}")]
     # The text as it will stand in the file: a prefix and a value may make together what neither is alone.
     for argument in (*container.args, *container.env.values()):
         joined = _literal_if_fixed(argument, fixed)
         if isinstance(argument, Reference) and isinstance(joined, str) and (fault := literal_fault(joined)):
-            return [Fault(f"{argument.name} in the arguments of container {container.index} {fault}")]
+            message = f"{argument.name} in the arguments of container {container.index} {fault}"
+            return [Fault(message, code="RK-RESOURCE-PARAM", place=f"-p {argument.name}")]
     return []
 
 
@@ -447,6 +471,8 @@ def _from_factory(registry: Registry, container: Container, kfp: Any) -> Any:
         raise InputError(
             f"{place} failed: {type(error).__name__}: {error}",
             hint="run it in Python, in the folder of the registry file",
+            code="RK-FACTORY",
+            place=place,
         ) from error
     finally:
         os.chdir(here)
@@ -454,6 +480,8 @@ def _from_factory(registry: Registry, container: Container, kfp: Any) -> Any:
         raise InputError(
             f"{place} returned a {type(component).__name__}, which is no KFP component",
             hint="return what @dsl.component or @dsl.container_component makes",
+            code="RK-FACTORY",
+            place=place,
         )
     known = {*registry.params, *registry.secrets, *BUILT_IN_PARAMS}
     faults = []
@@ -463,6 +491,8 @@ def _from_factory(registry: Registry, container: Container, kfp: Any) -> Any:
                 Fault(
                     f"{place}: input {name!r} is no parameter and no secret of the registry",
                     f"declare it as [params.{name}]",
+                    code="RK-FACTORY",
+                    place=place,
                 )
             )
         elif str(body.type) != "String":
@@ -470,12 +500,15 @@ def _from_factory(registry: Registry, container: Container, kfp: Any) -> Any:
                 Fault(
                     f"{place}: input {name!r} is of type {body.type}; parameters of a registry are strings",
                     "annotate it with str",
+                    code="RK-FACTORY",
+                    place=place,
                 )
             )
     if component.component_spec.implementation.container is None and (
         container.resource_references or any((container.cpu, container.memory, container.accelerator))
     ):
-        faults.append(Fault(f"{place} returned a pipeline: its steps have resources, not the pipeline itself"))
+        message = f"{place} returned a pipeline: its steps have resources, not the pipeline itself"
+        faults.append(Fault(message, code="RK-FACTORY", place=place))
     if faults:
         raise InputError.of(place, faults)
     # The step is called as the registry says, whatever the function is called: names are unique there.

@@ -6,6 +6,7 @@ Reading one yields a frozen `Registry`, or one `InputError` that lists every fau
 
 from __future__ import annotations
 
+import copy
 import keyword
 import os
 import re
@@ -196,6 +197,30 @@ class SettingsSection(Model):
     failure_policy: Literal["fast", "slow"] | None = None
 
 
+class GitCheck(Model):
+    """Where the tag of a run lies, so that a check can look: the remote, the secret to log in with, who makes the tag.
+
+    `makes_tag` names containers that push the tag: with one of them chosen it must not be there yet, else it must.
+    """
+
+    remote: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
+    login: str | None = None
+    makes_tag: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+
+class CheckSection(Model):
+    """What checks take into account.
+
+    `ignore` has the reason for each kind of finding that is not to be told, `machines` a file that corrects the machine
+    table, `endpoints` the addresses of Google's services where they are others than usual.
+    """
+
+    ignore: dict[str, str] = {}
+    machines: FileName | None = None
+    endpoints: dict[str, Annotated[str, Field(pattern=r"^https?://[^\s/]+$")]] = {}
+    git: GitCheck | None = None
+
+
 @dataclass(frozen=True)
 class Registry:
     """All entries of one registry file.
@@ -211,6 +236,7 @@ class Registry:
     containers: Mapping[str, Container]
     params: Mapping[str, Param]
     secrets: Mapping[str, SecretSource]
+    check: CheckSection
 
     def select(self, words: Sequence[str]) -> tuple[Container, ...]:
         """Return the containers that `words` name, in the order given; one that is named twice comes twice.
@@ -239,12 +265,16 @@ class Registry:
             if first > last:
                 yield Fault(
                     f"the range {word} runs backwards",
-                    hint=f"write {last}-{first}, or name the containers one by one in the order you want",
+                    f"write {last}-{first}, or name the containers one by one in the order you want",
+                    code="RK-SELECTION",
+                    place=f"-r {word}",
                 )
             elif last - first > 10_000:
                 yield Fault(
                     f"the range {word} is longer than a pipeline can be",
                     hint="Vertex AI runs at most 10,000 tasks in a job",
+                    code="RK-SELECTION",
+                    place=f"-r {word}",
                 )
             else:
                 indices = [str(index) for index in range(first, last + 1)]
@@ -259,7 +289,12 @@ class Registry:
     def _unknown(self, word: str) -> Fault:
         known = ", ".join(f"{container.index} ({container.name})" for container in self.containers.values()) or "none"
         guess = did_you_mean(word, [container.name for container in self.containers.values()])
-        return Fault(f"no container {word!r} in {self.source}; it has {known}", hint=guess or "see `run-kfp list`")
+        return Fault(
+            f"no container {word!r} in {self.source}; it has {known}",
+            guess or "see `run-kfp list`",
+            code="RK-SELECTION",
+            place=f"-r {word}",
+        )
 
     @property
     def compile_time_params(self) -> frozenset[str]:
@@ -285,19 +320,45 @@ def load_registry(path: Path | None) -> Registry:
     Raises:
         InputError: the file cannot be read, or holds faults; all of them are listed.
     """
+    faults: list[Fault] = []
+    registry = read_registry(path, faults)
+    if faults:
+        raise InputError.of(f"the registry {registry.source}" if registry.source != PACKAGED else PACKAGED, faults)
+    return registry
+
+
+def read_registry(path: Path | None, faults: list[Fault]) -> Registry:
+    """Read the registry as `load_registry` does, as far as it can be read; what is wrong with it goes to `faults`.
+
+    What is right of a faulty registry is enough to look for more mistakes, and for nothing else.
+    """
     if path is None and os.path.lexists(REGISTRY_FILE):  # a link that leads nowhere is told, not passed over
         path = Path(REGISTRY_FILE)
     if path is None:
         return parse_registry(packaged_registry_text(), source=PACKAGED, folder=Path.cwd())
     shown = str(from_here(path))
     hint = "give --registry FILE, or write one with `run-kfp init`"
-    text = read_text(path, f"the registry {shown}", hint)
+    try:
+        text = read_text(path, f"the registry {shown}", hint)
+    except InputError as error:
+        faults += error.all_faults
+        text = ""
     if text is None:
-        raise InputError(f"there is no registry {shown}", hint=hint)
-    return parse_registry(text, source=shown, folder=path.absolute().parent)
+        faults.append(Fault(f"there is no registry {shown}", hint, code="RK-FILE", place=shown))
+    if not text:
+        faults += [] if faults else [Fault(f"{shown} is empty", hint, code="RK-REGISTRY", place=shown)]
+        return _Reader(shown).registry({}, path.absolute().parent)
+    return _parse(text, shown, path.absolute().parent, faults)
 
 
 SectionModel = TypeVar("SectionModel", bound=Model)
+
+# What a required key stands for while the rest of a faulty table is looked at.
+_STAND_INS: Mapping[type[Model], Mapping[str, Any]] = {
+    Container: {"name": "nameless"},
+    Accelerator: {"type": "nameless"},
+    Process: {"entrypoint": ["nameless"]},
+}
 
 
 def parse_registry(text: str, *, source: str, folder: Path) -> Registry:
@@ -311,29 +372,33 @@ def parse_registry(text: str, *, source: str, folder: Path) -> Registry:
     Raises:
         InputError: with every fault of the text.
     """
+    faults: list[Fault] = []
+    registry = _parse(text, source, folder, faults)
+    if faults:
+        raise InputError.of(f"the registry {source}" if source != PACKAGED else source, faults)
+    return registry
+
+
+def _parse(text: str, source: str, folder: Path, faults: list[Fault]) -> Registry:
+    reader = _Reader(source)
+    raw: Mapping[str, Any] = {}
     try:
         # TOML takes both line endings, tomllib only "\n" inside of multi-line strings as they stand.
         raw = tomllib.loads(text.replace("\r\n", "\n"))
     except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
-        raise InputError(f"{source} is not TOML: {error}", hint="see https://toml.io for the grammar") from None
+        hint = "see https://toml.io for the grammar"
+        faults.append(Fault(f"{source} is not TOML: {error}", hint, code="RK-REGISTRY", place=source))
     except RecursionError:
-        raise InputError(f"{source} nests arrays or tables too deeply") from None
-    reader = _Reader(source)
-    known = ("pipeline", "settings", "containers", "params", "secrets")
-    for key in raw.keys() - set(known):
-        reader.fault(key, f"unknown table; a registry has {', '.join(known)}", did_you_mean(key, known))
-    pipeline = reader.section(PipelineSection, raw.get("pipeline", {}), "pipeline")
-    settings = reader.section(SettingsSection, raw.get("settings", {}), "settings")
-    params = dict(reader.entries(Param, raw.get("params", {}), "params"))
-    secrets = dict(reader.entries(SecretSource, raw.get("secrets", {}), "secrets"))
-    containers = dict(reader.containers(raw.get("containers", {})))
-    if not raw.get("containers"):
-        reader.fault("containers", "no container is declared", "begin with [containers.1]")
-    _check_names(reader, params, secrets)
-    _check_references(reader, containers, {*_keys(raw, "params"), *BUILT_IN_PARAMS}, set(_keys(raw, "secrets")))
-    if reader.faults or pipeline is None or settings is None:
-        raise InputError.of(f"the registry {source}" if source != PACKAGED else source, reader.faults)
-    return Registry(source, folder, pipeline, settings, containers, params, secrets)
+        faults.append(Fault(f"{source} nests arrays or tables too deeply", code="RK-REGISTRY", place=source))
+    else:
+        known = ("pipeline", "settings", "containers", "params", "secrets", "check")
+        for key in raw.keys() - set(known):
+            reader.fault(key, f"unknown table; a registry has {', '.join(known)}", did_you_mean(key, known))
+        if not raw.get("containers"):
+            reader.fault("containers", "no container is declared", "begin with [containers.1]")
+    registry = reader.registry(raw, folder)
+    faults += reader.faults
+    return registry
 
 
 def _keys(raw: Mapping[str, Any], table: str) -> list[str]:
@@ -347,19 +412,48 @@ class _Reader:
         self.source = source
         self.faults: list[Fault] = []
 
-    def fault(self, place: str, message: str, hint: str = "") -> None:
-        self.faults.append(Fault(f"{self.source}: {place}: {message}", hint))
+    def registry(self, raw: Mapping[str, Any], folder: Path) -> Registry:
+        """Read all tables; of those with faults, what is right."""
+        params = dict(self.entries(Param, raw.get("params", {}), "params"))
+        secrets = dict(self.entries(SecretSource, raw.get("secrets", {}), "secrets"))
+        containers = dict(self.containers(raw.get("containers", {})))
+        check = self.section(CheckSection, raw.get("check", {}), "check") or CheckSection()
+        _check_names(self, params, secrets)
+        _check_references(self, containers, {*_keys(raw, "params"), *BUILT_IN_PARAMS}, set(_keys(raw, "secrets")))
+        _check_check(self, check, containers, secrets)
+        return Registry(
+            self.source,
+            folder,
+            self.section(PipelineSection, raw.get("pipeline", {}), "pipeline") or PipelineSection(),
+            self.section(SettingsSection, raw.get("settings", {}), "settings") or SettingsSection(),
+            containers,
+            params,
+            secrets,
+            check,
+        )
+
+    def fault(self, place: str, message: str, hint: str = "", code: str = "RK-REGISTRY") -> None:
+        place = f"{self.source}: {place}"
+        self.faults.append(Fault(f"{place}: {message}", hint, code, place))
 
     def section(self, model: type[SectionModel], value: Any, place: str, **more: str) -> SectionModel | None:
+        """Validate a table; of one with faults what is right is returned, so that more faults can be looked for."""
         if not isinstance(value, Mapping):
             self.fault(place, f"is {toml_type(value)}; write a table [{place}]")
-            return None
+            value = {}
         try:
             return model.model_validate({**value, **more})
         except ValidationError as error:
-            for detail in error.errors(include_input=False, include_url=False):
-                self._pydantic_fault(model, place, detail)
-        return None
+            details = error.errors(include_input=False, include_url=False)
+        for detail in details:
+            self._pydantic_fault(model, place, detail)
+        right = copy.deepcopy({**_STAND_INS.get(model, {}), **value, **more})
+        for detail in details:
+            _remove(right, detail["loc"])
+        try:
+            return model.model_validate(right)
+        except ValidationError:
+            return None
 
     def entries(self, model: type[SectionModel], table: Any, place: str) -> Iterator[tuple[str, SectionModel]]:
         if not isinstance(table, Mapping):
@@ -383,12 +477,12 @@ class _Reader:
                 continue
             if isinstance(value, Mapping) and "index" in value:
                 self.fault(f"{place}.index", "unknown key; the index is the number in the table's name")
-                continue
+                value = {key: item for key, item in value.items() if key != "index"}
             container = self.section(Container, value, place, index=index)
             if container is None:
                 continue
             self._check_container(place, container)
-            if container.name in taken:
+            if container.name in taken and container.name != _STAND_INS[Container]["name"]:
                 self.fault(
                     f"{place}.name",
                     f"{container.name!r} is also the name of container {taken[container.name]}",
@@ -454,12 +548,46 @@ class _Reader:
         # A field that may be absent or a union adds the branch that failed to the place: that is pydantic's matter, not
         # the reader's.
         path = [part for part in path if re.fullmatch(r"[A-Za-z0-9_-]+", part)]
-        self.fault(".".join([place, *path]), words.get(kind, message))
+        self.fault(".".join([place, *path]), words.get(kind, message), code=_CODES.get(".".join(path), "RK-REGISTRY"))
+
+
+# Kinds of mistakes that have a name of their own, by the key of a container.
+_CODES: Mapping[str, str] = {
+    "image": "RK-IMAGE-REFERENCE",
+    "cpu": "RK-CPU-FORMAT",
+    "memory": "RK-MEMORY-FORMAT",
+    "accelerator.type": "RK-GPU-TYPE",
+    "accelerator.count": "RK-GPU-COUNT",
+}
+
+
+def _remove(value: Any, path: Sequence[int | str]) -> None:
+    """Take what stands at `path` out of a table; in an array an empty string takes its place.
+
+    The last parts of a path may be pydantic's own words for a branch, which stand nowhere.
+    """
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        inner = value[part] if _holds(value, part) else None
+        if not last and isinstance(inner, dict | list) and _holds(inner, path[depth + 1]):
+            value = inner
+        elif isinstance(value, dict):
+            value.pop(part, None)
+            return
+        elif isinstance(value, list) and _holds(value, part):
+            value[int(part)] = ""
+            return
+
+
+def _holds(value: Any, part: int | str) -> bool:
+    if isinstance(value, dict):
+        return part in value
+    return isinstance(value, list) and isinstance(part, int) and part < len(value)
 
 
 def _fields(model: type[Model], path: Sequence[str]) -> list[str]:
     """Name the keys that stand at `path` below `model`."""
-    parts: Mapping[str, type[Model]] = {"accelerator": Accelerator, "process": Process}
+    parts: Mapping[str, type[Model]] = {"accelerator": Accelerator, "process": Process, "git": GitCheck}
     return list((parts.get(path[0], model) if path else model).model_fields)
 
 
@@ -487,6 +615,24 @@ def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[
             )
         if secret.env_file and not secret.env:
             reader.fault(f"secrets.{name}.env_file", "needs env: the name of the line to take from the file")
+
+
+def _check_check(
+    reader: _Reader, check: CheckSection, containers: Mapping[str, Container], secrets: Mapping[str, SecretSource]
+) -> None:
+    for code, reason in check.ignore.items():
+        if not reason.strip():
+            reader.fault(f"check.ignore.{code}", "has no reason", "say why, for whoever reads this file next")
+    if check.git is None:
+        return
+    if check.git.login is not None and check.git.login not in secrets:
+        reader.fault(
+            "check.git.login", f"no secret {check.git.login!r} is declared", did_you_mean(check.git.login, secrets)
+        )
+    known = {*containers, *(container.name for container in containers.values())}
+    for word in check.git.makes_tag:
+        if word not in known:
+            reader.fault("check.git.makes_tag", f"no container {word!r}", did_you_mean(word, known))
 
 
 def _check_references(

@@ -104,11 +104,25 @@ class SecretFinder:
                     continue
                 self.masker.add(value)
                 if fault := value_fault(value):
-                    return [Fault(f"secret {name} ({place}) {fault}", "put the real value there; it is not shown here")]
+                    return [
+                        Fault(
+                            f"secret {name} ({place}) {fault}",
+                            "put the real value there; it is not shown here",
+                            code="RK-SECRET-VALUE",
+                            place=place,
+                        )
+                    ]
                 return Located(name, place, source, self)
         except InputError as error:
-            return list(error.faults) or [Fault(error.message, error.hint)]
-        return [Fault(f"secret {name} is missing; looked in: {', '.join(looked)}", self._advice(source))]
+            return list(error.all_faults)
+        return [
+            Fault(
+                f"secret {name} is missing; looked in: {', '.join(looked)}",
+                self._advice(source),
+                code="RK-SECRET-MISSING",
+                place=f"secrets.{name}",
+            )
+        ]
 
     def _advice(self, source: SecretSource) -> str:
         folder = self.folder or Path(SECRETS_FOLDERS[0])
@@ -141,6 +155,8 @@ def secret_finder(layers: Layers, registry: Registry, masker: Masker, *, flag: P
         raise InputError(
             f"{asked} names {str(named)!r}, which is no folder",
             hint="make it, or name the folder that holds the secrets",
+            code="RK-SECRETS-FOLDER",
+            place=asked,
         )
     candidates = [named] if named is not None else [Path(name) for name in SECRETS_FOLDERS]
     chosen = next((path for path in candidates if is_folder(path)), None)

@@ -116,9 +116,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a run takes beside its containers and parameters."""
+    """Everything that a run takes beside its containers and parameters; `malformed` names those with a fault."""
 
     values: Mapping[str, Setting]
+    malformed: frozenset[str] = frozenset()
     caching: bool = False
     failure_policy: str = "fast"
     timeout: float = DEFAULT_TIMEOUT
@@ -145,7 +146,12 @@ def missing_setting(name: str) -> Fault:
         *([rule.variable, f"{rule.variable} in {ENV_FILE}"] if rule.variable else []),
         f"{name} in [settings] of the registry",
     ]
-    return Fault(f"{name.replace('_', ' ')} is not set", hint=f"give it by {ways[0]}, or set {', or '.join(ways[1:])}")
+    return Fault(
+        f"{name.replace('_', ' ')} is not set",
+        f"give it by {ways[0]}, or set {', or '.join(ways[1:])}",
+        code="RK-SETTING-MISSING",
+        place=rule.flag,
+    )
 
 
 def load_settings(
@@ -173,6 +179,7 @@ def load_settings(
         The settings; a fault for each value of a wrong form that was typed; and one for each other value.
     """
     values: dict[str, Setting] = {}
+    malformed: set[str] = set()
     typed: list[Fault] = []
     ambient: list[Fault] = []
     for name, rule in RULES.items():
@@ -181,13 +188,18 @@ def load_settings(
             continue
         values[name] = found
         faults = typed if found.source == rule.flag else ambient
+        words = name.replace("_", " ")
         if fault := text_fault(found.value):
-            faults.append(Fault(f"{name.replace('_', ' ')} ({found.source}) {fault}"))
+            malformed.add(name)
+            faults.append(Fault(f"{words} ({found.source}) {fault}", code="RK-SETTING-FORMAT", place=found.source))
         elif not re.fullmatch(rule.pattern, found.value):
+            malformed.add(name)
             faults.append(
                 Fault(
-                    f"{name.replace('_', ' ')} is {found.value!r} ({found.source}), which is not {rule.allowed}",
+                    f"{words} is {found.value!r} ({found.source}), which is not {rule.allowed}",
                     _suggest(name, found.value),
+                    code="RK-SETTING-FORMAT",
+                    place=found.source,
                 )
             )
     typed += list(label_faults(labels or {}))
@@ -197,11 +209,14 @@ def load_settings(
             Fault(
                 f"--failure-policy {failure_policy!r} is none of {', '.join(FAILURE_POLICIES)}",
                 did_you_mean(str(failure_policy), FAILURE_POLICIES),
+                code="RK-SETTING-FORMAT",
+                place="--failure-policy",
             )
         )
     credentials = layers.variable(CREDENTIALS_VARIABLE)
     settings = Settings(
         values,
+        malformed=frozenset(malformed),
         caching=next((choice for choice in (caching, section.caching) if choice is not None), False),
         failure_policy=failure_policy or section.failure_policy or "fast",
         timeout=limit or DEFAULT_TIMEOUT,
@@ -225,6 +240,8 @@ def seconds(flag: str, text: str | None, faults: list[Fault]) -> float | None:
         Fault(
             f"{flag} {text!r} is no number of seconds above 0 and up to {LONGEST_TIME:.0f}",
             f"write a number such as {flag} 30",
+            code="RK-SETTING-FORMAT",
+            place=flag,
         )
     )
     return None
@@ -262,20 +279,25 @@ def label_faults(labels: Mapping[str, str]) -> Iterator[Fault]:
         return len(text) <= 64 and all(c in "_-" or c.isdigit() or (c.isalpha() and c == c.lower()) for c in text)
 
     for key, value in labels.items():
+        place = f"label {key}"
         if not (key and allowed(key) and key[0].isalpha()):
             yield Fault(
                 f"label key {key!r} is not allowed",
                 "up to 64 lower-case letters, digits, _ and -, beginning with a letter",
+                "RK-LABEL",
+                place,
             )
         if not allowed(value):
             yield Fault(
                 f"label {key} has the value {value!r}, which is not allowed",
                 "up to 64 lower-case letters, digits, _ and -",
+                "RK-LABEL",
+                place,
             )
         if key in RESERVED_LABELS:
-            yield Fault(f"label key {key!r} is reserved", "choose another key")
+            yield Fault(f"label key {key!r} is reserved", "choose another key", "RK-LABEL", place)
     if len(labels) > 64 - 1:  # one is ours
-        yield Fault(f"{len(labels)} labels are too many", "a run takes at most 63 of yours")
+        yield Fault(f"{len(labels)} labels are too many", "a run takes at most 63 of yours", "RK-LABEL", "the labels")
 
 
 # Our mark by which a retry knows its own run, and the one that Vertex overwrites.
@@ -297,10 +319,11 @@ def pairs(flag: str, words: Sequence[str], faults: list[Fault]) -> dict[str, str
                 Fault(
                     f"{flag} takes NAME=VALUE, and got a word without {'=' if not equals else 'a name'}",
                     f"write {flag} NAME=VALUE",
+                    place=flag,
                 )
             )
         elif name in read and read[name] != value:
-            faults.append(Fault(f"{flag} gives {name} twice, with two values", "leave one out"))
+            faults.append(Fault(f"{flag} gives {name} twice, with two values", "leave one out", place=flag))
         else:
             read[name] = value
     return read
@@ -325,7 +348,14 @@ def read_env_file(path: Path) -> dict[str, str]:
         if binding.error or (binding.key is not None and binding.value is None):
             blank = len(binding.original.string) - len(binding.original.string.lstrip())
             line = binding.original.line + binding.original.string[:blank].count("\n")
-            faults.append(Fault(f"{path}: line {line} is not NAME=VALUE", "quote values that hold spaces, quotes or #"))
+            faults.append(
+                Fault(
+                    f"{path}: line {line} is not NAME=VALUE",
+                    "quote values that hold spaces, quotes or #",
+                    code="RK-ENV-FILE",
+                    place=str(path),
+                )
+            )
         elif binding.key is not None and binding.value is not None:
             values[binding.key] = binding.value
     if faults:

@@ -165,6 +165,8 @@ def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping
                 Fault(
                     f"{name} is a secret: -p would leave it in the shell's history and the list of processes",
                     hint=f"put it where the registry looks: {_places(registry, name)}",
+                    code="RK-SECRET-TYPED",
+                    place=f"-p {name}",
                 )
             )
         elif name not in names and name not in registry.params and name not in BUILT_IN_PARAMS:
@@ -173,6 +175,8 @@ def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping
                 Fault(
                     f"-p {name}: {pipeline.source} has no such parameter; it has {', '.join(names) or 'none'}",
                     did_you_mean(name, known),
+                    code="RK-PARAM-UNKNOWN",
+                    place=f"-p {name}",
                 )
             )
     return faults
@@ -192,7 +196,12 @@ def _given(name: str, inputs: Inputs) -> Given | Fault | None:
         return (
             Given(inputs.tag, "-t")
             if inputs.tag
-            else Fault("-t gives an empty tag", "name the tag: -t dataset_v22 (or -p tag= for an empty one on purpose)")
+            else Fault(
+                "-t gives an empty tag",
+                "name the tag: -t dataset_v22 (or -p tag= for an empty one on purpose)",
+                code="RK-PARAM-MISSING",
+                place="-t",
+            )
         )
     if name in inputs.params:
         return Given(inputs.params[name], "-p")
@@ -211,19 +220,23 @@ def _missing(name: str, registry: Registry) -> Fault:
         return Fault(
             "no tag is given",
             hint="give one with -t, such as -t dataset_v22; it has no default, so that none is made twice by accident",
+            code="RK-PARAM-MISSING",
+            place="-t",
         )
     if name in BUILT_IN_PARAMS:
         return missing_setting(name)
     param = registry.params.get(name)
     ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param and param.env else [])]
-    return Fault(f"parameter {name} has no value", hint=f"give it by {' or '.join(ways)}")
+    return Fault(
+        f"parameter {name} has no value", f"give it by {' or '.join(ways)}", code="RK-PARAM-MISSING", place=f"-p {name}"
+    )
 
 
 def _typed(parameter: Parameter, given: Given) -> Given | Fault:
     """Turn the text of a value into the type that the pipeline declares."""
     text = str(given.value)
     if fault := text_fault(text):
-        return Fault(f"parameter {parameter.name} ({given.source}) {fault}")
+        return Fault(f"parameter {parameter.name} ({given.source}) {fault}", code="RK-PARAM-TYPE", place=given.source)
     readers: Mapping[str, tuple[Callable[[str], Any], str]] = {
         "STRING": (str, "text"),
         "NUMBER_INTEGER": (int, "a whole number"),
@@ -233,12 +246,20 @@ def _typed(parameter: Parameter, given: Given) -> Given | Fault:
         "STRUCT": (lambda value: _json(value, dict), "a JSON object"),
     }
     if parameter.type not in readers:
-        return Fault(f"parameter {parameter.name} is of type {parameter.type}, which cannot be given as text")
+        return Fault(
+            f"parameter {parameter.name} is of type {parameter.type}, which cannot be given as text",
+            code="RK-PARAM-TYPE",
+            place=given.source,
+        )
     read, words = readers[parameter.type]
     try:
         return Given(read(text), given.source)
     except (ValueError, RecursionError):
-        return Fault(f"parameter {parameter.name} is {text!r} ({given.source}), and the pipeline takes {words}")
+        return Fault(
+            f"parameter {parameter.name} is {text!r} ({given.source}), and the pipeline takes {words}",
+            code="RK-PARAM-TYPE",
+            place=given.source,
+        )
 
 
 def _finite(text: str) -> float:

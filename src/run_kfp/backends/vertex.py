@@ -101,6 +101,8 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
             Fault(
                 f"job id {job_id!r} is not allowed",
                 "up to 128 lower-case letters, digits and dashes, beginning with a letter",
+                code="RK-JOB-ID",
+                place="--job-id",
             )
         )
     submission = random_source.token_hex(8)
@@ -144,6 +146,8 @@ def _words_taken_for_secrets(request: RunRequest, masker: Masker) -> Iterator[Fa
             yield Fault(
                 f"the value of a secret stands in the {name} {masked!r}: it is no secret, or not the right one",
                 f"look at {', '.join(request.secrets) or 'the variables of the secrets'}",
+                code="RK-SECRET-VALUE",
+                place=name,
             )
 
 

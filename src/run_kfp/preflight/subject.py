@@ -89,11 +89,9 @@ class Subject:
         pipeline: what would be submitted.
         steps: its container steps, those of inner DAGs too.
         registry: whose parameters and secrets it takes.
-        settings: of the call; those of a wrong form are in `faulty_settings`.
+        settings: of the call; some may be malformed, which is told already.
         values: the value of each parameter, or the place of a secret; one that is missing has a finding already.
         job_id: the flag.
-        caching: whether the call asked for the cache.
-        faulty_settings: names of settings with a fault that is told already.
     """
 
     pipeline: CompiledPipeline
@@ -102,17 +100,16 @@ class Subject:
     settings: Settings
     values: Mapping[str, Given | Located] = field(default_factory=dict)
     job_id: str | None = None
-    faulty_settings: frozenset[str] = frozenset()
 
     @property
     def region(self) -> str | None:
         """The region, None where it is not set or cannot be one."""
-        return None if "region" in self.faulty_settings else self.settings.get("region")
+        return None if "region" in self.settings.malformed else self.settings.get("region")
 
     @property
     def project(self) -> str | None:
         """The project, likewise."""
-        return None if "project" in self.faulty_settings else self.settings.get("project")
+        return None if "project" in self.settings.malformed else self.settings.get("project")
 
 
 def read_steps(pipeline: CompiledPipeline, registry: Registry, selection: Sequence[Container]) -> tuple[StepSpec, ...]:
