@@ -9,6 +9,7 @@ Python that has run-kfp installed (`.venv/bin/python`), in the versions of the l
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
 import re
@@ -16,6 +17,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import tomllib
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,13 +26,16 @@ from pathlib import Path
 from run_kfp import errors
 from run_kfp.arguments import Reference
 from run_kfp.cli import app
+from run_kfp.preflight import codes
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
     PACKAGED,
     REGISTRY_FILE,
     REGISTRY_VARIABLE,
     Accelerator,
+    CheckSection,
     Container,
+    GitCheck,
     Model,
     Param,
     PipelineSection,
@@ -252,6 +257,16 @@ _MEANINGS = {
     "Param.env": "The variable that gives the value, from the environment or `.env`.",
     "Param.default": "The value when nothing else gives one.",
     "Param.description": "Text for readers of the file.",
+    "CheckSection.ignore": "Findings that are not told, by their code, each with the reason. What keeps a call from "
+    "becoming a plan cannot be ignored.",
+    "CheckSection.machines": "A file that corrects the machine table, beside the registry file.",
+    "CheckSection.endpoints": "Addresses of Google's services where they are others than usual, such as those of "
+    "Private Service Connect.",
+    "CheckSection.git": "Where the tag of a run lies: see below.",
+    "GitCheck.remote": "The repository, `https://host/path.git`, without a login in it.",
+    "GitCheck.login": "The secret to log in with.",
+    "GitCheck.makes_tag": "Containers, by index or name, that push the tag. With one of them chosen the tag must not "
+    "be there yet; else it must.",
     "SecretSource.env": "The variable that holds the value, and the name of the line in `env_file`.",
     "SecretSource.file": "A file of the secrets folder; its first line is the value.",
     "SecretSource.env_file": "A file of `NAME=VALUE` lines, in the secrets folder, else beside the registry file. "
@@ -273,7 +288,8 @@ def type_words(annotation: object) -> str:
         return f"array of: {type_words(parts[0])}"
     if origin is dict:
         return f"table of: {type_words(parts[1])}"
-    simple = {str: "string", bool: "`true` or `false`", Reference: "reference", Accelerator: "table", Process: "table"}
+    simple = {str: "string", bool: "`true` or `false`", Reference: "reference"}
+    simple |= dict.fromkeys((Accelerator, Process, GitCheck), "table")
     return next(words for kind, words in simple.items() if annotation is kind)
 
 
@@ -299,6 +315,53 @@ def built_in_params() -> str:
     return ", ".join(code(name) for name in BUILT_IN_PARAMS)
 
 
+# ── checks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def finding_codes() -> str:
+    """Every kind of finding, group by group."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for kind in sorted(codes().values(), key=lambda kind: (kind.group, kind.name)):
+            yield [kind.group, code(kind.name), kind.severity.value, kind.title, kind.when.value]
+
+    return table(["group", "code", "usually", "what", "would show"], rows())
+
+
+def shown_failures() -> dict[str, list[tuple[str, str]]]:
+    """Return, for each failure of failures.toml, the codes under which tests show it, and these tests.
+
+    A test says so by its marker `failure(row, code)`, on itself or on one of its parameters.
+    """
+    shown: dict[str, list[tuple[str, str]]] = {}
+    for path in sorted((ROOT / "tests").glob("test_*.py")):
+        for test in ast.parse(path.read_text(encoding="utf-8")).body:
+            if not isinstance(test, ast.FunctionDef):
+                continue
+            for node in (node for decorator in test.decorator_list for node in ast.walk(decorator)):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "failure":
+                    row, kind = (ast.literal_eval(argument) for argument in node.args)
+                    shown.setdefault(row, []).append((kind, f"{path.name}::{test.name}"))
+    return shown
+
+
+def failures() -> str:
+    """Every failure of failures.toml, with the codes that find it and the tests that show it."""
+    known = tomllib.loads((ROOT / "docs" / "failures.toml").read_text(encoding="utf-8"))
+    shown = shown_failures()
+    if unknown := shown.keys() - known.keys():
+        raise KeyError(f"tests show failures that failures.toml does not have: {sorted(unknown)}")
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, failure in known.items():
+            pairs = list(dict.fromkeys(shown.get(name, [])))
+            found = "<br>".join(dict.fromkeys(code(kind) for kind, _ in pairs))
+            tests = "<br>".join(dict.fromkeys(code(test) for _, test in pairs))
+            yield [name, failure["what"], failure["known"], found or failure.get("instead", ""), tests]
+
+    return table(["", "what people see", "known by", "finding, or what is done instead", "test"], rows())
+
+
 # ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
@@ -316,6 +379,10 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "keys-process": keys(Process),
     "keys-param": keys(Param),
     "keys-secret": keys(SecretSource),
+    "keys-check": keys(CheckSection),
+    "keys-git": keys(GitCheck),
+    "codes": finding_codes,
+    "failures": failures,
 }
 
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)

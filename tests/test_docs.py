@@ -15,9 +15,12 @@ import pytest
 
 from conftest import Cli, Write
 from dermaid import MAIN, SETTINGS, Canaries
+from run_kfp.machines import load_machines
 from run_kfp.registry import (
     Accelerator,
+    CheckSection,
     Container,
+    GitCheck,
     Model,
     Param,
     PipelineSection,
@@ -82,9 +85,11 @@ def test_every_command_line_works(line: str, folder: Path, write: Write) -> None
     args = shlex.split(line, comments=True)[1:]
     if "-f" in args:
         assert cli("-r", "1-4", "--compile-only", "-o", args[args.index("-f") + 1]).code == 0
-    # What would submit shows its plan instead; what would change the shell of the user, its help.
-    if "--install-completion" in args:
+    # What would submit shows its plan instead; what would change the shell of the user, its help; a check asks nobody.
+    if "--install-completion" in args or args == ["check"]:
         args.append("--help")
+    elif args[0] == "check":
+        args.append("--offline")
     elif args[0].startswith("-") and not {"--compile-only", "--dry-run", "--help", "--version"} & set(args):
         args.append("--dry-run")
         # A plan cannot be waited for; that these flags parse is shown by the tests of the watch.
@@ -151,13 +156,20 @@ REGISTRY_PAGE = ROOT / "docs" / "registry.md"
 EXAMPLES = [(page, number, text) for page in PAGES for number, text in enumerate(fences(page, "toml"))]
 
 
+ONE = "[containers.1]\nname = 'one'\nimage = 'busybox'\n"
+
+
 def read(text: str) -> Registry:
-    return parse_registry(text, source="the example", folder=ROOT)
+    """Read an example; one without containers is a part of a registry."""
+    return parse_registry(text if "containers" in tomllib.loads(text) else f"{ONE}{text}", source="it", folder=ROOT)
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=f"{names(page)}-{n}") for page, n, text in EXAMPLES])
-def test_every_registry_in_the_pages_can_be_read(text: str) -> None:
-    assert read(text).containers
+def test_every_file_in_the_pages_can_be_read(text: str, write: Write) -> None:
+    if text.startswith("# machines.toml"):
+        assert "europe-north2" in load_machines(write("machines.toml", text)).regions
+    else:
+        assert read(text).containers
 
 
 def test_the_last_example_shows_every_key() -> None:
@@ -177,6 +189,8 @@ def test_the_last_example_shows_every_key() -> None:
     assert keys(*(table["process"] for table in containers if "process" in table)) == fields(Process)
     assert keys(*raw["params"].values()) == fields(Param)
     assert keys(*raw["secrets"].values()) == fields(SecretSource)
+    assert keys(raw["check"]) == fields(CheckSection)
+    assert keys(raw["check"]["git"]) == fields(GitCheck)
 
 
 def test_the_factory_of_the_example_compiles(cli: Cli, write: Write) -> None:

@@ -187,7 +187,7 @@ class Way:
         pipeline = compile_pipeline(registry, registry.select(["1"]), fixed={})
         layers = Layers({}, {}, {})
         settings_ = self.backend._settings
-        finder = find_secrets(layers, registry, Masker(), None)
+        finder = find_secrets(layers, registry, Masker(), None, [])
         run = plan_run("vertex", pipeline, Inputs(settings_, registry, layers, finder, given_params, tag))
         self.backend.submit(run)
         (create,) = self.vertex.creates[-1:]

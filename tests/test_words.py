@@ -38,7 +38,7 @@ def test_help_has_examples_and_codes(cli: Cli) -> None:
     result = cli("--help")
 
     assert "run-kfp -r 1 -r 2 -r 3 -r 4 -t dataset_v22" in result.out
-    assert "5 the run failed" in result.out
+    assert "5 the run failed" in " ".join(result.out.split())
     assert cli("-h").out == result.out
 
 

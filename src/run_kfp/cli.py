@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from run_kfp.terminal import Screen
 # Everything else is imported by the function that needs it: `--help` answers without pydantic, kfp and Google's SDK.
 if TYPE_CHECKING:
     from run_kfp.backends import Backend
-    from run_kfp.launch import Call, Prepared
+    from run_kfp.launch import Call, Checking, Prepared
     from run_kfp.pipeline import CompiledPipeline
     from run_kfp.runs import RunRef, RunStatus
 
@@ -43,10 +44,18 @@ _LOCAL_FLAGS = {
     "docker_network": "--docker-network",
 }
 
+# The flags of the check that every submission makes, and what leaves it out.
+_CHECK_FLAGS = {"offline": "--offline", "strict": "--strict", "ignore": "--ignore", "no_check": "--no-check"}
+_WITHOUT_CHECK = {
+    "no_check": "--no-check",
+    "compile_only": "--compile-only",
+    "dry_run": "--dry-run",
+    "local": "--local",
+}
 
 _EPILOG = (
-    "Exit codes: 0 done, 1 a fault of this program, 2 mend the call, 4 Vertex AI or the Engine refused or was not "
-    "reached, 5 the run failed, 6 cancelled or paused, 7 the watch gave up, 130 Ctrl-C."
+    "Exit codes: 0 done, 1 a fault of this program, 2 mend the call, 3 a check found an error, 4 Vertex AI or the "
+    "Engine refused or was not reached, 5 the run failed, 6 cancelled or paused, 7 the watch gave up, 130 Ctrl-C."
 )
 
 
@@ -84,6 +93,11 @@ def run(
     pull: flags.Pull = "missing",
     bucket_dir: flags.BucketDir = None,
     docker_network: flags.DockerNetwork = None,
+    no_check: flags.NoCheck = False,
+    offline: flags.Offline = False,
+    strict: flags.Strict = False,
+    ignore: flags.Ignore = None,
+    pin: flags.Pin = False,
     compile_only: flags.CompileOnly = False,
     dry_run: flags.DryRun = False,
     output: flags.Output = None,
@@ -142,40 +156,32 @@ def run(
     for flag, value in (("--wait-timeout", wait_timeout), ("--poll-every", poll_every)):
         if value is not None and not wait:
             raise InputError(f"{flag} does nothing without --wait", hint="add --wait, or leave it out")
-    from run_kfp.launch import Call, prepare
+    if unchecked := [flag for name, flag in _WITHOUT_CHECK.items() if name in given]:
+        names = [flag for name, flag in _CHECK_FLAGS.items() if name in given and flag not in unchecked]
+        if names:
+            raise InputError(
+                f"{', '.join(names)} with {unchecked[0]} would be ignored: nothing is checked",
+                hint="`run-kfp check` takes them; leave one out",
+            )
+    if pin and (file or offline):
+        raise InputError(
+            f"--pin and {'-f' if file else '--offline'} exclude each other",
+            hint="--pin compiles with the digests that the image registries give",
+        )
+    from run_kfp.launch import Checking, prepare
     from run_kfp.settings import seconds
 
     faults: list[Fault] = []
     every = seconds("--poll-every", poll_every, faults) or 10.0
     deadline = seconds("--wait-timeout", wait_timeout, faults)
     step_limit = seconds("--step-timeout", step_timeout, faults)
-    settings: dict[str, str | None] = {
-        "project": project,
-        "region": region,
-        "bucket": bucket,
-        "service_account": service_account,
-        "pipeline_root": pipeline_root,
-        "network": network,
-        "encryption_key": encryption_key,
-        "api_endpoint": api_endpoint,
-    }
-    call = Call(
-        containers or (),
-        file,
-        tag,
-        param or (),
-        registry,
-        secrets_dir,
-        settings,
-        label or (),
-        job_id,
-        caching,
-        failure_policy,
-        timeout,
-        tuple(faults),
-    )
+    call = _call(ctx.params, faults)
     prepared = prepare(call, os.environ, screen.masker)
     screen.say(*(f"note: {note}" for note in prepared.notes))
+    if pin:
+        from run_kfp.launch import pin as pinned
+
+        prepared = pinned(call, prepared, screen.masker, screen.say)
     if local:
         from run_kfp.backends.local import LocalOptions
         from run_kfp.rehearsal import run_locally, show_plan
@@ -194,7 +200,30 @@ def run(
     elif dry_run:
         _dry_run(screen, call, prepared, output)
     else:
-        _submit(screen, call, prepared, output, every=every if wait else None, deadline=deadline)
+        checking = None if no_check else Checking(offline, ignore or (), strict)
+        _submit(screen, call, prepared, output, checking, every=every if wait else None, deadline=deadline)
+
+
+def _call(params: Mapping[str, Any], faults: Sequence[Fault]) -> Call:
+    """Make the call of the flags of a run, by the names of their parameters."""
+    from run_kfp.launch import Call
+    from run_kfp.settings import RULES
+
+    return Call(
+        params["containers"] or (),
+        params["file"],
+        params["tag"],
+        params["param"] or (),
+        params["registry"],
+        params["secrets_dir"],
+        {name: params[name] for name in RULES},
+        params["label"] or (),
+        params["job_id"],
+        params["caching"],
+        params["failure_policy"],
+        params["timeout"],
+        tuple(faults),
+    )
 
 
 def _write(screen: Screen, pipeline: CompiledPipeline, output: str | None) -> str | None:
@@ -257,15 +286,24 @@ def _submit(
     call: Call,
     prepared: Prepared,
     output: str | None,
+    checking: Checking | None,
     *,
     every: float | None,
     deadline: float | None,
 ) -> None:
-    """Submit, and follow the run with a look `every` so many seconds where it is not None."""
-    from run_kfp.launch import plan, submit
+    """Check and submit, and follow the run with a look `every` so many seconds where it is not None."""
+    from run_kfp.launch import check_plan, plan, submit
     from run_kfp.screens import graph_lines, secrets_note
 
     request = plan(call, prepared, screen.masker)
+    if checking is not None:
+        from run_kfp.checkup import before_submitting
+
+        before_submitting(
+            screen,
+            checking,
+            lambda: check_plan(call, prepared, request, os.environ, screen.masker, checking, screen.say),
+        )
     if call.file is None:
         path = _write(screen, prepared.pipeline, output)
         screen.data(file=path)
@@ -316,6 +354,77 @@ def _wait(
         raise typer.Exit(130) from None
     if last is not None:
         conclude(run_ref, last, backend.console_url(run_ref))
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    containers: flags.Containers = None,
+    tag: flags.Tag = None,
+    param: flags.Param = None,
+    file: flags.File = None,
+    registry: flags.Registry = None,
+    secrets_dir: flags.SecretsDir = None,
+    project: flags.Project = None,
+    region: flags.Region = None,
+    bucket: flags.Bucket = None,
+    service_account: flags.ServiceAccount = None,
+    pipeline_root: flags.PipelineRoot = None,
+    network: flags.Network = None,
+    encryption_key: flags.EncryptionKey = None,
+    api_endpoint: flags.ApiEndpoint = None,
+    job_id: flags.JobId = None,
+    label: flags.Label = None,
+    caching: flags.Caching = None,
+    failure_policy: flags.FailurePolicy = None,
+    timeout: flags.Timeout = None,
+    offline: flags.Offline = False,
+    strict: flags.Strict = False,
+    ignore: flags.Ignore = None,
+    json_: flags.Json = False,
+    debug: flags.Debug = False,
+) -> None:
+    """Say before submitting what would fail on Vertex AI, and when; nothing is submitted or written.
+
+    Every submission does the same by itself. Exit code 3 where there is an error.
+    """
+    from run_kfp.checkup import check_call
+    from run_kfp.launch import Checking
+
+    check_call(ctx.obj, _call(ctx.params, ()), Checking(offline, ignore or (), strict))
+
+
+@app.command()
+def explain(
+    ctx: typer.Context,
+    code: Annotated[
+        str | None, typer.Argument(metavar="[CODE]", help="Such as RK-GPU-COUNT; all when left out.")
+    ] = None,
+    json_: flags.Json = False,
+    debug: flags.Debug = False,
+) -> None:
+    """Explain a finding of a check: the rule behind it, its source, and how to mend it."""
+    from run_kfp.checkup import explain as explain_code
+
+    explain_code(ctx.obj, code)
+
+
+@app.command()
+def machines(
+    ctx: typer.Context,
+    region: flags.Region = None,
+    accelerator: Annotated[
+        str | None,
+        typer.Option("--accelerator", metavar="TYPE", help="Only machines that take it.", rich_help_panel=flags.WHAT),
+    ] = None,
+    registry: flags.Registry = None,
+    json_: flags.Json = False,
+    debug: flags.Debug = False,
+) -> None:
+    """Show the machines and accelerators that Vertex AI offers for training, and where."""
+    from run_kfp.checkup import machines_table
+
+    machines_table(ctx.obj, registry, region, accelerator)
 
 
 @app.command("list")

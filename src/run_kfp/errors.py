@@ -140,5 +140,8 @@ class WatchGaveUp(RunKfpError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the known word nearest to `word`, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    words = list(known)
+    # Two letters that changed places are nearer than difflib takes them to be: `us-esat1` is us-east1, not us-west1.
+    swapped = [each for each in words if sorted(each) == sorted(word)]
+    near = swapped or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else ""

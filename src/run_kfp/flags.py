@@ -11,10 +11,11 @@ import typer
 from run_kfp.errors import RunKfpError
 
 # The panels of a help screen.
-WHAT, WHERE, HOW, LOCAL, INSTEAD, WORDS = (
+WHAT, WHERE, HOW, CHECKS, LOCAL, INSTEAD, WORDS = (
     "What to run",
     "Where it runs",
     "How it runs",
+    "Checks before submitting",
     "On this machine",
     "Instead of submitting",
     "What is printed",
@@ -236,6 +237,31 @@ DryRun = Annotated[
         "--dry-run",
         help="Show the plan, with the place of each secret instead of its value; no network.",
         rich_help_panel=INSTEAD,
+    ),
+]
+NoCheck = Annotated[bool, typer.Option("--no-check", help="Submit without checking first.", rich_help_panel=CHECKS)]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Check without asking image registries and Google.", rich_help_panel=CHECKS),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse warnings as well as errors (exit code 3).", rich_help_panel=CHECKS)
+]
+Ignore = Annotated[
+    list[str] | None,
+    _text(
+        "--ignore",
+        "CODE",
+        "Do not tell findings of this kind, this once. For good: [check.ignore] of the registry.",
+        CHECKS,
+    ),
+]
+Pin = Annotated[
+    bool,
+    typer.Option(
+        "--pin",
+        help="Write the images' digests into the pipeline, as their registries give them.",
+        rich_help_panel=CHECKS,
     ),
 ]
 Output = Annotated[

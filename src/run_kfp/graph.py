@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from run_kfp.errors import Fault, InputError
+from run_kfp.limits import cpus, memory_bytes
 from run_kfp.pipeline import CompiledPipeline, Spec, Step
 
 # `{{$.inputs.parameters['tag']}}`, `{{$}}`; the shortest match, so that two in one string stay two.
@@ -38,12 +39,6 @@ RUN_PLACEHOLDERS = frozenset(
 
 # The file that kfp's own Python components write their outputs into (kfp 2.17, dsl/executor.py).
 EXECUTOR_OUTPUT = "executor_output.json"
-
-_UNITS = {"": 1} | {
-    letter + binary: (1024 if binary else 1000) ** power
-    for power, letter in enumerate("KMGTPE", 1)
-    for binary in ("", "i")
-}
 
 
 @dataclass(frozen=True)
@@ -288,8 +283,8 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
         command=tuple(map(str, container.get("command", ()))),
         args=tuple(map(str, container.get("args", ()))),
         env={str(entry["name"]): str(entry.get("value", "")) for entry in container.get("env", ())},
-        cpu=_cpus(resources.get("resourceCpuLimit") or resources.get("cpuLimit")),
-        memory=_bytes(resources.get("resourceMemoryLimit"), resources.get("memoryLimit")),
+        cpu=cpus(resources.get("resourceCpuLimit") or resources.get("cpuLimit")),
+        memory=memory_bytes(resources.get("resourceMemoryLimit"), resources.get("memoryLimit")),
         accelerator=_accelerator(resources.get("accelerator") or {}),
         outputs={
             name: str(body.get("parameterType", "STRING"))
@@ -297,30 +292,6 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
         },
         warnings=(f"is not tried again after a failure; Vertex AI tries {retries:g} times",) if retries else (),
     )
-
-
-def _cpus(limit: Any) -> float | None:
-    """Read a CPU limit: a number of CPUs or, with `m`, thousandths of one."""
-    if not limit:
-        return None
-    text = str(limit)
-    try:
-        return float(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
-    except ValueError:
-        raise InputError(
-            f"{limit!r} is no CPU limit", hint='write a number of CPUs, or thousandths of one ("500m")'
-        ) from None
-
-
-def _bytes(limit: Any, gigabytes: Any) -> int | None:
-    """Read a memory limit: with a unit, or in units of 10^9 bytes as the older field has it."""
-    if not limit:
-        return int(float(gigabytes) * 1e9) if gigabytes else None
-    match = re.fullmatch(r"([0-9]+)([KMGTPE]?i?)", str(limit))
-    if not match or match[2] not in _UNITS:
-        raise InputError(f"{limit!r} is no memory limit", hint='write a whole number and a unit, such as "16G"')
-    unit: int = _UNITS[match[2]]
-    return int(match[1]) * unit
 
 
 def _accelerator(body: Mapping[str, Any]) -> tuple[str, int] | None:

@@ -15,7 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from run_kfp.backends import Backend, Inputs, RunRequest, find_secrets, open_backend, param_faults, plan_run
+from run_kfp.backends import (
+    Backend,
+    Given,
+    Inputs,
+    RunRequest,
+    fill,
+    find_secrets,
+    open_backend,
+    param_faults,
+    plan_faults,
+    plan_run,
+)
 from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.masking import Masker
@@ -27,6 +38,8 @@ from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, r
 if TYPE_CHECKING:
     from run_kfp.backends.local import LocalOptions, LocalPlan, Observer
     from run_kfp.localruns import LocalRuns, RunFolder, RunRecord
+    from run_kfp.preflight import Report, Subject, Watcher
+    from run_kfp.secrets import Located
 
 # Lines of a failed step that are told with its failure.
 LAST_LINES = 10
@@ -59,8 +72,9 @@ class Call:
 class Prepared:
     """A compiled pipeline with everything that was read on the way to it.
 
-    `faults` are those of the call that do not keep the pipeline from being compiled, `ambient_faults` those of settings
-    that nobody typed; `notes` are worth a line to the user.
+    `selection` is what it was compiled from, with the values of resources in `fixed`; both are empty for a finished
+    file. `faults` are those of the call that do not keep the pipeline from being compiled, `ambient_faults` those of
+    settings that nobody typed; `notes` are worth a line to the user.
     """
 
     pipeline: CompiledPipeline
@@ -69,6 +83,7 @@ class Prepared:
     settings: Settings
     params: Mapping[str, str]
     selection: tuple[Container, ...]
+    fixed: Mapping[str, str]
     faults: tuple[Fault, ...]
     ambient_faults: tuple[Fault, ...]
     notes: tuple[str, ...]
@@ -89,6 +104,7 @@ class Draft:
     settings: Settings
     params: Mapping[str, str]
     selection: tuple[Container, ...]
+    fixed: Mapping[str, str]
     faults: tuple[Fault, ...]
     ambient_faults: tuple[Fault, ...]
     notes: tuple[str, ...]
@@ -130,6 +146,7 @@ def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
         draft.settings,
         draft.params,
         draft.selection,
+        draft.fixed,
         draft.faults,
         draft.ambient_faults,
         draft.notes,
@@ -215,6 +232,7 @@ def sketch(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: 
         settings,
         {name: value for name, value in params.items() if name not in fixed},
         selection,
+        fixed,
         tuple(faults),
         tuple(ambient),
         tuple(_notes(selection, settings)),
@@ -349,22 +367,120 @@ def plan(call: Call, prepared: Prepared, masker: Masker) -> RunRequest:
     return plan_run("vertex", prepared.pipeline, _inputs(call, prepared, masker))
 
 
-def _inputs(call: Call, prepared: Prepared, masker: Masker) -> Inputs:
-    faults = (*prepared.faults, *prepared.ambient_faults)
-    try:
-        finder = find_secrets(prepared.layers, prepared.registry, masker, call.secrets_dir)
-    except InputError as error:
-        raise InputError.of("this call", [*faults, *error.all_faults]) from None
+def _inputs(call: Call, read: Prepared | Draft, masker: Masker) -> Inputs:
+    faults = [*read.faults, *read.ambient_faults]
+    finder = find_secrets(read.layers, read.registry, masker, call.secrets_dir, faults)
     return Inputs(
-        prepared.settings,
-        prepared.registry,
-        prepared.layers,
+        read.settings,
+        read.registry,
+        read.layers,
         finder,
-        prepared.params,
+        read.params,
         call.tag,
         call.job_id,
-        faults,
+        tuple(faults),
     )
+
+
+# ── before submitting ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Checking:
+    """How to check: whether to ask nobody, what not to tell, whether warnings count as errors."""
+
+    offline: bool = False
+    ignore: Sequence[str] = ()
+    strict: bool = False
+
+
+def examine(
+    call: Call, environ: Mapping[str, str], masker: Masker, checking: Checking, tell: Callable[[str], None]
+) -> tuple[Draft, Report]:
+    """Check a call, however wrong it is: what would keep it from becoming a plan are findings among the others."""
+    from run_kfp import preflight
+
+    draft = sketch(call, environ, masker, thorough=True)
+    inputs = _inputs(call, draft, masker)
+    faults = [*draft.unreadable, *inputs.faults, *draft.obstacles]
+    watcher = _watcher(draft, inputs, environ, checking, tell)
+    if draft.pipeline is None:
+        faults += plan_faults("vertex", None, inputs)
+        return draft, preflight.check(None, faults, watcher)
+    faults += plan_faults("vertex", draft.pipeline, inputs)
+    values, _ = fill(draft.pipeline, inputs)
+    return draft, preflight.check(_subject(call, draft, draft.pipeline, values), faults, watcher)
+
+
+def check_plan(
+    call: Call,
+    prepared: Prepared,
+    request: RunRequest,
+    environ: Mapping[str, str],
+    masker: Masker,
+    checking: Checking,
+    tell: Callable[[str], None],
+) -> Report:
+    """Check what is about to be submitted."""
+    from run_kfp import preflight
+
+    subject = _subject(call, prepared, request.pipeline, request.values)
+    watcher = _watcher(prepared, _inputs(call, prepared, masker), environ, checking, tell)
+    return preflight.check(subject, (), watcher)
+
+
+def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], None]) -> Prepared:
+    """Compile once more, with the digests that the image registries give in place of tags.
+
+    Raises:
+        InputError: a registry does not show an image.
+    """
+    from run_kfp.preflight import ask_registries
+    from run_kfp.preflight.images import pinned
+
+    watcher = _watcher(prepared, _inputs(call, prepared, masker), {}, Checking(), tell)
+    facts, findings = ask_registries(_subject(call, prepared, prepared.pipeline, {}), watcher)
+    faults = [
+        Fault(
+            f"--pin: {image} has no digest that could be seen",
+            "; ".join(found.message for found in findings if image in found.message) or "leave --pin out",
+            code="RK-IMAGE-MISSING",
+            place="--pin",
+        )
+        for image in dict.fromkeys(container.image for container in prepared.selection if container.image)
+        if image not in facts
+    ]
+    if faults:
+        raise InputError.of("this call", faults)
+    selection = tuple(
+        container.model_copy(update={"image": pinned(container.image, facts[container.image])})
+        if container.image
+        else container
+        for container in prepared.selection
+    )
+    pipeline = compile_pipeline(prepared.registry, selection, fixed=prepared.fixed, caching=prepared.settings.caching)
+    return dataclasses.replace(prepared, pipeline=pipeline, selection=selection)
+
+
+def _subject(
+    call: Call, read: Prepared | Draft, pipeline: CompiledPipeline, values: Mapping[str, Given | Located]
+) -> Subject:
+    from run_kfp.preflight import Subject, read_steps
+
+    steps = read_steps(pipeline, read.registry, read.selection)
+    return Subject(pipeline, steps, read.registry, read.settings, values, call.job_id)
+
+
+def _watcher(
+    read: Prepared | Draft,
+    inputs: Inputs,
+    environ: Mapping[str, str],
+    checking: Checking,
+    tell: Callable[[str], None],
+) -> Watcher:
+    from run_kfp.preflight import Watcher
+
+    return Watcher(read.registry, inputs.finder, environ, checking.offline, checking.ignore, tell)
 
 
 def submit(request: RunRequest, settings: Settings, tell: Callable[[str], None]) -> tuple[Backend, RunRef]:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from run_kfp.errors import InputError
+
 # kfp's own patterns (kfp 2.17, dsl/pipeline_task.py: set_cpu_limit, set_memory_limit).
 _CPU = re.compile(r"([0-9]*\.)?[0-9]+m?")
 _MEMORY = re.compile(r"[1-9][0-9]*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)")
+
+_UNITS = {"": 1} | {
+    letter + binary: (1024 if binary else 1000) ** power
+    for power, letter in enumerate("KMGTPE", 1)
+    for binary in ("", "i")
+}
 
 
 def cpu_text(value: Any) -> str:
@@ -54,3 +62,45 @@ def count_text(value: Any) -> str:
     if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}", text):
         raise ValueError(f"{value!r} is no number of accelerators: write a whole number, 0 for none")
     return str(int(text))
+
+
+def cpus(limit: Any) -> float | None:
+    """Read the CPU limit of a pipeline file: a number of CPUs or, with `m`, thousandths of one.
+
+    Returns:
+        A number of CPUs; None where there is no limit.
+
+    Raises:
+        InputError: it is no CPU limit.
+    """
+    if not limit:
+        return None
+    text = str(limit)
+    try:
+        return float(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
+    except ValueError:
+        raise InputError(
+            f"{limit!r} is no CPU limit", hint='write a number of CPUs, or thousandths of one ("500m")'
+        ) from None
+
+
+def memory_bytes(limit: Any, gigabytes: Any) -> int | None:
+    """Read the memory limit of a pipeline file.
+
+    Args:
+        limit: `resourceMemoryLimit`, a whole number with a unit.
+        gigabytes: `memoryLimit`, the older field, in units of 10^9 bytes; it counts where the other is not set.
+
+    Returns:
+        Bytes; None where there is no limit.
+
+    Raises:
+        InputError: it is no memory limit.
+    """
+    if not limit:
+        return int(float(gigabytes) * 1e9) if gigabytes else None
+    match = re.fullmatch(r"([0-9]+)([KMGTPE]?i?)", str(limit))
+    if not match or match[2] not in _UNITS:
+        raise InputError(f"{limit!r} is no memory limit", hint='write a whole number and a unit, such as "16G"')
+    unit: int = _UNITS[match[2]]
+    return int(match[1]) * unit

@@ -150,11 +150,12 @@ def _resources(resources: Mapping[str, Any]) -> str:
     """
     cpu = resources.get("resourceCpuLimit") or resources.get("cpuLimit")
     memory = resources.get("resourceMemoryLimit") or resources.get("memoryLimit")
-    accelerator = resources.get("accelerator") or {}
+    accelerator = resources.get("accelerator")
+    accelerator = accelerator if isinstance(accelerator, Mapping) else {}
     kind = accelerator.get("resourceType") or accelerator.get("type")
     return _resource_words(
-        f"{cpu:g}" if isinstance(cpu, float) else cpu,
-        f"{memory:g}G" if isinstance(memory, float) else memory,
+        f"{cpu:g}" if isinstance(cpu, int | float) else cpu and str(cpu),
+        f"{memory:g}G" if isinstance(memory, int | float) else memory and str(memory),
         (str(kind), str(accelerator.get("resourceCount") or accelerator.get("count") or 1)) if kind else None,
     )
 
@@ -186,6 +187,12 @@ def _read_spec(text: str, source: str) -> Spec:
     spec = documents[0] if documents else None
     if fault := _json_fault(spec):
         raise _no_pipeline(f"{source}: {fault}", "a pipeline spec is JSON: put such a value in quotes", source)
+    if isinstance(spec, Mapping) and str(spec.get("apiVersion")).startswith("argoproj.io"):
+        raise _no_pipeline(
+            f"{source} is a Workflow of Argo, as kfp 1 wrote it for a KFP server, and no KFP v2 pipeline",
+            "compile it with kfp 2: kfp dsl compile --py pipeline.py --output pipeline.yaml",
+            source,
+        )
     if isinstance(spec, Mapping) and "pipelineSpec" in spec:
         raise _no_pipeline(
             f"{source} is a whole PipelineJob, not a pipeline spec",

@@ -217,7 +217,10 @@ class CheckSection(Model):
 
     ignore: dict[str, str] = {}
     machines: FileName | None = None
-    endpoints: dict[str, Annotated[str, Field(pattern=r"^https?://[^\s/]+$")]] = {}
+    # The login travels there: in clear within this machine at most.
+    endpoints: dict[
+        str, Annotated[str, Field(pattern=r"^(https://[^\s/@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)$")]
+    ] = {}
     git: GitCheck | None = None
 
 
@@ -419,7 +422,9 @@ class _Reader:
         containers = dict(self.containers(raw.get("containers", {})))
         check = self.section(CheckSection, raw.get("check", {}), "check") or CheckSection()
         _check_names(self, params, secrets)
-        _check_references(self, containers, {*_keys(raw, "params"), *BUILT_IN_PARAMS}, set(_keys(raw, "secrets")))
+        known = {"param": {*_keys(raw, "params"), *BUILT_IN_PARAMS}, "secret": set(_keys(raw, "secrets"))}
+        _check_references(self, containers, known)
+        containers = {index: _without_unknown(container, known) for index, container in containers.items()}
         _check_check(self, check, containers, secrets)
         return Registry(
             self.source,
@@ -492,7 +497,10 @@ class _Reader:
             yield index, container
 
     def _check_container(self, place: str, container: Container) -> None:
-        if bool(container.image) == bool(container.factory):
+        told = any(
+            fault.place == f"{self.source}: {place}.{key}" for fault in self.faults for key in ("image", "factory")
+        )
+        if bool(container.image) == bool(container.factory) and not told:
             self.fault(place, "needs either an image or a factory" + (", not both" if container.image else ""))
         if container.factory:
             for key in ("args", "command", "entrypoint", "env"):
@@ -543,6 +551,9 @@ class _Reader:
             "model_type": "must be a table",
             "string_pattern_mismatch": "must be a word without spaces",
         }
+        if path[0] in ("endpoints", "git"):
+            host = "storage-internal.p.googleapis.com" if path[0] == "endpoints" else "github.com/team/data.git"
+            words["string_pattern_mismatch"] = f"must be an address such as https://{host}, without a login in it"
         if "[key]" in path:
             path.remove("[key]")
         # A field that may be absent or a union adds the branch that failed to the place: that is pydantic's matter, not
@@ -635,10 +646,22 @@ def _check_check(
             reader.fault("check.git.makes_tag", f"no container {word!r}", did_you_mean(word, known))
 
 
-def _check_references(
-    reader: _Reader, containers: Mapping[str, Container], params: set[str], secrets: set[str]
-) -> None:
-    known = {"param": params, "secret": secrets}
+def _without_unknown(container: Container, known: Mapping[str, set[str]]) -> Container:
+    """Return the container without references to what nothing declares, which are told already."""
+
+    def right(value: Any) -> bool:
+        return not isinstance(value, Reference) or value.name in known[value.kind]
+
+    changes: dict[str, Any] = {key: None for key in ("cpu", "memory") if not right(getattr(container, key))}
+    if container.accelerator and not right(container.accelerator.count):
+        changes["accelerator"] = container.accelerator.model_copy(update={"count": "1"})
+    if not all(right(reference) for reference in container.references):
+        changes["args"] = tuple(argument if right(argument) else "" for argument in container.args)
+        changes["env"] = {name: value for name, value in container.env.items() if right(value)}
+    return container.model_copy(update=changes) if changes else container
+
+
+def _check_references(reader: _Reader, containers: Mapping[str, Container], known: Mapping[str, set[str]]) -> None:
     for index, container in containers.items():
         for reference in (*container.references, *container.resource_references):
             if reference.name in known[reference.kind]:

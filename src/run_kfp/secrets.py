@@ -133,7 +133,9 @@ class SecretFinder:
         return f"set the variable {source.env}"
 
 
-def secret_finder(layers: Layers, registry: Registry, masker: Masker, *, flag: Path | None) -> SecretFinder:
+def secret_finder(
+    layers: Layers, registry: Registry, masker: Masker, *, flag: Path | None, faults: list[Fault]
+) -> SecretFinder:
     """Choose the secrets folder.
 
     It is `--secrets-dir`, else `RUN_KFP_SECRETS`, else the first of ./secrets, ../secrets, /secrets that exists.
@@ -143,21 +145,20 @@ def secret_finder(layers: Layers, registry: Registry, masker: Masker, *, flag: P
         registry: for the folder of its file.
         masker: learns the values.
         flag: `--secrets-dir`.
-
-    Raises:
-        InputError: the folder named by the flag or the variable does not exist.
+        faults: takes that the folder named by the flag or the variable does not exist.
     """
     named = flag
     asked = "--secrets-dir"
     if named is None and (variable := layers.variable(SECRETS_VARIABLE)):
         named, asked = Path(variable[0]), variable[1]
     if named is not None and not is_folder(named):
-        raise InputError(
+        fault = Fault(
             f"{asked} names {str(named)!r}, which is no folder",
             hint="make it, or name the folder that holds the secrets",
             code="RK-SECRETS-FOLDER",
             place=asked,
         )
+        faults.append(fault)
     candidates = [named] if named is not None else [Path(name) for name in SECRETS_FOLDERS]
     chosen = next((path for path in candidates if is_folder(path)), None)
     return SecretFinder(layers, chosen, from_here(registry.folder), masker)
@@ -186,6 +187,8 @@ def value_fault(value: str) -> str | None:
     """
     if not value.strip():
         return "is empty"
+    if value.strip() in ("{", "["):
+        return "is the first line of a JSON file, of which only that line is taken"
     if len(value.strip()) < SHORTEST_SECRET:
         return f"is shorter than {SHORTEST_SECRET} characters, so it could not be told from ordinary text"
     if "\n" in value or "\r" in value:
@@ -194,9 +197,14 @@ def value_fault(value: str) -> str | None:
         return "begins or ends with white space"
     if fault := text_fault(value):
         return fault
-    if _TEMPLATE.fullmatch(value):
+    if is_template(value):
         return "still holds the text of a template"
     return None
+
+
+def is_template(value: str) -> bool:
+    """Say whether a value is the text of a template that nobody filled in."""
+    return _TEMPLATE.fullmatch(value) is not None
 
 
 def _first_line(path: Path) -> str | None:

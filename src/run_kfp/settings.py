@@ -149,7 +149,7 @@ def missing_setting(name: str) -> Fault:
     return Fault(
         f"{name.replace('_', ' ')} is not set",
         f"give it by {ways[0]}, or set {', or '.join(ways[1:])}",
-        code="RK-SETTING-MISSING",
+        code="RK-ACCOUNT-MISSING" if name == "service_account" else "RK-SETTING-MISSING",
         place=rule.flag,
     )
 

@@ -92,6 +92,10 @@ class Screen:
         text = json.dumps(masked, indent=indent, ensure_ascii=True)
         self._put(lambda: print(text, flush=True), stderr=False)
 
+    def is_terminal(self) -> bool:
+        """Whether a person looks at the results as they come."""
+        return self._console(stderr=False).is_terminal
+
     def say(self, *lines: str | Text) -> None:
         """Print words."""
         self._print(lines, stderr=True)

@@ -25,7 +25,7 @@ from typing import IO, Self
 from google.cloud.resourcemanager_v3.types import GetProjectRequest, Project
 
 from fakes import rpc
-from fakes.accounts import TOKEN_LIFETIME, Accounts, Rejected
+from fakes.accounts import CLOUD_PLATFORM, TOKEN_LIFETIME, Accounts, Rejected
 from fakes.certs import TOKEN_URI, Authority
 from fakes.sockets import LOOPBACK, Listener, splice
 from fakes.vertex import FakeVertex
@@ -63,7 +63,9 @@ class HttpRequest:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class HttpAnswer:
+    """What an HTTPS fake gives back: a status and a JSON object."""
+
     status: HTTPStatus
     body: Mapping[str, object]
 
@@ -130,6 +132,10 @@ class GoogleHosts:
         """Every request to the token endpoint, in order."""
         return [request for request in self._https.requests if request.host == TOKEN_HOST]
 
+    def route(self, host: str, port: int) -> None:
+        """Lead port 443 of `host` to a fake on `port` of loopback."""
+        self._routes[f"{host}:443"] = port
+
     def bucket(self, name: str, *, project: str) -> None:
         """Let there be a bucket of `project`, for a program that asks for more than Vertex AI.
 
@@ -139,6 +145,10 @@ class GoogleHosts:
         self._https.add_bucket(name, self.vertex.project_number(project))
         self._routes[f"{STORAGE_HOST}:443"] = self._https.port
         self._routes[f"{PROJECTS_HOST}:443"] = self._projects_port
+
+    def token_scopes(self, *scopes: str) -> None:
+        """Let the token endpoint say that the tokens have these scopes, and no others."""
+        self._https.scopes = scopes
 
     def token_error(
         self,
@@ -172,7 +182,7 @@ class GoogleHosts:
         # What the buffer might hold beyond the head would be lost; a client says nothing more until
         # it has its answer.
         with client.makefile("rb") as stream:
-            request = _read_request(stream)
+            request = read_request(stream)
         if request is None:
             return
         with self._lock:
@@ -196,9 +206,10 @@ class _HttpsEndpoint:
         self._accounts = accounts
         self._lock = threading.Lock()
         self._requests: list[HttpRequest] = []
-        self._token_answers: deque[_Answer | None] = deque()
+        self._token_answers: deque[HttpAnswer | None] = deque()
         self._project_numbers: dict[str, str] = {}
-        self._listener = Listener(self._serve, tls=_server_tls(authority, "*.googleapis.com"))
+        self.scopes: tuple[str, ...] = (CLOUD_PLATFORM, "https://www.googleapis.com/auth/userinfo.email", "openid")
+        self._listener = Listener(self._serve, tls=server_tls(authority, "*.googleapis.com"))
         self.port = self._listener.port
 
     def __enter__(self) -> Self:
@@ -213,7 +224,7 @@ class _HttpsEndpoint:
         with self._lock:
             return list(self._requests)
 
-    def plan_token(self, answer: _Answer | None, times: int) -> None:
+    def plan_token(self, answer: HttpAnswer | None, times: int) -> None:
         with self._lock:
             self._token_answers.extend([answer] * times)
 
@@ -223,29 +234,31 @@ class _HttpsEndpoint:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection.makefile("rb") as stream:
-            while (request := _read_request(stream)) is not None:
+            while (request := read_request(stream)) is not None:
                 with self._lock:
                     self._requests.append(request)
                 answer = self._answer(request)
                 if answer is _HANG:
                     stream.read(1)  # returns when the client hangs up, or the listener is closed
                     return
-                _send(connection, answer)
+                send_answer(connection, answer)
 
-    def _answer(self, request: HttpRequest) -> _Answer | None:
+    def _answer(self, request: HttpRequest) -> HttpAnswer | None:
         if (request.method, request.host, request.path) == ("POST", TOKEN_HOST, "/token"):
             with self._lock:
                 if self._token_answers:
                     return self._token_answers.popleft()
             return self._token(request.form)
+        if (request.method, request.host, request.target) == ("POST", TOKEN_HOST, "/tokeninfo"):
+            return self._token_info(request)
         if request.method == "GET" and request.host == STORAGE_HOST:
             return self._bucket(request)
-        return _Answer(
+        return HttpAnswer(
             HTTPStatus.NOT_IMPLEMENTED,
             {"error": f"the fake has no {request.method} https://{request.host}{request.path}"},
         )
 
-    def _token(self, form: Mapping[str, str]) -> _Answer:
+    def _token(self, form: Mapping[str, str]) -> HttpAnswer:
         try:
             match form.get("grant_type"):
                 case "urn:ietf:params:oauth:grant-type:jwt-bearer":
@@ -256,41 +269,51 @@ class _HttpsEndpoint:
                     return _oauth_error("unsupported_grant_type", f"Invalid grant_type: {other}")
         except Rejected as rejected:
             return _oauth_error("invalid_grant", str(rejected))
-        return _Answer(
+        return HttpAnswer(
             HTTPStatus.OK,
             {"access_token": token, "expires_in": TOKEN_LIFETIME - 1, "token_type": "Bearer"},
         )
 
-    def _bucket(self, request: HttpRequest) -> _Answer:
+    def _token_info(self, request: HttpRequest) -> HttpAnswer:
+        try:
+            email = self._accounts.authenticate(
+                request.headers.get("authorization", "").removeprefix("Bearer "), audiences=()
+            )
+        except Rejected as rejected:
+            return _oauth_error("invalid_token", str(rejected))
+        told = {"email": email, "email_verified": "true"} if any("email" in scope for scope in self.scopes) else {}
+        return HttpAnswer(HTTPStatus.OK, {"scope": " ".join(self.scopes), "expires_in": "3000", **told})
+
+    def _bucket(self, request: HttpRequest) -> HttpAnswer:
         try:
             self._accounts.authenticate(
                 request.headers.get("authorization", "").removeprefix("Bearer "),
                 audiences=(f"https://{STORAGE_HOST}/",),
             )
         except Rejected:
-            return _http_error(HTTPStatus.UNAUTHORIZED, "Invalid Credentials")
+            return http_error(HTTPStatus.UNAUTHORIZED, "Invalid Credentials")
         name = request.path.removeprefix("/storage/v1/b/")
         with self._lock:
             number = self._project_numbers.get(name)
         if number is None:
-            return _http_error(HTTPStatus.NOT_FOUND, "The specified bucket does not exist.")
-        return _Answer(
+            return http_error(HTTPStatus.NOT_FOUND, "The specified bucket does not exist.")
+        return HttpAnswer(
             HTTPStatus.OK,
             {"kind": "storage#bucket", "id": name, "name": name, "projectNumber": number},
         )
 
 
-def _oauth_error(error: str, description: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> _Answer:
+def _oauth_error(error: str, description: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> HttpAnswer:
     """Return an error as RFC 6749, 5.2 has it."""
-    return _Answer(status, {"error": error, "error_description": description})
+    return HttpAnswer(status, {"error": error, "error_description": description})
 
 
-def _http_error(status: HTTPStatus, message: str) -> _Answer:
+def http_error(status: HTTPStatus, message: str) -> HttpAnswer:
     """Return an error as Google's JSON APIs have it."""
-    return _Answer(status, {"error": {"code": status.value, "message": message}})
+    return HttpAnswer(status, {"error": {"code": status.value, "message": message}})
 
 
-def _read_request(stream: IO[bytes]) -> HttpRequest | None:
+def read_request(stream: IO[bytes]) -> HttpRequest | None:
     """Read one HTTP/1.1 request; None at the end of the stream, or where it is no HTTP."""
     parts = stream.readline().decode("latin-1").split()
     if len(parts) != 3:
@@ -300,7 +323,7 @@ def _read_request(stream: IO[bytes]) -> HttpRequest | None:
     return HttpRequest(parts[0], parts[1], headers, body)
 
 
-def _send(connection: socket.socket, answer: _Answer) -> None:
+def send_answer(connection: socket.socket, answer: HttpAnswer) -> None:
     body = json.dumps(answer.body).encode()
     head = (
         f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n"
@@ -310,7 +333,7 @@ def _send(connection: socket.socket, answer: _Answer) -> None:
     connection.sendall(head.encode() + body)
 
 
-def _server_tls(authority: Authority, *hosts: str) -> ssl.SSLContext:
+def server_tls(authority: Authority, *hosts: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as folder:  # the context takes a certificate as files alone
         certificate_file, key_file = Path(folder, "certificate.pem"), Path(folder, "key.pem")

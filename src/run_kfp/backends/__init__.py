@@ -119,13 +119,18 @@ def plan_run(name: str, pipeline: CompiledPipeline, inputs: Inputs) -> RunReques
     return request
 
 
-def find_secrets(layers: Layers, registry: Registry, masker: Masker, folder: Path | None) -> SecretFinder:
-    """Return who looks for secrets: in `folder`, else where the variable or custom says.
+def plan_faults(name: str, pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Fault, ...]:
+    """Return what is wrong with a call for the backend `name`; without a pipeline, what is wrong with its settings."""
+    module = importlib.import_module(MODULES[name])
+    faults: tuple[Fault, ...] = module.plan_faults(pipeline, inputs)
+    return faults
 
-    Raises:
-        InputError: a folder that is named does not exist.
-    """
-    return secret_finder(layers, registry, masker, flag=folder)
+
+def find_secrets(
+    layers: Layers, registry: Registry, masker: Masker, folder: Path | None, faults: list[Fault]
+) -> SecretFinder:
+    """Return who looks for secrets: in `folder`, else where the variable or custom says; `faults` takes a wrong one."""
+    return secret_finder(layers, registry, masker, flag=folder, faults=faults)
 
 
 def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | Located], list[Fault]]:

@@ -87,24 +87,9 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
     """
     settings = inputs.settings
     values, faults = fill(pipeline, inputs)
-    faults = [*inputs.faults, *faults]
-    required = ["project", "region", "service_account"]
-    root = settings.get("pipeline_root")
-    if root is None:
-        required.append("bucket")
-        root = f"gs://{settings.get('bucket')}/pipeline_root/root"
-    faults += settings.require(required)
-    now = datetime.now(UTC)
-    job_id = inputs.job_id if inputs.job_id is not None else new_job_id(pipeline.name, now)
-    if not _JOB_ID.fullmatch(job_id):
-        faults.append(
-            Fault(
-                f"job id {job_id!r} is not allowed",
-                "up to 128 lower-case letters, digits and dashes, beginning with a letter",
-                code="RK-JOB-ID",
-                place="--job-id",
-            )
-        )
+    faults = [*inputs.faults, *faults, *_settings_faults(inputs)]
+    root = settings.get("pipeline_root") or f"gs://{settings.get('bucket')}/pipeline_root/root"
+    job_id = inputs.job_id if inputs.job_id is not None else new_job_id(pipeline.name, datetime.now(UTC))
     submission = random_source.token_hex(8)
     request = RunRequest(
         backend="vertex",
@@ -127,6 +112,31 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
     if faults:
         raise InputError.of("this call", list(dict.fromkeys(faults)))
     return request
+
+
+def plan_faults(pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Fault, ...]:
+    """Return what `plan` would refuse; without a pipeline, what it would refuse of the settings."""
+    if pipeline is None:
+        return tuple(_settings_faults(inputs))
+    try:
+        plan(pipeline, inputs)
+    except InputError as error:
+        return error.all_faults
+    return ()
+
+
+def _settings_faults(inputs: Inputs) -> Iterator[Fault]:
+    """Yield what is missing of the settings that every run needs, and what is wrong with its id."""
+    settings = inputs.settings
+    root = [] if settings.get("pipeline_root") else ["bucket"]
+    yield from settings.require(["project", "region", "service_account", *root])
+    if inputs.job_id is not None and not _JOB_ID.fullmatch(inputs.job_id):
+        yield Fault(
+            f"job id {inputs.job_id!r} is not allowed",
+            "up to 128 lower-case letters, digits and dashes, beginning with a letter",
+            code="RK-JOB-ID",
+            place="--job-id",
+        )
 
 
 def _words_taken_for_secrets(request: RunRequest, masker: Masker) -> Iterator[Fault]:

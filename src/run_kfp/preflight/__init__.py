@@ -1,0 +1,277 @@
+"""Every mistake that can be known before submitting: offline, from the image registries, from Google's read APIs.
+
+The checks look at the compiled pipeline and at what would join it, and tell everything at once. What a part cannot look
+at is told as skipped, with its reason; it is never an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from run_kfp.errors import CheckFailed, Fault, InputError, did_you_mean
+from run_kfp.machines import Choice, Machines, load_machines
+from run_kfp.preflight.caching import check_caching
+from run_kfp.preflight.calls import check_calls
+from run_kfp.preflight.faults import CODES, finding_of
+from run_kfp.preflight.findings import Code, Finding, Severity, in_order
+from run_kfp.preflight.identity import check_identity
+from run_kfp.preflight.references import check_references
+from run_kfp.preflight.resources import check_resources, chosen_machines
+from run_kfp.preflight.structure import check_structure
+from run_kfp.preflight.subject import Subject, read_steps
+from run_kfp.preflight.values import check_values, check_written
+from run_kfp.registry import CheckSection, Registry
+from run_kfp.secrets import Located, SecretFinder
+
+if TYPE_CHECKING:
+    from run_kfp.preflight.images import ImageFacts
+
+__all__ = [
+    "Finding",
+    "Report",
+    "Severity",
+    "Subject",
+    "Watcher",
+    "ask_registries",
+    "check",
+    "codes",
+    "find_code",
+    "read_steps",
+]
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """How to check, and what a check needs of the call beside the pipeline.
+
+    Attributes:
+        registry: for its `[check]` table.
+        finder: finds the login of the Git remote; it knows the secrets of the call.
+        environ: for where logins of other programs lie.
+        offline: ask nobody.
+        ignore: names of findings that a flag says not to tell.
+        tell: takes a line on what goes on.
+    """
+
+    registry: Registry
+    finder: SecretFinder
+    environ: Mapping[str, str]
+    offline: bool
+    ignore: Sequence[str]
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found, and what is worth seeing beside it.
+
+    Attributes:
+        findings: in order; without the ignored ones.
+        ignored: findings that the registry or a flag says not to tell, with the reason.
+        machines: the machine that Vertex AI would choose, by the name of the step.
+        images: what the image registries say, by the image as it stands in the pipeline.
+        looked: the parts that were looked at.
+    """
+
+    findings: tuple[Finding, ...]
+    ignored: tuple[tuple[Finding, str], ...] = ()
+    machines: Mapping[str, Choice] = field(default_factory=dict)
+    images: Mapping[str, ImageFacts] = field(default_factory=dict)
+    looked: tuple[str, ...] = ("offline",)
+
+    def count(self, severity: Severity) -> int:
+        """Return how many findings are of this severity."""
+        return sum(found.severity is severity for found in self.findings)
+
+    def refuse(self, *, strict: bool, consequence: str = "") -> None:
+        """Return where nothing keeps the run from being submitted.
+
+        Args:
+            strict: whether warnings do.
+            consequence: what the words of the error add.
+
+        Raises:
+            CheckFailed: something does.
+        """
+        errors, warnings = self.count(Severity.ERROR), self.count(Severity.WARNING)
+        if not errors and not (strict and warnings):
+            return
+        words = [_plural(errors, "error")] if errors else []
+        words += [_plural(warnings, "warning")] if warnings and (strict or not errors) else []
+        raise CheckFailed(
+            f"the check found {' and '.join(words)}{consequence}",
+            hint="mend what it names; `run-kfp explain CODE` says more of each kind",
+        )
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'s' if count != 1 else ''}"
+
+
+@functools.cache
+def codes() -> Mapping[str, Code]:
+    """Return every kind of finding, by its name, in alphabetical order."""
+    found = dict(CODES)
+    for info in pkgutil.walk_packages(__path__, f"{__name__}."):
+        module = importlib.import_module(info.name)
+        found |= {value.name: value for value in vars(module).values() if isinstance(value, Code)}
+    return dict(sorted(found.items()))
+
+
+def find_code(word: str) -> Code | Fault:
+    """Return the kind of finding that a word names, in any case and with or without RK-."""
+    name = word.upper() if word.upper().startswith("RK-") else f"RK-{word.upper()}"
+    known = codes()
+    return known.get(name) or Fault(
+        f"there is no finding {word!r}", did_you_mean(name, known) or "see `run-kfp explain`"
+    )
+
+
+def check(subject: Subject | None, faults: Iterable[Fault], watcher: Watcher) -> Report:
+    """Check everything, and tell it at once.
+
+    Args:
+        subject: what would be submitted; None where nothing could be compiled.
+        faults: what the layers below found wrong with the call.
+        watcher: how to check.
+    """
+    section = watcher.registry.check
+    findings = [finding_of(fault, codes()) for fault in faults]
+    findings += _check_section(watcher.registry)
+    machines = _machines(watcher.registry, findings)
+    if subject is None:
+        return _report(findings, watcher, looked=())
+    findings += check_offline(subject, machines, watcher)
+    choices = chosen_machines(subject, machines)
+    if watcher.offline:
+        return _report(findings, watcher, machines=choices)
+    found, images, known = _online(subject, section, machines, watcher)
+    findings = [one for one in findings if one.code.name not in known]
+    return _report([*findings, *found], watcher, machines=choices, images=images, looked=("offline", "images", "cloud"))
+
+
+def check_offline(subject: Subject, machines: Machines, watcher: Watcher) -> Iterator[Finding]:
+    """Check what can be known without asking anybody."""
+    masker = watcher.finder.masker
+    yield from check_references(subject)
+    yield from check_calls(subject)
+    yield from check_structure(subject)
+    yield from check_caching(subject)
+    yield from check_resources(subject, machines)
+    yield from check_values(subject)
+    yield from check_written(subject, lambda text: masker.mask(text) != text)
+    yield from check_identity(subject, watcher.environ)
+
+
+def _online(
+    subject: Subject, section: CheckSection, machines: Machines, watcher: Watcher
+) -> tuple[list[Finding], Mapping[str, ImageFacts], frozenset[str]]:
+    """Ask the image registries, Google and the Git remote, side by side.
+
+    Returns:
+        The findings, what the registries say of the images, and the names of offline findings that the answers replace.
+    """
+    from run_kfp.preflight.cloud import GoogleSession, check_cloud
+    from run_kfp.preflight.images import look_at_images
+
+    seconds = subject.settings.timeout
+    with (
+        GoogleSession(subject.settings, endpoints=section.endpoints, tell=watcher.tell) as session,
+        ThreadPoolExecutor(max_workers=3) as pool,
+    ):
+        images = pool.submit(look_at_images, subject, google_token=session.token, deadline_seconds=seconds)
+        cloud = pool.submit(check_cloud, subject, session=session, machines=machines)
+        git = pool.submit(lambda: list(_git(subject, section, watcher)))
+        seen = cloud.result()
+        known = {"RK-LOGIN-MISSING"}
+        if any(name.startswith("quota") for name in seen.facts):
+            known.add("RK-QUOTA-DEFAULT")
+        return (
+            [*images.result().findings, *seen.findings, *git.result()],
+            images.result().facts,
+            frozenset(known),
+        )
+
+
+def ask_registries(subject: Subject, watcher: Watcher) -> tuple[Mapping[str, ImageFacts], Sequence[Finding]]:
+    """Ask the image registries alone; return what they say by image, and what they make of the steps."""
+    from run_kfp.preflight.cloud import GoogleSession
+    from run_kfp.preflight.images import look_at_images
+
+    with GoogleSession(subject.settings, endpoints=watcher.registry.check.endpoints, tell=watcher.tell) as session:
+        found = look_at_images(subject, google_token=session.token, deadline_seconds=subject.settings.timeout)
+    return found.facts, found.findings
+
+
+def _git(subject: Subject, section: CheckSection, watcher: Watcher) -> Iterator[Finding]:
+    """Look for the tag of the run at the Git remote that the registry names."""
+    if section.git is None:
+        return
+    from run_kfp.preflight.cloud.git import check_git
+
+    login = None
+    if section.git.login and section.git.login in watcher.registry.secrets:
+        located = watcher.finder.locate(section.git.login, watcher.registry.secrets[section.git.login])
+        login = located.reveal() if isinstance(located, Located) else None
+    tag = subject.values.get("tag")
+    makers = {step.container.index for step in subject.steps if step.container} | {
+        step.container.name for step in subject.steps if step.container
+    }
+    yield from check_git(
+        section.git.remote,
+        login,
+        str(tag.value) if tag is not None and not isinstance(tag, Located) else None,
+        makes_tag=bool(makers & set(section.git.makes_tag)),
+        seconds=subject.settings.timeout,
+    )
+
+
+def _machines(registry: Registry, findings: list[Finding]) -> Machines:
+    try:
+        return load_machines(registry.folder / registry.check.machines if registry.check.machines else None)
+    except InputError as error:
+        findings += [finding_of(fault, codes()) for fault in error.all_faults]
+        return load_machines()
+
+
+def _check_section(registry: Registry) -> Iterator[Finding]:
+    from run_kfp.preflight.cloud.session import SERVICES
+
+    for key, known in (("endpoints", SERVICES), ("ignore", tuple(codes()))):
+        for name in getattr(registry.check, key):
+            if name not in known:
+                yield CODES["RK-REGISTRY"](
+                    f"{registry.source}: check.{key}.{name}",
+                    f"there is no {'service' if key == 'endpoints' else 'finding'} {name!r}",
+                    did_you_mean(name, known) or (f"known are {', '.join(known)}" if key == "endpoints" else _EXPLAIN),
+                )
+
+
+_EXPLAIN = "`run-kfp explain` lists all of them"
+
+
+def _report(
+    findings: Iterable[Finding],
+    watcher: Watcher,
+    *,
+    machines: Mapping[str, Choice] | None = None,
+    images: Mapping[str, ImageFacts] | None = None,
+    looked: tuple[str, ...] = ("offline",),
+) -> Report:
+    """Set apart what is to be ignored; a call that cannot become a plan cannot be ignored."""
+    reasons = {**dict.fromkeys(watcher.ignore, "--ignore"), **watcher.registry.check.ignore}
+    told: list[Finding] = []
+    ignored: list[tuple[Finding, str]] = []
+    for found in in_order(findings):
+        name = found.code.name
+        if name in reasons and not (name in CODES and found.severity is Severity.ERROR):
+            ignored.append((found, reasons[name]))
+        else:
+            told.append(found)
+    return Report(tuple(told), tuple(ignored), machines or {}, images or {}, looked)

@@ -84,4 +84,6 @@ class Finding:
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings without repetitions, the worst first, and what belongs together side by side."""
-    return sorted(dict.fromkeys(findings), key=lambda found: (found.severity.rank, found.code.group, found.place))
+    return sorted(
+        dict.fromkeys(findings), key=lambda found: (found.severity.rank, found.code.group, found.code.name, found.place)
+    )

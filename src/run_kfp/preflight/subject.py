@@ -6,6 +6,7 @@ the place in the registry where there is one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,10 @@ from run_kfp.pipeline import CompiledPipeline
 from run_kfp.registry import Container, Registry
 from run_kfp.secrets import Located
 from run_kfp.settings import Settings
+
+# More than Vertex AI takes (10,000 tasks in a job), which is told elsewhere. DAGs that share their inner DAGs can have
+# more steps than could ever be looked at.
+MOST_STEPS = 10_001
 
 # Keys of a registry's container, and where the same thing stands in an executor of a pipeline spec.
 _IN_SPEC: Mapping[str, str] = {
@@ -122,7 +127,8 @@ def read_steps(pipeline: CompiledPipeline, registry: Registry, selection: Sequen
     """
     spec = pipeline.spec
     by_task = dict(zip((step.name for step in pipeline.steps), selection, strict=True)) if selection else {}
-    return tuple(_walk(spec, _table(spec, "root"), "", pipeline.source, registry.source, by_task, ()))
+    walk = _walk(spec, _table(spec, "root"), "", pipeline.source, registry.source, by_task, ())
+    return tuple(itertools.islice(walk, MOST_STEPS))
 
 
 def _walk(
@@ -154,12 +160,12 @@ def _walk(
             source=registry if container else file,
             path=f"containers.{container.index}" if container else f"deploymentSpec.executors.{executor}.container",
             container=container,
-            image=str(body.get("image", "")),
-            command=_texts(body.get("command")),
-            args=_texts(body.get("args")),
+            image=str(body.get("image") or ""),
+            command=tuple(map(str, _list(body, "command"))),
+            args=tuple(map(str, _list(body, "args"))),
             env={
                 str(entry.get("name", "")): str(entry.get("value", ""))
-                for entry in body.get("env") or ()
+                for entry in _list(body, "env")
                 if isinstance(entry, Mapping)
             },
             resources=_table(body, "resources"),
@@ -168,8 +174,10 @@ def _walk(
         )
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, list) else ()
+def _list(value: Mapping[str, Any], key: str) -> list[Any]:
+    """Return the list under `key`; an empty one where something else stands."""
+    found = value.get(key)
+    return found if isinstance(found, list) else []
 
 
 def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -1,0 +1,145 @@
+"""Checks with Google's read APIs: what a run needs of its project, asked for under the caller's own login.
+
+Nothing is changed. What the caller may not look at, or what does not answer in time, is said to be skipped, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from run_kfp.machines import Machines, load_machines
+from run_kfp.preflight.cloud import accounts, project, quota, repositories, storage
+from run_kfp.preflight.cloud.session import SERVICES, Answer, GoogleSession
+from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, bucket, setting
+from run_kfp.preflight.findings import Code, Finding, Severity, When, in_order
+from run_kfp.preflight.subject import Subject
+
+__all__ = ["SERVICES", "Answer", "CloudReport", "GoogleSession", "check_cloud"]
+
+NOT_SEEN = Code(
+    "RK-CLOUD-SKIPPED",
+    "cloud",
+    "something at Google could not be looked at",
+    Severity.SKIPPED,
+    When.SUBMIT,
+    "nothing was looked at, so nothing is known",
+    "The checks ask Google's read APIs under your own login. Where a permission to look is missing, an API is not "
+    "enabled or a server does not answer in time, the check is left out; that is no fault of the pipeline.\n\n"
+    "roles/viewer and roles/iam.securityReviewer on the project let you look at nearly everything. Policy "
+    "Troubleshooter and Cloud Quotas are APIs that must be enabled to be asked.",
+    "https://cloud.google.com/iam/docs/roles-overview",
+)
+
+
+@dataclass(frozen=True)
+class CloudReport:
+    """What was found at Google.
+
+    Attributes:
+        findings: in order.
+        facts: what was seen, by name: "caller", "project", "bucket", "quota … in …".
+    """
+
+    findings: tuple[Finding, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_cloud(
+    subject: Subject,
+    *,
+    endpoints: Mapping[str, str] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+    session: GoogleSession | None = None,
+    machines: Machines | None = None,
+) -> CloudReport:
+    """Look at everything of Google's that the run needs, side by side.
+
+    Settings that are missing or malformed are told elsewhere; what hangs on them is left out.
+
+    Args:
+        subject: what would be submitted.
+        endpoints: a URL for some of `SERVICES`, where they are not Google's public ones.
+        tell: takes a line when something is tried again.
+        session: an open one, to share its login with other checks; it stays open, and `endpoints` are its own.
+        machines: the table, for the names of the quotas; None for the packaged one.
+    """
+    own = session or GoogleSession(subject.settings, endpoints=endpoints, tell=tell)
+    try:
+        table = machines or load_machines()
+        metrics = {one.name: one.metric for one in table.accelerators.values() if one.metric}
+        return _report(_look(subject, own, metrics))
+    finally:
+        if session is None:
+            own.close()
+
+
+def _look(subject: Subject, session: GoogleSession, gpu_metrics: Mapping[str, str]) -> list[Finding | Unseen | Fact]:
+    refused = accounts.check_credentials(session)
+    if refused is not None:
+        return [refused]
+    checks = _checks(subject, session, gpu_metrics)
+    pool = ThreadPoolExecutor(max_workers=32)
+    try:
+        futures = {pool.submit(list, check): what for what, check in checks}
+        done, _ = wait(futures, timeout=session.left)
+        found: list[Finding | Unseen | Fact] = []
+        for future, what in futures.items():
+            if future in done:
+                found += future.result()
+            else:
+                found.append(Unseen(what, f"no answer within {subject.settings.timeout:g} s"))
+        return [*found, *accounts.refusals(session)]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _checks(subject: Subject, session: GoogleSession, gpu_metrics: Mapping[str, str]) -> Iterable[tuple[str, Seen]]:
+    """Yield every check that the settings allow, with words for what it looks at."""
+    where, region, account = bucket(subject), subject.region, setting(subject, "service_account")
+    yield "the caller", accounts.check_identity(session)
+    if account:
+        yield f"service account {account}", accounts.check_account(subject, account, session)
+        yield f"whether you may act as {account}", accounts.check_act_as(subject, account, session)
+        yield f"whether {account} may act as itself", accounts.check_act_as_itself(subject, account, session)
+    if where:
+        yield f"bucket {where[0]}", storage.check_bucket(*where, region, session)
+    name = subject.project
+    if name is None:
+        return
+    yield f"project {name}", project.check_project(subject, name, session)
+    yield f"the enabled APIs of {name}", project.check_services(subject, name, session)
+    yield f"what you may do in {name}", project.check_caller(subject, name, session)
+    yield f"the service agents of Vertex AI in {name}", project.check_agents(subject, name, session)
+    if region:
+        yield "the job id", project.check_job_id(subject, name, region, session)
+        yield f"the quotas of {name}", quota.check_quota(subject, name, region, session, gpu_metrics)
+    if account:
+        yield f"the roles of {account}", accounts.check_roles(subject, account, name, session)
+    if account and where:
+        yield (
+            f"the access of {account} to bucket {where[0]}",
+            storage.check_bucket_access(*where, account, name, session),
+        )
+    for repository, place in repositories.repositories(subject).items():
+        yield (
+            f"whether Vertex AI may pull from {repository.path}",
+            repositories.check_pull(repository, place, name, account, session),
+        )
+
+
+def _report(found: Iterable[Finding | Unseen | Fact]) -> CloudReport:
+    findings: list[Finding] = []
+    unseen: dict[str, list[str]] = {}
+    facts: dict[str, str] = {}
+    for one in found:
+        if isinstance(one, Finding):
+            findings.append(one)
+        elif isinstance(one, Unseen):
+            unseen.setdefault(one.why, []).append(one.what)
+        else:
+            facts[one.name] = one.value
+    for why, whats in unseen.items():
+        findings.append(NOT_SEEN("Google Cloud", f"not looked at: {', '.join(dict.fromkeys(whats))}; {why}"))
+    return CloudReport(tuple(in_order(findings)), facts)

@@ -1,0 +1,277 @@
+"""The caller and the account that the run works under: alive, allowed to be used, and with the roles that it needs."""
+
+from __future__ import annotations
+
+from run_kfp.errors import BackendError
+from run_kfp.preflight.cloud.policies import Held, Resource, account_answer, held_by, project_policy
+from run_kfp.preflight.cloud.session import GoogleSession, TokenServiceDown, part
+from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, account_project, place
+from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.subject import Subject
+
+CREDENTIALS = Code(
+    "RK-CREDENTIALS",
+    "cloud",
+    "there are no Google credentials, or they are refused",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission would have ended before it reached Vertex AI",
+    "The program signs in with Application Default Credentials: the key file named by GOOGLE_APPLICATION_CREDENTIALS, "
+    "else the login of gcloud auth application-default login, else the account of the machine.\n\n"
+    "In a container none of these is there unless it is mounted. Without them nothing of Google's can be looked at.",
+    "https://cloud.google.com/docs/authentication/application-default-credentials",
+)
+SCOPES = Code(
+    "RK-SCOPES",
+    "cloud",
+    "the credentials are not meant for Google Cloud",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission would have been refused for its scopes, whatever roles you have",
+    "An access token carries scopes. Vertex AI takes https://www.googleapis.com/auth/cloud-platform; a virtual machine "
+    "or a login with narrower scopes is refused although its account has the right roles.\n\n"
+    "Log in anew, or change the access scopes of the machine to cloud-platform.",
+    "https://cloud.google.com/vertex-ai/docs/authentication",
+)
+ACCOUNT_GONE = Code(
+    "RK-ACCOUNT-GONE",
+    "cloud",
+    "the run's service account is not there, or is disabled",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission would have been refused: you do not have permission to act as it, or it may not exist",
+    "A run works under a service account. One that does not exist is refused in the words of a missing permission, "
+    "and a disabled one gets no tokens.\n\nMend the name, make the account, or enable it.",
+    "https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts",
+)
+ACT_AS = Code(
+    "RK-ACT-AS",
+    "cloud",
+    "you may not run anything as the service account",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission would have been refused: you do not have permission to act as it",
+    "Whoever submits needs iam.serviceAccounts.actAs on the run's service account, which roles/iam.serviceAccountUser "
+    "holds. roles/iam.serviceAccountTokenCreator, which is often given instead, does not hold it.\n\n"
+    "A role given a moment ago may take some minutes until all of Google knows.",
+    "https://cloud.google.com/iam/docs/service-account-permissions",
+)
+TOKEN_CREATOR = Code(
+    "RK-TOKEN-CREATOR",
+    "cloud",
+    "you have Token Creator on the service account, where Service Account User is needed",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission would have been refused: you do not have permission to act as it",
+    "Two roles of service accounts are easily taken for each other: Token Creator lets you make tokens of the account, "
+    "Service Account User lets you start something that works under it. A submission needs the second.",
+    "https://cloud.google.com/iam/docs/service-account-permissions",
+)
+ACT_AS_ITSELF = Code(
+    "RK-ACT-AS-ITSELF",
+    "cloud",
+    "a step starts jobs of its own, and the run's account may not act as itself",
+    Severity.WARNING,
+    When.RUN,
+    "the step may have failed with: you do not have permission to act as service account",
+    "A step of Google's own components starts a job on Vertex AI. Where that job works under the run's account, the "
+    "account must be allowed to act as itself, which being it does not include.",
+    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project#service-account",
+)
+VERTEX_ROLE = Code(
+    "RK-VERTEX-ROLE",
+    "cloud",
+    "the run's service account may not use Vertex AI's metadata",
+    Severity.ERROR,
+    When.CREATE,
+    "the run would have failed within a minute, when it writes down its first step",
+    "A run records its steps in the project's metadata store: its account needs aiplatform.metadataStores.get, and "
+    "aiplatform.metadataStores.create for the first run of a region. roles/aiplatform.user holds both.\n\n"
+    "It is an error where Policy Troubleshooter says so, and a warning where merely no policy that can be read grants "
+    "it.",
+    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project#service-account",
+)
+LOG_ROLE = Code(
+    "RK-LOG-ROLE",
+    "cloud",
+    "the run's service account may not write logs",
+    Severity.WARNING,
+    When.RUN,
+    "a failing step would have left no log at all",
+    "The output of a step is written to Cloud Logging by the run's account, which needs logging.logEntries.create; "
+    "roles/logging.logWriter holds it. Without it a step fails without a word.",
+    "https://cloud.google.com/logging/docs/access-control",
+)
+
+_USER, _TOKEN_CREATOR = "iam.serviceAccounts.actAs", "iam.serviceAccounts.getAccessToken"
+_METADATA = ("aiplatform.metadataStores.get", "aiplatform.metadataStores.create")
+_LOG = "logging.logEntries.create"
+
+# Google Cloud Pipeline Components, whose steps start jobs on Vertex AI.
+_STARTS_JOBS = "google-cloud-pipeline-components"
+
+CREDENTIALS_PLACE = "the Google credentials"
+
+
+def check_credentials(session: GoogleSession) -> Finding | Unseen | None:
+    """Log in; give what is wrong, None where nothing is."""
+    try:
+        session.login()
+    except TokenServiceDown as error:
+        return Unseen("everything at Google", error.what)
+    except BackendError as error:
+        if "scope" in error.what.lower():
+            return SCOPES(CREDENTIALS_PLACE, error.what, error.hint or "gcloud auth application-default login")
+        return CREDENTIALS(CREDENTIALS_PLACE, error.what, error.hint or "gcloud auth application-default login")
+    return None
+
+
+def refusals(session: GoogleSession) -> Seen:
+    """Tell what Google said of the login itself, whatever was asked."""
+    if session.refused_for_scopes:
+        yield SCOPES(
+            CREDENTIALS_PLACE,
+            f"Google refuses the token for its scopes (asked: {session.refused_for_scopes})",
+            "gcloud auth application-default login, or give the machine the access scope cloud-platform",
+        )
+    elif session.refused:
+        yield CREDENTIALS(
+            CREDENTIALS_PLACE, f"{session.refused} refuses the token", "gcloud auth application-default login"
+        )
+
+
+def check_identity(session: GoogleSession) -> Seen:
+    """Tell who the caller is, and whether the token is meant for Google Cloud."""
+    if email := session.service_account:
+        yield Fact("caller", email)
+        return
+    # With the token in a header: in a URL it could be kept by whoever sees the address.
+    answer = session.post("oauth2", "/tokeninfo")
+    if answer.ok and isinstance(name := answer.body.get("email"), str):
+        yield Fact("caller", name)
+    scopes = str(answer.body.get("scope", "")).split()
+    if answer.ok and scopes and "https://www.googleapis.com/auth/cloud-platform" not in scopes:
+        yield SCOPES(
+            CREDENTIALS_PLACE,
+            f"the token has the scopes {', '.join(scopes)} and not https://www.googleapis.com/auth/cloud-platform",
+            "gcloud auth application-default login",
+        )
+
+
+def check_account(subject: Subject, account: str, session: GoogleSession) -> Seen:
+    """See whether the run's account exists and is enabled."""
+    owner, at = account_project(account), place(subject, "service_account")
+    answer = account_answer(session, account)
+    if answer is None:
+        return
+    if answer.status == 404:
+        yield ACCOUNT_GONE(
+            at, f"there is no service account {account}", f"gcloud iam service-accounts list --project={owner}"
+        )
+    elif not answer.ok:
+        yield Unseen(f"service account {account}", answer.reason)
+    elif answer.body.get("disabled") is True:
+        yield ACCOUNT_GONE(
+            at,
+            f"service account {account} is disabled",
+            f"gcloud iam service-accounts enable {account} --project={owner}",
+        )
+
+
+def check_act_as(subject: Subject, account: str, session: GoogleSession) -> Seen:
+    """See whether the caller may start a run that works under the account."""
+    owner, at = account_project(account), place(subject, "service_account")
+    if owner is None:
+        return
+    answer = session.post(
+        "iam",
+        f"/v1/projects/{part(owner)}/serviceAccounts/{part(account)}:testIamPermissions",
+        {"permissions": [_USER, _TOKEN_CREATOR]},
+    )
+    if not answer.ok:
+        if answer.status != 404:  # that is told by `check_account`
+            yield Unseen(f"whether you may act as {account}", answer.reason)
+        return
+    held = answer.body.get("permissions") or ()
+    if _USER in held:
+        return
+    mend = (
+        f"gcloud iam service-accounts add-iam-policy-binding {account} --project={owner} "
+        f"--member={session.member} --role=roles/iam.serviceAccountUser"
+    )
+    if _TOKEN_CREATOR in held:
+        yield TOKEN_CREATOR(
+            at, f"you may make tokens of {account}, but lack {_USER} on it: the role is the wrong one of two", mend
+        )
+    else:
+        yield ACT_AS(at, f"you do not have {_USER} on {account}", mend)
+
+
+def check_act_as_itself(subject: Subject, account: str, session: GoogleSession) -> Seen:
+    """See whether the account may act as itself, where a step starts jobs."""
+    owner = account_project(account)
+    step = next((step for step in subject.steps if _STARTS_JOBS in step.image), None)
+    if owner is None or step is None:
+        return
+    path = f"projects/{part(owner)}/serviceAccounts/{part(account)}"
+    resource = Resource(
+        f"//iam.googleapis.com/projects/{owner}/serviceAccounts/{account}",
+        owner,
+        (
+            # A POST without a body: https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts
+            session.post("iam", f"/v1/{path}:getIamPolicy", params={"options.requestedPolicyVersion": "3"}),
+            project_policy(session, owner),
+        ),
+    )
+    verdict = held_by(session, account, (_USER,), resource).get(_USER)
+    if verdict is None:
+        return
+    if verdict.held in (Held.NO, Held.ABSENT):
+        yield ACT_AS_ITSELF(
+            place(subject, "service_account"),
+            f"step {step.name} starts a job on Vertex AI, and {account} has no grant to act as itself",
+            f"gcloud iam service-accounts add-iam-policy-binding {account} --project={owner} "
+            f"--member=serviceAccount:{account} --role=roles/iam.serviceAccountUser",
+        )
+    elif verdict.held is Held.UNKNOWN:
+        yield Unseen(f"whether {account} may act as itself", verdict.why)
+
+
+def check_roles(subject: Subject, account: str, project: str, session: GoogleSession) -> Seen:
+    """See whether the account has what a run needs in the project."""
+    resource = Resource(
+        f"//cloudresourcemanager.googleapis.com/projects/{project}",
+        project,
+        (project_policy(session, project),),
+        lambda permissions: session.post(
+            "cloudresourcemanager",
+            f"/v3/projects/{part(project)}:testIamPermissions",
+            {"permissions": list(permissions)},
+        ),
+    )
+    verdicts = held_by(session, account, (*_METADATA, _LOG), resource)
+    for code, permissions, role in (
+        (VERTEX_ROLE, _METADATA, "roles/aiplatform.user"),
+        (LOG_ROLE, (_LOG,), "roles/logging.logWriter"),
+    ):
+        lacking = [one for one in permissions if one in verdicts and verdicts[one].held in (Held.NO, Held.ABSENT)]
+        if not lacking:
+            continue
+        certain = verdicts[lacking[0]].held is Held.NO
+        # The store of a region is made once: without the right to make one a run may still find it.
+        severity = code.severity if certain and lacking[0] == permissions[0] else Severity.WARNING
+        words = (
+            f"{account} lacks {', '.join(lacking)} on project {project}"
+            if certain
+            else f"the policy of project {project} gives {account} no {', '.join(lacking)} (grants of folders, "
+            "organisations, groups and custom roles cannot be seen from here)"
+        )
+        yield code(
+            place(subject, "service_account"),
+            words,
+            f"gcloud projects add-iam-policy-binding {project} --member=serviceAccount:{account} --role={role}",
+            severity,
+        )
+    for one, verdict in verdicts.items():
+        if verdict.held is Held.UNKNOWN:
+            yield Unseen(f"whether {account} has {one} on project {project}", verdict.why)

@@ -1,0 +1,220 @@
+"""The Git remote that a step pushes to or reads from: whether it lets the login in, and whether the tag is free.
+
+Asks for the list of refs as `git fetch` and `git push` do before anything else (Git's smart HTTP protocol,
+https://git-scm.com/docs/http-protocol); nothing is changed.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+
+from run_kfp.preflight.cloud.session import together
+from run_kfp.preflight.findings import Code, Finding, Severity, When
+
+if TYPE_CHECKING:
+    import requests
+    from pydantic import SecretStr
+
+GIT_LOGIN = Code(
+    "RK-GIT-LOGIN",
+    "git",
+    "the Git remote refuses the login",
+    Severity.ERROR,
+    When.RUN,
+    "the step would have failed at its first git command, with everything before it done in vain",
+    "A step signs in at the Git remote with a login of the form https://user:token. The remote was asked with it, as "
+    "git would ask, and refused: the token has expired or was revoked, lacks a permission, or belongs to another user."
+    "\n\nOn GitHub a fine-grained token needs the permission Contents of the repository: read to fetch, write to push.",
+    "https://git-scm.com/docs/http-protocol",
+)
+TAG_TAKEN = Code(
+    "RK-GIT-TAG-TAKEN",
+    "git",
+    "the tag exists, and a selected step would make it",
+    Severity.ERROR,
+    When.RUN,
+    "the step would have failed when it pushes the tag, or the tag would have changed its meaning",
+    "A tag names one version of the data for good. A selected step makes the tag and pushes it; Git refuses a tag that "
+    "is there.\n\nChoose a new tag, or leave the step out to work with the version that is there.",
+    "https://git-scm.com/docs/git-push",
+)
+TAG_ABSENT = Code(
+    "RK-GIT-TAG-ABSENT",
+    "git",
+    "the tag does not exist, and no selected step makes it",
+    Severity.ERROR,
+    When.RUN,
+    "the step would have failed when it checks out the tag",
+    "A selected step reads the data of this tag, and none of the selected steps makes it.\n\n"
+    "Mend the name of the tag, or select the step that makes it as well.",
+    "https://git-scm.com/docs/git-checkout",
+)
+GIT_SKIPPED = Code(
+    "RK-GIT-SKIPPED",
+    "git",
+    "the Git remote could not be looked at",
+    Severity.SKIPPED,
+    When.RUN,
+    "nothing was looked at, so nothing is known",
+    "The remote did not answer, or said that it has no such repository, which hosts also say of private repositories "
+    "that the login may not see. From the network of Vertex AI it may look different.",
+    "https://git-scm.com/docs/http-protocol",
+)
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 3
+_LARGEST = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class _Refs:
+    """What the remote said: a status of HTTP (0 for no answer), why, and its refs."""
+
+    status: int
+    why: str = ""
+    names: frozenset[str] = field(default=frozenset())
+
+
+def check_git(
+    remote: str, login: SecretStr | None, tag: str | None, *, makes_tag: bool, seconds: float = 10.0
+) -> Iterator[Finding]:
+    """Look at a Git remote as a step will.
+
+    Args:
+        remote: its URL; a login in it is not used and not shown.
+        login: `https://user:token`, also with `@` and the remote's host behind it; None to ask without one.
+        tag: that the step makes or reads, None for none.
+        makes_tag: whether a selected step makes and pushes it.
+        seconds: for each answer.
+    """
+    try:
+        parts = urlsplit(remote)
+    except ValueError:
+        yield GIT_SKIPPED("the Git remote", "it is no URL")
+        return
+    shown = _shown(parts)
+    place = f"the Git remote {shown}"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        yield GIT_SKIPPED(place, "only remotes of http and https can be looked at")
+        return
+    basic = None if login is None else _basic(login, parts.hostname)
+    services = ["git-upload-pack", *(["git-receive-pack"] if makes_tag else [])]
+    answers = together([partial(_refs, shown, service, basic, seconds) for service in services])
+    for service, answer in zip(services, answers, strict=True):
+        verb = "read" if service == "git-upload-pack" else "push"
+        if answer.status in (401, 403) and login is not None:
+            yield GIT_LOGIN(
+                place,
+                f"the login may not {verb} there (the remote answers {answer.status})",
+                "make a new token with the right to " + ("read and write" if makes_tag else "read") + " the repository",
+            )
+            return
+        if answer.status != 200:
+            why = answer.why or {401: "it asks for a login", 404: "it has no such repository, or hides it"}.get(
+                answer.status, f"it answers {answer.status}"
+            )
+            yield GIT_SKIPPED(place, why)
+            return
+    if tag:
+        yield from _judge_tag(tag, answers[0].names, shown, makes_tag=makes_tag)
+
+
+def _judge_tag(tag: str, refs: frozenset[str], shown: str, *, makes_tag: bool) -> Iterator[Finding]:
+    tags = sorted(name.removeprefix("refs/tags/") for name in refs if name.startswith("refs/tags/"))
+    near = difflib.get_close_matches(tag, [one for one in tags if one != tag], n=5, cutoff=0.5)
+    nearby = f"; tags near it: {', '.join(near)}" if near else ""
+    if makes_tag and tag in tags:
+        yield TAG_TAKEN("-t", f"{shown} has a tag {tag} already{nearby}", "choose a tag that is not there yet")
+    elif not makes_tag and tag not in tags:
+        yield TAG_ABSENT("-t", f"{shown} has no tag {tag}{nearby}", f"git ls-remote --tags {shown}")
+
+
+def _basic(login: SecretStr, host: str) -> str:
+    """Return the Basic credentials (RFC 7617) of a login URL."""
+    rest = login.get_secret_value().rpartition("://")[2].rstrip("/")
+    before, at, after = rest.rpartition("@")
+    if at and after.partition(":")[0].lower() == host:
+        rest = before
+    user, _, token = rest.rstrip("@").partition(":")
+    return base64.b64encode(f"{unquote(user)}:{unquote(token)}".encode()).decode()
+
+
+def _shown(parts: SplitResult) -> str:
+    """Return a URL without the login that it may hold."""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def _refs(remote: str, service: str, basic: str | None, seconds: float) -> _Refs:
+    import requests
+
+    end = time.monotonic() + seconds
+    url = f"{remote}/info/refs?service={service}"
+    try:
+        with requests.Session() as session:
+            for _ in range(_MOST_REDIRECTS + 1):
+                # Neither to another host, nor from TLS to none: where the login goes is what the remote's URL says.
+                same = urlsplit(url)[:2] == urlsplit(remote)[:2]
+                left = max(end - time.monotonic(), 0.05)
+                with session.get(
+                    url,
+                    auth=_authorize(basic if same else None),
+                    timeout=(left, left),
+                    allow_redirects=False,
+                    stream=True,
+                ) as response:
+                    if response.status_code in _REDIRECTS and (target := response.headers.get("Location")):
+                        url = urljoin(url, target)
+                        continue
+                    if response.status_code != 200:
+                        return _Refs(response.status_code)
+                    content = bytearray()
+                    for chunk in response.iter_content(65536):
+                        content += chunk
+                        if time.monotonic() > end or len(content) > _LARGEST:
+                            return _Refs(0, "its list of refs did not come to an end")
+                    return _read(bytes(content), service)
+            return _Refs(0, "it redirects without an end")
+    except requests.Timeout:
+        return _Refs(0, f"it did not answer within {seconds:g} s")
+    except (requests.RequestException, OSError, ValueError) as error:
+        return _Refs(0, f"it could not be reached ({type(error).__name__})")
+
+
+def _authorize(basic: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Return what signs a request; without a login it keeps requests from taking one out of a .netrc."""
+
+    def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if basic is not None:
+            request.headers["Authorization"] = f"Basic {basic}"
+        return request
+
+    return sign
+
+
+def _read(content: bytes, service: str) -> _Refs:
+    """Read the list of refs: pkt-lines (https://git-scm.com/docs/protocol-common), the service's name first."""
+    lines: list[bytes] = []
+    at = 0
+    while at < len(content):
+        try:
+            size = int(content[at : at + 4], 16)
+        except ValueError:
+            size = -1
+        if size == 0:  # a flush packet
+            at += 4
+            continue
+        if size < 4 or at + size > len(content):
+            return _Refs(0, "it does not speak Git's smart HTTP protocol")
+        lines.append(content[at + 4 : at + size])
+        at += size
+    if not lines or lines[0].strip() != f"# service={service}".encode():
+        return _Refs(0, "it does not speak Git's smart HTTP protocol")
+    names = {line.partition(b"\0")[0].strip().partition(b" ")[2].decode("utf-8", "replace") for line in lines[1:]}
+    return _Refs(200, names=frozenset(name for name in names if not name.endswith("^{}")))

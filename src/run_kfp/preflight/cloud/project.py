@@ -1,0 +1,177 @@
+"""The project: that it is there, its APIs, its service agents, what the caller may do, and whether a job id is free."""
+
+from __future__ import annotations
+
+import re
+
+from run_kfp.preflight.cloud.policies import has_role, project_policy
+from run_kfp.preflight.cloud.repositories import AGENTS, repositories
+from run_kfp.preflight.cloud.session import GoogleSession, part, rows
+from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, place, project_number
+from run_kfp.preflight.findings import Code, Severity, When
+from run_kfp.preflight.subject import Subject
+
+PROJECT_GONE = Code(
+    "RK-PROJECT-GONE",
+    "cloud",
+    "the project is not there, or is being deleted",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission would have been refused",
+    "A run belongs to a project. A project that was shut down stays visible for 30 days, but nothing runs in it.\n\n"
+    "Name another project, or restore this one: gcloud projects undelete PROJECT.",
+    "https://cloud.google.com/resource-manager/reference/rest/v3/projects",
+)
+API_DISABLED = Code(
+    "RK-API-DISABLED",
+    "cloud",
+    "an API that the run needs is not enabled in the project",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission would have been refused, or a step would have failed at its first call",
+    "Google's APIs are enabled for each project. A run needs Vertex AI itself, and Artifact Registry where its images "
+    "are in a registry of the project; without Cloud Logging its logs are lost.\n\n"
+    "Enable it with gcloud services enable; it takes a minute or two until all of Google knows.",
+    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project",
+)
+AGENT_MISSING = Code(
+    "RK-AGENT-MISSING",
+    "cloud",
+    "a service agent of Vertex AI has no role in the project",
+    Severity.WARNING,
+    When.CREATE,
+    "the first run of the project may have failed while Google made its service agents; a second one works",
+    "Vertex AI works under two accounts of its own, service agents, which Google makes and gives a role in the project "
+    "when they are first needed. A run that comes before that is done may fail.\n\n"
+    "Make them beforehand with gcloud beta services identity create. Where the role was taken away, give it back.",
+    "https://cloud.google.com/vertex-ai/docs/general/access-control#service-agents",
+)
+CALLER_PERMISSION = Code(
+    "RK-CALLER-PERMISSION",
+    "cloud",
+    "you may not create pipeline runs in the project",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission would have been refused",
+    "Whoever submits needs the permission aiplatform.pipelineJobs.create on the project, which roles/aiplatform.user "
+    "holds. Google itself was asked, so groups and folders are taken into account.\n\n"
+    "A role given a moment ago may take some minutes until all of Google knows.",
+    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project",
+)
+JOB_ID_TAKEN = Code(
+    "RK-JOB-ID-TAKEN",
+    "cloud",
+    "there is a run with this job id already",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission would have been refused",
+    "The id of a run is unique in its project and region, and stays taken after the run has ended.\n\n"
+    "Leave --job-id out: run-kfp then makes an id of the pipeline's name and the time.",
+    "https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs/create",
+)
+
+# Service → whether a run certainly fails without it.
+_APIS = {"aiplatform.googleapis.com": True, "storage.googleapis.com": False, "logging.googleapis.com": False}
+_REGISTRY_API = "artifactregistry.googleapis.com"
+
+
+def check_project(subject: Subject, project: str, session: GoogleSession) -> Seen:
+    """See whether the project is there and alive."""
+    answer = session.get("cloudresourcemanager", f"/v3/projects/{part(project)}")
+    if number := project_number(answer):
+        yield Fact("project", f"{answer.body.get('projectId', project)} (number {number})")
+    at = place(subject, "project")
+    if answer.status == 404:
+        yield PROJECT_GONE(at, f"there is no project {project}", "see `gcloud projects list`")
+    elif answer.ok and answer.body.get("state") == "DELETE_REQUESTED":
+        yield PROJECT_GONE(at, f"project {project} is being deleted", f"gcloud projects undelete {project}")
+    elif not answer.ok:
+        # Google tells a missing project and a forbidden one by the same words, on purpose.
+        yield Unseen(f"project {project}", answer.reason)
+
+
+def check_services(subject: Subject, project: str, session: GoogleSession) -> Seen:
+    """See whether the APIs of a run are enabled."""
+    wanted = dict(_APIS)
+    if any(repository.project == project for repository in repositories(subject)):
+        wanted[_REGISTRY_API] = True
+    parent = f"projects/{project}"
+    answer = session.get(
+        "serviceusage",
+        f"/v1/projects/{part(project)}/services:batchGet",
+        {"names": [f"{parent}/services/{name}" for name in wanted]},
+    )
+    if not answer.ok:
+        yield Unseen(f"the enabled APIs of {project}", answer.reason)
+        return
+    off = []
+    for service in rows(answer.body.get("services")):
+        name = str(service.get("name", "")).rpartition("/")[2]
+        if service.get("state") == "DISABLED" and name in wanted:
+            off.append(name)
+    for severity in (Severity.ERROR, Severity.WARNING):
+        names = [name for name in off if wanted[name] is (severity is Severity.ERROR)]
+        if names:
+            yield API_DISABLED(
+                place(subject, "project"),
+                f"not enabled in project {project}: {', '.join(names)}",
+                f"gcloud services enable {' '.join(names)} --project={project}",
+                severity,
+            )
+
+
+def check_caller(subject: Subject, project: str, session: GoogleSession) -> Seen:
+    """See whether the caller may create runs."""
+    permission = "aiplatform.pipelineJobs.create"
+    answer = session.post(
+        "cloudresourcemanager", f"/v3/projects/{part(project)}:testIamPermissions", {"permissions": [permission]}
+    )
+    if not answer.ok:
+        yield Unseen(f"what you may do in {project}", answer.reason)
+    elif permission not in (answer.body.get("permissions") or ()):
+        yield CALLER_PERMISSION(
+            place(subject, "project"),
+            f"you do not have {permission} on project {project}",
+            f"gcloud projects add-iam-policy-binding {project} --member={session.member} --role=roles/aiplatform.user",
+        )
+
+
+def check_agents(subject: Subject, project: str, session: GoogleSession) -> Seen:
+    """See whether the service agents of Vertex AI have been made."""
+    policy = project_policy(session, project)
+    if not policy.ok:
+        yield Unseen(f"the service agents of Vertex AI in {project}", policy.reason)
+        return
+    answer = session.get("cloudresourcemanager", f"/v3/projects/{part(project)}")
+    number = project_number(answer)
+    if number is None:
+        yield Unseen(
+            f"the service agents of Vertex AI in {project}", answer.reason or "the project's number is unknown"
+        )
+        return
+    for role, pattern in AGENTS.items():
+        agent = pattern.format(number)
+        if not has_role(policy, agent, role):
+            yield AGENT_MISSING(
+                place(subject, "project"),
+                f"{agent} has no {role} in project {project}",
+                f"gcloud beta services identity create --service=aiplatform.googleapis.com --project={project}",
+            )
+
+
+def check_job_id(subject: Subject, project: str, region: str, session: GoogleSession) -> Seen:
+    """See whether the job id that was asked for is free."""
+    job_id = subject.job_id
+    if job_id is None or not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", job_id):
+        return
+    answer = session.get(
+        "aiplatform", f"/v1/projects/{part(project)}/locations/{part(region)}/pipelineJobs/{part(job_id)}"
+    )
+    if answer.ok:
+        yield JOB_ID_TAKEN(
+            "--job-id",
+            f"{region} has a run {job_id} already",
+            "choose another --job-id, or leave it out for a fresh one",
+        )
+    elif answer.status != 404:
+        yield Unseen(f"whether job id {job_id} is free", answer.reason)

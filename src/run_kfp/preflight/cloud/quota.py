@@ -1,0 +1,183 @@
+"""Quotas of Vertex AI training: the accelerators and CPUs that the largest step asks for, in the region of the run.
+
+Vertex AI has quotas of its own for training, apart from Compute Engine's and from those for predictions. A step above
+its quota is not refused: it waits in the queue.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from run_kfp.preflight.cloud.session import GoogleSession, part, rows
+from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen
+from run_kfp.preflight.findings import Code, Severity, When
+from run_kfp.preflight.subject import StepSpec, Subject, holds_placeholder
+
+GPU_QUOTA = Code(
+    "RK-QUOTA-GPU",
+    "cloud",
+    "the project's quota of accelerators is below what a step asks for",
+    Severity.ERROR,
+    When.RUN,
+    "the step would have waited in the queue without a log, or ended with RESOURCE_EXHAUSTED",
+    "Each project has a quota of every accelerator for training on Vertex AI, per region. It is not the quota of "
+    "Compute Engine nor that for predictions, and spot machines have their own. New projects and trial accounts start "
+    "at 0.\n\n"
+    "Ask for more on the page of quotas (it takes minutes to days), or take a region or an accelerator with quota.",
+    "https://cloud.google.com/vertex-ai/docs/quotas#serverless-training",
+)
+CPU_QUOTA = Code(
+    "RK-QUOTA-CPU",
+    "cloud",
+    "the project's quota of CPUs is below what a step asks for",
+    Severity.WARNING,
+    When.RUN,
+    "the step would have waited in the queue without a log",
+    "Each project has quotas of CPUs for training on Vertex AI, per region and family of machines. Steps with T4, P4, "
+    "P100 or V100 accelerators run on N1 machines; which family another step gets is Vertex AI's choice, so that a "
+    "small quota of N1 and E2 machines is a warning there.\n\n"
+    "Ask for more on the page of quotas, or take another region.",
+    "https://cloud.google.com/vertex-ai/docs/quotas#serverless-training",
+)
+
+SERVICE = "aiplatform.googleapis.com"
+
+CPU_METRIC = "custom_model_training_cpus"
+"""CPUs of N1 and E2 machines."""
+
+# Accelerators that exist on N1 machines only.
+_ON_N1 = frozenset({"NVIDIA_TESLA_T4", "NVIDIA_TESLA_P4", "NVIDIA_TESLA_P100", "NVIDIA_TESLA_V100"})
+
+# A page of 1000 is the most that Google's list methods give; the service has a few thousand quotas.
+_PAGE, _PAGES = "1000", 20
+
+
+@dataclass(frozen=True)
+class Need:
+    """The most that one step asks for of a metric; `firm` where no other metric can stand in."""
+
+    amount: float
+    place: str
+    firm: bool
+
+
+def needs(subject: Subject, metrics: Mapping[str, str]) -> tuple[dict[str, Need], dict[str, str]]:
+    """Return the largest need of each metric, and the place of each accelerator without one.
+
+    Steps may run side by side, and then wait for each other; a single step above its quota waits for ever.
+    """
+    found: dict[str, Need] = {}
+    without: dict[str, str] = {}
+
+    def add(metric: str, amount: float, place: str, *, firm: bool) -> None:
+        known = found.get(metric)
+        if known is None or (firm, amount) > (known.firm, known.amount):
+            found[metric] = Need(amount, place, firm)
+
+    for step in subject.steps:
+        kind, count = accelerator(step)
+        if kind and count:
+            if kind in metrics:
+                add(metrics[kind], count, step.at("accelerator.count"), firm=True)
+            else:
+                without.setdefault(kind, step.at("accelerator.type"))
+        cpus = _cpus(step.resources.get("resourceCpuLimit", step.resources.get("cpuLimit")))
+        if cpus and (not (kind and count) or kind in _ON_N1):
+            add(CPU_METRIC, cpus, step.at("cpu"), firm=kind in _ON_N1 and bool(count))
+    return found, without
+
+
+def accelerator(step: StepSpec) -> tuple[str, int]:
+    """Return type and count of a step's accelerators as the spec has them, ("", 0) where it has none or wrong ones."""
+    block = step.resources.get("accelerator")
+    if not isinstance(block, Mapping):
+        return "", 0
+    kind = block.get("resourceType", block.get("type"))
+    count = block.get("resourceCount", block.get("count"))
+    number = _number(count)
+    return (kind, int(number)) if isinstance(kind, str) and number is not None else ("", 0)
+
+
+def _cpus(value: Any) -> float | None:
+    if isinstance(value, str) and value.endswith("m"):
+        thousandths = _number(value[:-1])
+        return None if thousandths is None else thousandths / 1000
+    return _number(value)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or holds_placeholder(value):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < 1e9 else None
+
+
+def check_quota(
+    subject: Subject, project: str, region: str, session: GoogleSession, metrics: Mapping[str, str]
+) -> Seen:
+    """See whether the quotas of the region hold the largest step; `metrics` are those of the accelerators."""
+    wanted, without = needs(subject, metrics)
+    for kind in without:
+        yield Unseen(f"the quota of {kind} in {region}", "the name of its metric is not known")
+    if not wanted:
+        return
+    seen, reason = _read(session, project, region, set(wanted))
+    page = f"https://console.cloud.google.com/iam-admin/quotas?project={project}"
+    for metric, need in wanted.items():
+        limit = seen.get(metric)
+        if limit is None:
+            yield Unseen(f"the quota {metric} in {region}", reason or "Cloud Quotas has no value of it there")
+            continue
+        yield Fact(f"quota {metric} in {region}", "unlimited" if limit < 0 else str(limit))
+        if 0 <= limit < need.amount:
+            code = CPU_QUOTA if metric == CPU_METRIC else GPU_QUOTA
+            yield code(
+                need.place,
+                f"{need.amount:g} asked for, and project {project} has a quota of {limit} in {region} "
+                f"({SERVICE}/{metric})",
+                f"ask for more at {page} (filter: {metric}), or run in a region with quota",
+                Severity.ERROR if need.firm else Severity.WARNING,
+            )
+
+
+def _read(session: GoogleSession, project: str, region: str, metrics: set[str]) -> tuple[dict[str, int], str]:
+    """Return the limits of the metrics in a region, and why some are missing where a call failed."""
+    found: dict[str, int] = {}
+    path = f"/v1/projects/{part(project)}/locations/global/services/{SERVICE}/quotaInfos"
+    token = ""
+    for _ in range(_PAGES):
+        answer = session.get("cloudquotas", path, {"pageSize": _PAGE, **({"pageToken": token} if token else {})})
+        if not answer.ok:
+            return found, answer.reason
+        for info in rows(answer.body.get("quotaInfos")):
+            metric = str(info.get("metric", "")).removeprefix(f"{SERVICE}/")
+            limit = _limit(info, region) if metric in metrics else None
+            if limit is not None:
+                found[metric] = limit
+        token = str(answer.body.get("nextPageToken") or "")
+        if not token or metrics <= set(found):
+            break
+    return found, ""
+
+
+def _limit(info: Mapping[str, Any], region: str) -> int | None:
+    """Return what a quota allows in a region, -1 for everything, None where it says nothing.
+
+    Google orders the entries from the specific to the general; some name the region in `dimensions`, some only among
+    the `applicableLocations` (https://cloud.google.com/docs/quotas/reference/rest/v1/DimensionsInfo).
+    """
+    for entry in rows(info.get("dimensionsInfos")):
+        dimensions, places, details = entry.get("dimensions"), entry.get("applicableLocations"), entry.get("details")
+        named = dimensions if isinstance(dimensions, Mapping) else {}
+        if not isinstance(details, Mapping) or set(named) - {"region"}:
+            continue  # of a part of the project only
+        if named.get("region") == region if named else not isinstance(places, list) or not places or region in places:
+            limit = str(details.get("value", "0"))  # JSON of protobuf leaves a 0 out
+            return int(limit) if re.fullmatch(r"-?[0-9]+", limit) else None
+    return None

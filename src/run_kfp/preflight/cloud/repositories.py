@@ -1,0 +1,162 @@
+"""The Artifact Registry repositories of the images: whether Vertex AI's service agents may pull from them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from run_kfp.preflight.cloud.policies import Held, Resource, has_role, held_by, project_policy
+from run_kfp.preflight.cloud.session import GoogleSession, part
+from run_kfp.preflight.cloud.terms import Seen, Unseen, project_number
+from run_kfp.preflight.findings import Code, Severity, When
+from run_kfp.preflight.subject import Subject, holds_placeholder
+
+IMAGE_PULL = Code(
+    "RK-IMAGE-PULL",
+    "cloud",
+    "Vertex AI may not pull the image",
+    Severity.ERROR,
+    When.CREATE,
+    "the run would have failed within a minute: the service agent does not have permission to access the repository",
+    "Images are pulled by Vertex AI's service agents, not by the service account of the run: a reader role on the "
+    "run's account does not help. In the project of the run the agents may pull from the start; a repository of "
+    "another project must grant it.\n\n"
+    "It is an error where Policy Troubleshooter says so, and a warning where merely no policy that can be read grants "
+    "it: grants of folders, organisations, groups and custom roles cannot be seen there.",
+    "https://cloud.google.com/vertex-ai/docs/general/custom-service-account",
+)
+READER_MISPLACED = Code(
+    "RK-IMAGE-READER",
+    "cloud",
+    "the reader role is on the run's account, and the service agent pulls",
+    Severity.ERROR,
+    When.CREATE,
+    "the run would have failed within a minute: the service agent does not have permission to access the repository",
+    "Images are pulled by Vertex AI's service agents. A custom service account cannot be made to pull from Artifact "
+    "Registry, so its reader role has no effect there.\n\nGive the role to the service agent.",
+    "https://cloud.google.com/vertex-ai/docs/general/custom-service-account",
+)
+
+# Role of the project → the service agent that has it from the start; {} is the project's number.
+# Source: https://cloud.google.com/vertex-ai/docs/general/access-control#service-agents
+AGENTS = {
+    "roles/aiplatform.serviceAgent": "service-{}@gcp-sa-aiplatform.iam.gserviceaccount.com",
+    "roles/aiplatform.customCodeServiceAgent": "service-{}@gcp-sa-aiplatform-cc.iam.gserviceaccount.com",
+}
+
+# Repositories of Google's that everyone may read, and whose policy no one may.
+_PUBLIC = frozenset(
+    {"vertex-ai", "ml-pipeline", "deeplearning-platform-release", "google.com:cloudsdktool", "distroless"}
+)
+
+_PULL = "artifactregistry.repositories.downloadArtifacts"
+_DOMAIN_PROJECT = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository of Artifact Registry."""
+
+    project: str
+    location: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Its resource name."""
+        return f"projects/{self.project}/locations/{self.location}/repositories/{self.name}"
+
+
+def repository_of(image: str) -> Repository | None:
+    """Return the Artifact Registry repository of an image, None where it has none.
+
+    Container Registry's hosts are served by repositories of the host's name
+    (https://cloud.google.com/artifact-registry/docs/transition/transition-from-gcr).
+    """
+    host, *path = image.partition("@")[0].split("/")
+    if path and _DOMAIN_PROJECT.fullmatch(path[0]) and len(path) > 1:  # projects of a domain: example.com/project
+        path = [f"{path[0]}:{path[1]}", *path[2:]]
+    if (found := re.fullmatch(r"([a-z0-9-]+)-docker\.pkg\.dev", host)) and len(path) > 2:
+        return Repository(path[0], found[1], path[1])
+    if (found := re.fullmatch(r"(?:(us|eu|asia)\.)?gcr\.io", host)) and len(path) > 1:
+        return Repository(path[0], {"eu": "europe"}.get(found[1], found[1]) or "us", host)
+    return None
+
+
+def repositories(subject: Subject) -> dict[Repository, str]:
+    """Return the repositories of the images, without Google's own, each with the place of the first image from it."""
+    found: dict[Repository, str] = {}
+    for step in subject.steps:
+        repository = None if holds_placeholder(step.image) else repository_of(step.image)
+        if repository is not None and repository.project not in _PUBLIC:
+            found.setdefault(repository, step.at("image"))
+    return found
+
+
+def check_pull(repository: Repository, place: str, project: str, account: str | None, session: GoogleSession) -> Seen:
+    """See whether one of Vertex AI's service agents of `project` may pull from a repository.
+
+    Google's documents name the one, its error messages the other of the two, so either will do.
+
+    Args:
+        repository: of any project.
+        place: of an image from it.
+        project: of the run.
+        account: of the run, to see whether it was given the role in their place.
+        session: to ask with.
+    """
+    what = f"whether Vertex AI may pull from {repository.path}"
+    policies = (
+        session.get(
+            "artifactregistry",
+            f"/v1/{'/'.join(map(part, repository.path.split('/')))}:getIamPolicy",
+            {"options.requestedPolicyVersion": "3"},
+        ),
+        project_policy(session, repository.project),
+    )
+    if policies[0].status == 404:
+        return  # told by the checks of the images
+    answer = session.get("cloudresourcemanager", f"/v3/projects/{part(project)}")
+    number = project_number(answer)
+    if number is None:
+        yield Unseen(what, answer.reason or f"the number of project {project} is not known")
+        return
+    if (
+        repository.project == project
+        and policies[1].ok
+        and not any(has_role(policies[1], agent.format(number), role) for role, agent in AGENTS.items())
+    ):
+        return  # they come with a role that lets them pull; that they are missing is told elsewhere
+    resource = Resource(f"//artifactregistry.googleapis.com/{repository.path}", repository.project, policies)
+    agents = [pattern.format(number) for pattern in AGENTS.values()]
+    verdicts = []
+    for agent in reversed(agents):  # the one that the errors of a run name comes first
+        verdicts.append(held_by(session, agent, (_PULL,), resource)[_PULL])  # an agent's e-mail names no project
+        if verdicts[-1].held is Held.YES:
+            return
+    unknown = next((verdict for verdict in verdicts if verdict.held is Held.UNKNOWN), None)
+    if unknown is not None:
+        yield Unseen(what, unknown.why)
+        return
+    certain = all(verdict.held is Held.NO for verdict in verdicts)
+    mend = _mend(repository, agents)
+    tail = "" if certain else " (grants of folders, organisations, groups and custom roles cannot be seen from here)"
+    severity = Severity.ERROR if certain else Severity.WARNING
+    runs = held_by(session, account, (_PULL,), resource).get(_PULL) if account is not None else None
+    if runs is not None and runs.held is Held.YES:
+        yield READER_MISPLACED(
+            place,
+            f"{account} may read {repository.path}, but {agents[1]} pulls the images, and it may not{tail}",
+            mend,
+            severity,
+        )
+    else:
+        yield IMAGE_PULL(place, f"{agents[1]} may not read {repository.path}{tail}", mend, severity)
+
+
+def _mend(repository: Repository, agents: list[str]) -> str:
+    return " && ".join(
+        f"gcloud artifacts repositories add-iam-policy-binding {repository.name} --project={repository.project} "
+        f"--location={repository.location} --member=serviceAccount:{agent} --role=roles/artifactregistry.reader"
+        for agent in agents
+    )

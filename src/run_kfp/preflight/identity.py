@@ -1,0 +1,307 @@
+"""Checks of the run's settings against each other: accounts, names, places, keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from run_kfp.errors import InputError
+from run_kfp.files import is_file, read_text
+from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.subject import Subject
+from run_kfp.settings import CREDENTIALS_VARIABLE, RULES, Settings
+
+ACCOUNT_DEFAULT = Code(
+    "RK-ACCOUNT-DEFAULT",
+    "identity",
+    "the Compute Engine default account as the run's account",
+    Severity.WARNING,
+    When.SILENT,
+    "every step may do what the default account may: often everything in the project",
+    "NUMBER-compute@developer.gserviceaccount.com is what a job gets that names no account. Many projects made it an "
+    "editor of everything; others removed its rights, and the job fails at its first read. Make an account for "
+    "pipelines with the roles that they need.",
+    "https://docs.cloud.google.com/vertex-ai/docs/pipelines/configure-project#service-account",
+)
+ACCOUNT_PROJECT = Code(
+    "RK-ACCOUNT-PROJECT",
+    "identity",
+    "a run account of another project",
+    Severity.WARNING,
+    When.SUBMIT,
+    "Vertex AI refuses: “You do not have permission to act as service_account”, unless both projects were set up for "
+    "it",
+    "A service account can be attached to jobs of its own project. To use it elsewhere, its project must not enforce "
+    "iam.disableCrossProjectServiceAccountUsage, and the service agent of the run's project needs the role Service "
+    "Account Token Creator on it.",
+    "https://docs.cloud.google.com/iam/docs/attach-service-accounts#attaching-different-project",
+)
+ACCOUNT_FORM = Code(
+    "RK-ACCOUNT-FORM",
+    "identity",
+    "an e-mail that no service account of a team has",
+    Severity.ERROR,
+    When.SUBMIT,
+    "Vertex AI refuses: “You do not have permission to act as service_account … (or it may not exist)”",
+    "The name in front of the @ has 6 to 30 lower-case letters, digits and dashes and begins with a letter. Accounts "
+    "of Google's own services (service-…@gcp-sa-…, …@cloudservices.gserviceaccount.com) cannot run a team's steps.",
+    "https://docs.cloud.google.com/iam/docs/service-accounts-create",
+)
+BUCKET_NAME = Code(
+    "RK-BUCKET-NAME",
+    "storage",
+    "a name that no bucket can have",
+    Severity.ERROR,
+    When.CREATE,
+    "the run fails at its first file: there can be no such bucket",
+    "A bucket's name has 3 to 63 lower-case letters, digits, dashes, underscores and dots, begins and ends with a "
+    "letter or digit, does not look like an IP address, does not begin with goog and holds no google. With dots it "
+    "may be longer, and each part has at most 63 characters.",
+    "https://docs.cloud.google.com/storage/docs/buckets#naming",
+)
+KEY_REGION = Code(
+    "RK-KMS-REGION",
+    "settings",
+    "an encryption key of another region",
+    Severity.ERROR,
+    When.SUBMIT,
+    "Vertex AI refuses the job",
+    "A customer-managed key encrypts resources of its own region alone; keys of the location global do not serve.",
+    "https://docs.cloud.google.com/vertex-ai/docs/general/cmek",
+)
+ENDPOINT_REGION = Code(
+    "RK-ENDPOINT-REGION",
+    "settings",
+    "an API endpoint of another region",
+    Severity.ERROR,
+    When.SUBMIT,
+    "Vertex AI refuses the job, or looks for it where it is not",
+    "The host REGION-aiplatform.googleapis.com serves its own region. Leave --api-endpoint out, or name the region's "
+    "host.",
+    "https://docs.cloud.google.com/vertex-ai/docs/general/locations",
+)
+NETWORK_NUMBER = Code(
+    "RK-NETWORK-NUMBER",
+    "settings",
+    "a network named by the project's id",
+    Severity.WARNING,
+    When.CREATE,
+    "the job fails: the network is not found",
+    "The network of a job is projects/NUMBER/global/networks/NAME, with the number of the project, not its id. "
+    "`gcloud projects describe ID --format='value(projectNumber)'` prints it.",
+    "google/cloud/aiplatform/v1/pipeline_job.proto (network)",
+)
+JOB_ID_FIXED = Code(
+    "RK-JOB-ID-FIXED",
+    "settings",
+    "a job id that works once",
+    Severity.NOTE,
+    When.SUBMIT,
+    "a second submission with the same id is refused",
+    "Ids of runs are unique in a project and region for ever. Leave --job-id out for a fresh one each time.",
+    "https://docs.cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs/create",
+)
+LOGIN_MISSING = Code(
+    "RK-LOGIN-MISSING",
+    "identity",
+    "no Google login on this machine",
+    Severity.NOTE,
+    When.SUBMIT,
+    "the submission ends at once: no usable Google credentials (on a machine of Google's, its own account is used)",
+    "The login is the key file that GOOGLE_APPLICATION_CREDENTIALS names, else what `gcloud auth application-default "
+    "login` left, else the account of the machine, where Google runs it. In a container, mount one of the two files.",
+    "https://docs.cloud.google.com/docs/authentication/application-default-credentials",
+)
+LOGIN_FILE = Code(
+    "RK-LOGIN-FILE",
+    "identity",
+    "a key file that is none",
+    Severity.ERROR,
+    When.SUBMIT,
+    "the submission ends at once: no usable Google credentials",
+    "GOOGLE_APPLICATION_CREDENTIALS names a JSON file: the key of a service account, with client_email, private_key "
+    "and token_uri, or what gcloud wrote at a login.",
+    "https://docs.cloud.google.com/docs/authentication/application-default-credentials#GAC",
+)
+LOGIN_PROJECT = Code(
+    "RK-LOGIN-PROJECT",
+    "identity",
+    "a key of another project",
+    Severity.NOTE,
+    When.SUBMIT,
+    "Vertex AI refuses the job, unless that account has its roles in the run's project",
+    "The key in use belongs to a service account of another project than the run's. That works where the account was "
+    "given its roles here; more often the key of another environment is still set.",
+    "https://docs.cloud.google.com/iam/docs/keys-create-delete",
+)
+
+_LOGIN = (
+    "run `gcloud auth application-default login`, "
+    "or set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account key"
+)
+
+
+def check_identity(subject: Subject, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Check accounts, bucket names, keys and ids of the settings; a malformed one is told elsewhere.
+
+    Args:
+        subject: what is checked.
+        environ: for where gcloud keeps its login.
+    """
+    settings = subject.settings
+    yield from _account(subject)
+    yield from _buckets(settings)
+    yield from _login(subject, environ)
+    region = subject.region
+    key = _well_formed(settings, "encryption_key")
+    if key and region and (location := key.split("/")[3]) != region:
+        yield KEY_REGION(
+            _place(settings, "encryption_key"),
+            f"the key lies in {location}, and the run is in {region}",
+            f"name a key of {region}: gcloud kms keys list --location={region} --keyring=NAME",
+        )
+    endpoint = _well_formed(settings, "api_endpoint") or ""
+    host = re.match(r"([a-z]+-[a-z]+[0-9]+)-aiplatform\.", endpoint)
+    if host and region and host[1] != region:
+        yield ENDPOINT_REGION(
+            _place(settings, "api_endpoint"),
+            f"{endpoint} serves {host[1]}, and the run is in {region}",
+            f"leave it out, or write {region}-aiplatform.googleapis.com",
+        )
+    network = _well_formed(settings, "network")
+    if network and not network.split("/")[1].isdigit():
+        project = network.split("/")[1]
+        yield NETWORK_NUMBER(
+            _place(settings, "network"),
+            f"the network is named by the id {project!r}; Vertex AI takes the project's number",
+            f"gcloud projects describe {project} --format='value(projectNumber)'",
+        )
+    if subject.job_id is not None:
+        yield JOB_ID_FIXED(
+            "--job-id", f"the id {subject.job_id!r} works for one submission", "leave it out for a fresh id each time"
+        )
+
+
+def _account(subject: Subject) -> Iterator[Finding]:
+    account = _well_formed(subject.settings, "service_account")
+    if account is None:
+        return
+    place = _place(subject.settings, "service_account")
+    name, _, domain = account.partition("@")
+    if domain == "developer.gserviceaccount.com":
+        yield ACCOUNT_DEFAULT(
+            place,
+            f"{account} is the Compute Engine default account",
+            "make one for pipelines: gcloud iam service-accounts create pipeline-runner",
+        )
+    elif domain.startswith("gcp-sa-") or domain in ("cloudservices.gserviceaccount.com", "system.gserviceaccount.com"):
+        yield ACCOUNT_FORM(
+            place,
+            f"{account} is an account of Google's own services",
+            "name an account of your project: gcloud iam service-accounts list",
+        )
+    elif match := re.fullmatch(r"(.+)\.iam\.gserviceaccount\.com", domain):
+        if not re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", name):
+            yield ACCOUNT_FORM(
+                place,
+                f"{name!r} is no name of a service account: 6 to 30 lower-case letters, digits and dashes, a letter "
+                "first",
+                "look it up: gcloud iam service-accounts list",
+            )
+        elif (project := subject.project) and not project.isdigit() and _project_of(match[1]) != project:
+            yield ACCOUNT_PROJECT(
+                place,
+                f"{account} is of project {_project_of(match[1])!r}, and the run is in {project!r}",
+                f"name an account of {project}: gcloud iam service-accounts list --project={project}",
+            )
+
+
+def _project_of(domain: str) -> str:
+    """Return the project of an account's domain; one that belongs to an organisation is written back to front there."""
+    project, dot, organisation = domain.partition(".")
+    return f"{organisation}:{project}" if dot else project
+
+
+def _buckets(settings: Settings) -> Iterator[Finding]:
+    for name in ("bucket", "pipeline_root"):
+        value = _well_formed(settings, name)
+        if value is None:
+            continue
+        bucket = value.removeprefix("gs://").partition("/")[0]
+        if words := _bucket_fault(bucket):
+            yield BUCKET_NAME(_place(settings, name), f"{bucket!r} {words}", "look it up: gcloud storage buckets list")
+
+
+def _bucket_fault(name: str) -> str:
+    """Say why no bucket can have this name, as far as the form of the setting did not say it."""
+    parts = name.split(".")
+    if len(parts) == 1 and len(name) > 63:
+        return f"has {len(name)} characters; a bucket's name has at most 63"
+    if any(not part or len(part) > 63 for part in parts):
+        return "has a part between dots that is empty or longer than 63 characters"
+    if any(part.startswith("-") or part.endswith("-") for part in parts):
+        return "has a dash beside a dot"
+    if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", name):
+        return "looks like an IP address"
+    if name.startswith("goog") or "google" in name:
+        return "begins with goog or holds google, which Google keeps for itself"
+    return ""
+
+
+def _login(subject: Subject, environ: Mapping[str, str]) -> Iterator[Finding]:
+    file = subject.settings.credentials_file
+    if file is None:
+        folder = environ.get("CLOUDSDK_CONFIG") or (
+            str(Path(environ["APPDATA"]) / "gcloud")
+            if os.name == "nt" and "APPDATA" in environ
+            else str(Path(environ.get("HOME", "")) / ".config" / "gcloud")
+        )
+        if not is_file(Path(folder) / "application_default_credentials.json"):
+            yield LOGIN_MISSING(CREDENTIALS_VARIABLE, "no Google login is found on this machine", _LOGIN)
+        return
+    words, key = _read_login(file)
+    if words:
+        # What stands in the variable may be the key itself, so it is not repeated.
+        yield LOGIN_FILE(CREDENTIALS_VARIABLE, words, _LOGIN)
+    project = subject.project
+    of = key.get("project_id")
+    if isinstance(of, str) and project and not project.isdigit() and of != project:
+        yield LOGIN_PROJECT(
+            CREDENTIALS_VARIABLE,
+            f"the key is of project {of!r}, and the run is in {project!r}",
+            "use a key of that project, or see that the account has its roles there",
+        )
+
+
+def _read_login(file: Path) -> tuple[str, Mapping[str, Any]]:
+    """Return what is wrong with a key file, and what it holds."""
+    if not is_file(file):
+        return "does not name a file that is there", {}
+    try:
+        key = json.loads(read_text(file, "the key file") or "")
+    except InputError:
+        return "names a file that cannot be read", {}
+    except (ValueError, RecursionError):
+        return "names a file that is not JSON", {}
+    if not isinstance(key, dict) or not isinstance(key.get("type"), str):
+        return "names a JSON file that is no key: it has no type", {}
+    if key["type"] == "service_account":
+        missing = [name for name in ("client_email", "private_key", "token_uri") if not isinstance(key.get(name), str)]
+        if missing:
+            return f"names a service account key without {', '.join(missing)}", key
+        if "PRIVATE KEY-----" not in key["private_key"]:
+            return "names a service account key whose private_key is none", key
+    return "", key
+
+
+def _well_formed(settings: Settings, name: str) -> str | None:
+    return None if name in settings.malformed else settings.get(name)
+
+
+def _place(settings: Settings, name: str) -> str:
+    setting = settings.values.get(name)
+    return setting.source if setting else RULES[name].flag

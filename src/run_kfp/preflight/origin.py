@@ -1,0 +1,221 @@
+"""Where a pipeline comes from and where it goes: its names, the versions of who wrote it, the platform it is for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+
+from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.spec import SPEC_SOURCE, Spec, compiled_here, names_in_words, shown, table_at
+from run_kfp.preflight.subject import Subject
+
+_GROUP = "structure"
+
+KUBERNETES = Code(
+    "RK-PLATFORM-KUBERNETES",
+    _GROUP,
+    "settings for Kubernetes",
+    Severity.WARNING,
+    When.SILENT,
+    "Vertex AI would run the steps without them",
+    """\
+kfp-kubernetes writes volumes, secrets, node selectors, tolerations and the like into a second document of the file,
+for a KFP server on Kubernetes. Vertex AI gets the first document only. Secrets and files have to reach the container by
+another way: arguments, /gcs/BUCKET/….""",
+    "kfp 2.17, compiler/pipeline_spec_builder.py, write_pipeline_spec_to_file",
+)
+
+SCHEMA = Code(
+    "RK-SPEC-VERSION",
+    _GROUP,
+    "a version of the spec that is not known here",
+    Severity.WARNING,
+    When.SUBMIT,
+    "Vertex AI may refuse the spec",
+    "kfp 2 writes schemaVersion 2.1.0, kfp 1.8 (v2) wrote 2.0.0. By it Google's SDK decides how values are sent.",
+    "google-cloud-aiplatform 2.7, aiplatform/utils/pipeline_utils.py",
+)
+
+SDK_NEWER = Code(
+    "RK-VERSION-KFP",
+    _GROUP,
+    "a file of a newer kfp",
+    Severity.NOTE,
+    When.SUBMIT,
+    "the file may hold something that this program does not know",
+    "The file goes to Vertex AI as it is. What the checks say of it is as old as the kfp that is installed here.",
+    SPEC_SOURCE,
+)
+
+SDK_PAIR = Code(
+    "RK-VERSION-SDK",
+    _GROUP,
+    "an SDK of another version than this program was tried with",
+    Severity.WARNING,
+    When.SUBMIT,
+    "compiling or submitting may fail with an error of the SDK, such as KeyError: 'root'",
+    """\
+A spec of a new kfp needs a google-cloud-aiplatform that knows it. This program names the versions of both that were
+tried together; another installation in the same environment changed them. Give it an environment of its own.""",
+    "the requirements of this program's package",
+)
+
+PIPELINE_NAME = Code(
+    "RK-PIPELINE-NAME",
+    _GROUP,
+    "a pipeline name that changes on its way",
+    Severity.NOTE,
+    When.SILENT,
+    "job ids begin with another name than the one written, and results are cached under it",
+    """\
+kfp turns a pipeline name into lower-case letters, digits and dashes ("Four_Pipe 1" becomes four-pipe-1), and job ids
+take no other characters. Results are cached by the name of the pipeline. Write it so; a displayName is free.""",
+    "kfp 2.17, dsl/utils.py, maybe_rename_for_k8s and validate_pipeline_name",
+)
+
+DISPLAY_NAME = Code(
+    "RK-DISPLAY-NAME",
+    _GROUP,
+    "a display name that is too long",
+    Severity.NOTE,
+    When.SUBMIT,
+    "a name of more than 128 characters would be refused; this program cuts it",
+    "Vertex AI takes 128 characters. This program keeps the first 110 and adds a suffix by which runs differ.",
+    "google.cloud.aiplatform.v1.PipelineJob.display_name",
+)
+
+TASK_NAME = Code(
+    "RK-TASK-NAME",
+    _GROUP,
+    "a task name with unusual characters",
+    Severity.WARNING,
+    When.CREATE,
+    "the spec may be refused",
+    "kfp names tasks with lower-case letters, digits and dashes. What a person reads is taskInfo.name, which is free.",
+    "kfp 2.17, dsl/utils.py, sanitize_task_name",
+)
+
+_LONGEST_DISPLAY_NAME = 110  # what the Vertex backend leaves of it
+_SCHEMAS = ("2.0.0", "2.1.0")
+
+
+def check_origin(subject: Subject, spec: Spec) -> Iterator[Finding]:
+    """Check names, versions of the spec and of the installed SDKs, and settings for other platforms."""
+    yield from _check_names(subject, spec)
+    yield from _check_versions(subject, spec)
+    yield from _check_platforms(subject, spec)
+
+
+def _check_names(subject: Subject, spec: Spec) -> Iterator[Finding]:
+    own = compiled_here(subject)
+    pipeline = subject.pipeline
+    kept = re.sub(r"-+", "-", re.sub(r"[^-0-9a-z]+", "-", pipeline.name.lower())).strip("-")[:128]
+    if kept != pipeline.name:
+        yield PIPELINE_NAME(
+            spec.at("pipelineInfo.name"),
+            f"is {shown(pipeline.name)}; kfp and the job ids make {kept or 'nothing'!r} of it",
+            f"write {kept!r}" if kept else "write a name of lower-case letters, digits and dashes",
+        )
+    if len(pipeline.display_name) > _LONGEST_DISPLAY_NAME:
+        yield DISPLAY_NAME(
+            spec.at("pipeline.display_name" if own else "pipelineInfo.displayName"),
+            f"has {len(pipeline.display_name)} characters; {_LONGEST_DISPLAY_NAME} of them are kept, because the name "
+            "of a run has at most 128 with its suffix",
+            "shorten it",
+        )
+    for dag in spec.dags.values():
+        for name in dag.tasks:
+            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", name):
+                yield TASK_NAME(
+                    spec.at(f"{dag.place}.dag.tasks"),
+                    f"the task name {shown(name)} has characters beside letters, digits, dashes and underscores",
+                    "rename it, and put what a person shall read into taskInfo.name",
+                )
+
+
+def _check_versions(subject: Subject, spec: Spec) -> Iterator[Finding]:
+    schema = spec.body.get("schemaVersion")
+    if schema not in _SCHEMAS:
+        yield SCHEMA(
+            spec.at("schemaVersion"),
+            f"is {shown(schema)}, and known are {', '.join(_SCHEMAS)}" if schema is not None else "is missing",
+            "compile the file with kfp 2",
+        )
+    installed = {name: found for name in _SDKS if (found := _installed(name))}
+    written = re.match(r"kfp-([0-9]+)\.([0-9]+)", str(spec.body.get("sdkVersion", "")))
+    here = re.match(r"([0-9]+)\.([0-9]+)", installed.get("kfp", ""))
+    if written and here and (int(written[1]), int(written[2])) > (int(here[1]), int(here[2])):
+        yield SDK_NEWER(
+            spec.at("sdkVersion"),
+            f"the file was compiled by {shown(spec.body['sdkVersion'])}, and kfp {installed['kfp']} is installed here",
+            "nothing to do, if the run does what it shall",
+        )
+    try:
+        required = metadata.requires("run-kfp") or []
+    except metadata.PackageNotFoundError:  # run from its source
+        required = []
+    yield from version_findings(required, installed)
+
+
+_SDKS = ("kfp", "google-cloud-aiplatform")
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def version_findings(required: Sequence[str], installed: Mapping[str, str]) -> Iterator[Finding]:
+    """Compare the installed SDKs with the versions that this program asks for.
+
+    Args:
+        required: requirements as the package's metadata has them ("kfp<2.18,>=2.17").
+        installed: versions by package name; one that is not installed is left out.
+    """
+    for requirement in required:
+        match = re.match(r"([A-Za-z0-9._-]+)\s*([<>=!~][^;]*)", requirement)
+        if match is None or match[1] not in installed:
+            continue
+        version, allowed = installed[match[1]], match[2].strip()
+        if not all(_satisfies(version, bound.strip()) for bound in allowed.split(",")):
+            yield SDK_PAIR(
+                f"the package {match[1]}",
+                f"version {version} is installed, and this program was tried with {allowed}",
+                f"python -m pip install '{match[1]}{allowed}'",
+            )
+
+
+def _satisfies(version: str, bound: str) -> bool:
+    """Compare release numbers; a bound of another kind than <, <=, > and >= is taken as kept."""
+    match = re.fullmatch(r"(<=|>=|<|>)\s*([0-9][0-9.]*)", bound)
+    release = re.match(r"[0-9]+(\.[0-9]+)*", version)
+    if match is None or release is None:
+        return True
+    left, right = ([int(part) for part in text.strip(".").split(".")] for text in (release[0], match[2]))
+    width = max(len(left), len(right))
+    left, right = ([*numbers, *([0] * (width - len(numbers)))] for numbers in (left, right))
+    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[match[1]]
+
+
+def _check_platforms(subject: Subject, spec: Spec) -> Iterator[Finding]:
+    if not re.search(r"^platforms:|\n---", subject.pipeline.text):
+        return
+    import yaml
+
+    try:
+        documents = list(yaml.load_all(subject.pipeline.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    except yaml.YAMLError:  # the first document was read; the others are no part of the pipeline
+        return
+    for document in documents[1:]:
+        for platform, body in table_at(document, "platforms").items():
+            executors = table_at(body, "deploymentSpec", "executors")
+            kinds = sorted({key for executor in executors.values() for key in table_at(executor)})
+            what = f": {names_in_words(kinds)}" if kinds else ""
+            yield KUBERNETES(
+                spec.at(f"platforms.{platform}"),
+                f"the file has settings for {shown(platform)}{what}",
+                "give the step what it needs by its arguments and /gcs/BUCKET/…",
+            )

@@ -1,0 +1,845 @@
+"""CPU, memory, accelerators and the region: whether they can be had, together, and on which machine a step runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+from run_kfp.errors import did_you_mean
+from run_kfp.limits import count_text, cpu_text, cpus, memory_bytes, memory_text
+from run_kfp.machines import (
+    GIB,
+    MAX_CPUS,
+    MAX_MEMORY,
+    Accelerator,
+    Choice,
+    Machines,
+    QuotaUse,
+    choose,
+    either,
+    quota_uses,
+)
+from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.subject import StepSpec, Subject, holds_placeholder
+
+_GROUP = "resources"
+_LIMITS = "https://docs.cloud.google.com/vertex-ai/docs/pipelines/machine-types"
+_TRAINING = "https://docs.cloud.google.com/vertex-ai/docs/training/configure-compute"
+_LOCATIONS = "https://docs.cloud.google.com/vertex-ai/docs/general/locations"
+_QUOTAS = "https://docs.cloud.google.com/vertex-ai/docs/quotas"
+_SETTERS = "kfp 2.17, dsl/pipeline_task.py (set_cpu_limit, set_memory_limit, set_accelerator_limit)"
+
+CPU_FORMAT = Code(
+    "RK-CPU-FORMAT",
+    _GROUP,
+    "a CPU limit of a wrong form",
+    Severity.ERROR,
+    When.COMPILE,
+    "kfp refuses the value, or Vertex AI does",
+    "A CPU limit is a number of CPUs (16, 0.5) or thousandths of one (500m), above 0. In a pipeline file "
+    "`resourceCpuLimit` is text and `cpuLimit` a number.",
+    _SETTERS,
+)
+MEMORY_FORMAT = Code(
+    "RK-MEMORY-FORMAT",
+    _GROUP,
+    "a memory limit of a wrong form",
+    Severity.ERROR,
+    When.COMPILE,
+    "kfp refuses the value, or Vertex AI does",
+    "A memory limit is a whole number and a unit: K, M, G, T, or Ki, Mi, Gi, Ti. There is no B at the end, no space, "
+    "no decimal point: 1500M, not 1.5G. In a pipeline file `resourceMemoryLimit` is text and `memoryLimit` a number of "
+    "10^9 bytes.",
+    _SETTERS,
+)
+MEMORY_TINY = Code(
+    "RK-MEMORY-TINY",
+    _GROUP,
+    "a memory limit of a few bytes",
+    Severity.ERROR,
+    When.RUN,
+    "the limit counts bytes, so the machine is chosen as if no memory were needed",
+    "A number without a unit is a number of bytes: 32 compiles to 3.2e-08 GB. Write the unit: 32G.",
+    "kfp 2.17, compiler/compiler_utils.py (_memory_to_float), by trying it",
+)
+CPU_LIMIT = Code(
+    "RK-CPU-LIMIT",
+    _GROUP,
+    "more CPUs than a step may ask for",
+    Severity.ERROR,
+    When.CREATE,
+    "the step cannot be scheduled",
+    f"A step may ask for at most {MAX_CPUS} CPUs.",
+    _LIMITS,
+)
+MEMORY_LIMIT = Code(
+    "RK-MEMORY-LIMIT",
+    _GROUP,
+    "more memory than a step may ask for",
+    Severity.ERROR,
+    When.CREATE,
+    "the step cannot be scheduled",
+    f"A step may ask for at most {MAX_MEMORY:g} GB of memory. Whether that is 10^9 or 2^30 bytes each is not "
+    "documented: between the two there is a warning.",
+    _LIMITS,
+)
+PLACEHOLDER = Code(
+    "RK-RESOURCE-PLACEHOLDER",
+    _GROUP,
+    "a resource that is filled in when the run is made",
+    Severity.ERROR,
+    When.CREATE,
+    "Vertex AI ignores the limit or refuses it",
+    "Vertex AI chooses the machine by literals in the pipeline file; a value that comes from a parameter of the "
+    "pipeline or from an earlier step does not count. In a registry, a parameter that a resource refers to is resolved "
+    "when compiling, and stands in the file as a literal.",
+    "kubeflow/pipelines#6681; kfp 2.17, compiler/pipeline_spec_builder.py",
+)
+GPU_TYPE = Code(
+    "RK-GPU-TYPE",
+    _GROUP,
+    "an accelerator that Vertex AI does not have",
+    Severity.ERROR,
+    When.CREATE,
+    "the step cannot be created",
+    "Vertex AI has its own names for accelerators: upper case with underscores (NVIDIA_TESLA_T4), not those of Compute "
+    "Engine (nvidia-tesla-t4) or Kubernetes (nvidia.com/gpu). `run-kfp machines` lists them. A name of the right form "
+    "that the machine table does not have is a warning: it may be newer than the table.",
+    f"{_LIMITS}; AcceleratorType of the Vertex AI API",
+)
+GPU_RETIRED = Code(
+    "RK-GPU-RETIRED",
+    _GROUP,
+    "an accelerator that is no longer supported",
+    Severity.ERROR,
+    When.CREATE,
+    "the step cannot be created, or waits for a machine that there is not",
+    "Google took NVIDIA_TESLA_K80 away in May 2024; support for NVIDIA_TESLA_P100 ended on 2026-09-15. NVIDIA_TESLA_T4 "
+    "or NVIDIA_L4 do in most cases.",
+    "https://cloud.google.com/compute/docs/eol/k80-eol; " + _TRAINING,
+)
+GPU_COUNT = Code(
+    "RK-GPU-COUNT",
+    _GROUP,
+    "a number of accelerators that no machine has",
+    Severity.ERROR,
+    When.CREATE,
+    "the step cannot be created",
+    "Each accelerator comes in certain numbers: 1, 2 or 4 NVIDIA_TESLA_T4, but not 3. `run-kfp machines` shows them.",
+    _TRAINING,
+)
+GPU_INCOMPLETE = Code(
+    "RK-GPU-INCOMPLETE",
+    _GROUP,
+    "an accelerator without a number, or a number without an accelerator",
+    Severity.ERROR,
+    When.RUN,
+    "the step runs without an accelerator",
+    "A number of accelerators has no effect without their type; a type without a number means none in a pipeline file. "
+    "With kfp, `set_accelerator_type` and `set_accelerator_limit` belong together.",
+    _SETTERS,
+)
+GPU_REGION = Code(
+    "RK-GPU-REGION",
+    _GROUP,
+    "an accelerator that the region does not have",
+    Severity.ERROR,
+    When.CREATE,
+    "the step cannot be created",
+    "Not every region has every accelerator, and some have one for predictions only. Take another region or another "
+    "accelerator; the bucket must then lie in that region too. A region that got the accelerator lately can be told in "
+    "the file of [check] machines.",
+    _LOCATIONS,
+)
+MACHINE_NONE = Code(
+    "RK-MACHINE-NONE",
+    _GROUP,
+    "no machine has CPU, memory and accelerator together",
+    Severity.ERROR,
+    When.CREATE,
+    "the step cannot be created, or gets a machine with less than it asks for",
+    "The limits of a step choose its machine. Accelerators are bound to machines: NVIDIA_TESLA_T4, P4, P100 and V100 "
+    "to N1, NVIDIA_L4 to G2, A100 to A2, H100 to A3; each has so much CPU and memory for so many accelerators. More "
+    "accelerators, or less CPU or memory, lead to a machine.",
+    f"{_LIMITS}; {_TRAINING}",
+)
+MEMORY_BOUNDARY = Code(
+    "RK-MEMORY-BOUNDARY",
+    _GROUP,
+    "the machine depends on the size of a GB",
+    Severity.NOTE,
+    When.SILENT,
+    "the step runs on a larger or smaller machine than you count with",
+    "Google does not document whether the GB of a machine type are 10^9 or 2^30 bytes, and the limit lies between the "
+    "two. A slightly lower limit makes the smaller machine certain.",
+    _LIMITS,
+)
+REGION_PIPELINES = Code(
+    "RK-REGION",
+    _GROUP,
+    "a region without Vertex AI Pipelines",
+    Severity.WARNING,
+    When.SUBMIT,
+    "the submission fails, or does not find the service",
+    "Vertex AI Pipelines is there in some regions of Google Cloud only. A name that no region can have is an error; "
+    "one that the machine table does not have may be newer than the table.",
+    _LOCATIONS,
+)
+QUOTA_DEFAULT = Code(
+    "RK-QUOTA-DEFAULT",
+    _GROUP,
+    "more than the quota that a project has by default",
+    Severity.WARNING,
+    When.RUN,
+    "the run fails with RESOURCE_EXHAUSTED, or waits without a word",
+    "Training has quotas of its own for CPUs and for each accelerator, in each region; those of Compute Engine do not "
+    "count. This is the documented default for the largest single step: your project may have more, and a new project "
+    "may have less.",
+    _QUOTAS,
+)
+TPU = Code(
+    "RK-TPU",
+    _GROUP,
+    "a TPU in a pipeline step",
+    Severity.WARNING,
+    When.RUN,
+    "people report internal errors after 40 minutes",
+    "Vertex AI takes TPUs in pipeline steps, but runs with them were reported to end in internal errors after a long "
+    "wait. A CustomJob with the TPU machine type has fewer surprises.",
+    _LIMITS,
+)
+REQUEST_IGNORED = Code(
+    "RK-REQUEST-IGNORED",
+    _GROUP,
+    "a CPU or memory request, which has no effect",
+    Severity.WARNING,
+    When.RUN,
+    "the machine is chosen without it: the step may have too little memory",
+    "Vertex AI chooses the machine by the limits alone; requests are for Kubernetes. Set the limit to what the step "
+    "needs.",
+    _LIMITS,
+)
+RESOURCE_FIELDS = Code(
+    "RK-RESOURCE-FIELDS",
+    _GROUP,
+    "limits that stand in fields which Vertex AI does not read",
+    Severity.WARNING,
+    When.RUN,
+    "the step runs on the default machine, without its accelerator",
+    "kfp 2.10 renamed the fields of limits in the pipeline file (cpuLimit became resourceCpuLimit, accelerator.type "
+    "became accelerator.resourceType); Vertex AI reads the older ones. Later versions, 2.17 among them, write both: "
+    "compile the file again.",
+    "kubeflow/pipelines#11374, #11390; kfp 2.17, compiler/pipeline_spec_builder.py",
+)
+RESOURCE_CONFLICT = Code(
+    "RK-RESOURCE-CONFLICT",
+    _GROUP,
+    "two values for one limit",
+    Severity.WARNING,
+    When.RUN,
+    "Vertex AI takes the older field, a KFP server the newer one",
+    "A pipeline file has each limit twice, as cpuLimit and as resourceCpuLimit. They differ when a file is edited by "
+    "hand: set both, or compile the file again.",
+    "kfp 2.17, compiler/pipeline_spec_builder.py",
+)
+MACHINE_TYPE = Code(
+    "RK-MACHINE-TYPE",
+    _GROUP,
+    "a machine type that training does not offer",
+    Severity.ERROR,
+    When.CREATE,
+    "the CustomJob is refused: 400 Machine type is not supported",
+    "Of the machine types of Compute Engine, training offers some; predictions have another list (n1-standard-2 is for "
+    "predictions). `run-kfp machines` shows them. A family that the machine table does not have is a warning: it may "
+    "be newer than the table.",
+    _TRAINING,
+)
+MACHINE_GPU = Code(
+    "RK-MACHINE-GPU",
+    _GROUP,
+    "an accelerator on a machine type that does not take it",
+    Severity.ERROR,
+    When.CREATE,
+    "the CustomJob is refused: Accelerator is not supported for machine type",
+    "Accelerators are bound to machine types: those of N1 take NVIDIA_TESLA_T4, P4, P100 and V100, those of G2 "
+    "NVIDIA_L4, of A2 A100, of A3 H100; E2, N2, N4, C2 and M1 take none. `run-kfp machines --accelerator …` shows "
+    "which machines take one.",
+    _TRAINING,
+)
+
+# What a Google region is called: a part of the world, a direction, a number.
+_REGION = re.compile(
+    r"(africa|asia|australia|europe|me|northamerica|southamerica|us)-"
+    r"(north|south|east|west|central|northeast|northwest|southeast|southwest)[0-9]{1,2}"
+)
+# An accelerator that a newer API may have. The brand Tesla is given up: no new name will carry it.
+_POSSIBLE_ACCELERATOR = re.compile(r"(NVIDIA|TPU|AMD|INTEL)_(?!TESLA)[A-Z0-9_]+")
+_NO_ACCELERATOR = ("", "ACCELERATOR_TYPE_UNSPECIFIED")
+
+# Below this a limit counts bytes by mistake: 1 MB, in units of 10^9 bytes.
+_TINY = 0.001
+
+
+def check_resources(subject: Subject, machines: Machines, today: date | None = None) -> Iterator[Finding]:
+    """Check the resources of every step: their form, whether they can be had together, in the region, by default quota.
+
+    Args:
+        subject: what would be submitted.
+        machines: the machine table.
+        today: for the end of support of an accelerator; None for the day it is.
+    """
+    today = today or datetime.now(tz=UTC).date()
+    yield from _check_region(subject, machines)
+    uses: list[tuple[QuotaUse, str]] = []
+    for step in subject.steps:
+        limits, found = _read(step)
+        yield from found
+        yield from _check_limits(step, limits, machines, subject.region, today)
+        yield from _check_requests(step, limits)
+        choice = _choice(limits, machines, subject.region)
+        if subject.region and choice and not choice.failing:
+            place = step.at("accelerator.count" if choice.accelerator else "cpu")
+            uses += [(use, place) for use in quota_uses(machines, choice, subject.region)]
+    for pool in _worker_pools(subject):
+        yield from _check_pool(pool, machines, today)
+        uses += _pool_uses(pool, machines)
+    yield from _check_quotas(uses, subject, machines)
+
+
+def chosen_machines(subject: Subject, machines: Machines) -> dict[str, Choice]:
+    """Return the machine of each step, by its name; a step whose limits cannot be read is left out."""
+    chosen: dict[str, Choice] = {}
+    for step in subject.steps:
+        limits, _ = _read(step)
+        if choice := _choice(limits, machines, subject.region):
+            chosen[step.name] = choice
+    return chosen
+
+
+# ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """The limits of a step as far as they can be read: CPUs, units of 10^9 bytes, accelerator and count.
+
+    `readable` is false when one of them stands there and cannot be read.
+    """
+
+    cpu: float | None
+    memory: float | None
+    accelerator: str | None
+    count: int | None
+    readable: bool
+
+
+# For each limit: the key of a registry, the newer field of a file and the older one, which Vertex AI reads.
+_CPU = ("cpu", "resourceCpuLimit", "cpuLimit")
+_MEMORY = ("memory", "resourceMemoryLimit", "memoryLimit")
+_TYPE = ("accelerator.type", "resourceType", "type")
+_COUNT = ("accelerator.count", "resourceCount", "count")
+
+
+def _read(step: StepSpec) -> tuple[_Limits, list[Finding]]:
+    """Read the limits of a step, and say what is wrong with their form."""
+    found: list[Finding] = []
+    cpu = _field_pair(step, step.resources, _CPU, (_newer_cpu, _older_number), CPU_FORMAT, found)
+    memory = _field_pair(step, step.resources, _MEMORY, (_newer_memory, _older_number), MEMORY_FORMAT, found)
+    if memory is not None and memory < _TINY:
+        digits = str(step.resources.get("resourceMemoryLimit", ""))
+        found.append(
+            MEMORY_TINY(
+                _place(step, _MEMORY),
+                f"the memory limit is {memory * 10**9:.0f} bytes",
+                f'write "{digits}G"' if digits.isdecimal() else "write it with a unit, such as 32G",
+            )
+        )
+    accelerator = step.resources.get("accelerator") or {}
+    if not isinstance(accelerator, Mapping):
+        found.append(GPU_TYPE(step.at("accelerator"), "the accelerator is no table of a type and a count"))
+        accelerator = {}
+    kind = _field_pair(step, accelerator, _TYPE, (_name, _name), GPU_TYPE, found)
+    count = _field_pair(step, accelerator, _COUNT, (_count, _count), GPU_COUNT, found)
+    readable = not any(finding.severity is Severity.ERROR for finding in found)
+    if readable:
+        found += [*_incomplete(step, kind, count), *_newer_alone(step, accelerator)]
+    return _Limits(cpu, memory, kind, count, readable), found
+
+
+def _field_pair(
+    step: StepSpec,
+    table: Mapping[str, Any],
+    names: tuple[str, str, str],
+    readers: tuple[Callable[[Any], Any], Callable[[Any], Any]],
+    code: Code,
+    found: list[Finding],
+) -> Any:
+    """Read a limit that stands in two fields and return its value, None for none; the older field wins."""
+    values: list[Any] = []
+    for field, read in zip(names[1:], readers, strict=True):
+        raw = table.get(field)
+        value = None
+        place = _place(step, names, field)
+        if holds_placeholder(raw):
+            hint = "write a literal"
+            found.append(PLACEHOLDER(place, f"{field} is {raw}, which is filled in when the run is made", hint))
+        elif raw is not None and raw != "":
+            try:
+                value = read(raw)
+            except ValueError as error:
+                found.append(code(place, str(error)))
+            else:
+                if isinstance(raw, int | float) and field in ("resourceCpuLimit", "resourceMemoryLimit"):
+                    hint = f'write "{raw}"'
+                    words = f"{field} is the number {raw}; the field is text"
+                    found.append(code(place, words, hint, severity=Severity.WARNING))
+        values.append(value)
+    newer, older = values
+    if newer is not None and older is not None and not _same(newer, older):
+        words = f"{names[2]} is {older} and {names[1]} is {newer}"
+        found.append(RESOURCE_CONFLICT(_place(step, names), words, "write the same limit in both, or compile again"))
+    return newer if older is None else older
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=0.01)
+    return bool(one == other)
+
+
+def _place(step: StepSpec, names: tuple[str, str, str], field: str = "") -> str:
+    """Return the place of a limit: the key of the registry, or the very field of a file."""
+    if step.container:
+        return step.at(names[0])
+    before = "accelerator." if "." in names[0] else ""
+    table = step.resources.get("accelerator") if before else step.resources
+    present = [name for name in names[1:] if isinstance(table, Mapping) and name in table]
+    return step.at(f"resources.{before}{field or (present[0] if present else names[1])}")
+
+
+def _newer_cpu(raw: Any) -> float | None:
+    """Read `resourceCpuLimit`. Raises ValueError."""
+    return cpus(cpu_text(raw))
+
+
+def _newer_memory(raw: Any) -> float | None:
+    """Read `resourceMemoryLimit` in units of 10^9 bytes. Raises ValueError."""
+    if isinstance(raw, str) and len(raw) > 30:
+        raise ValueError(f"{raw[:30]!r}… is no memory limit: it is longer than any")
+    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and raw.strip("0"):
+        return int(raw) / 10**9
+    size = memory_bytes(memory_text(raw), None)
+    return size / 10**9 if size else None
+
+
+def _older_number(raw: Any) -> float | None:
+    """Read `cpuLimit` or `memoryLimit`, where 0 means that there is none. Raises ValueError."""
+    try:
+        value = math.nan if isinstance(raw, bool) else float(raw)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{raw!r} is no limit: this field is a number above 0, such as 16")
+    return value or None
+
+
+def _name(raw: Any) -> str | None:
+    """Read the type of an accelerator. Raises ValueError."""
+    if not isinstance(raw, str):
+        raise ValueError(f"{raw!r} is no accelerator: write a name such as NVIDIA_TESLA_T4")
+    return raw if raw not in _NO_ACCELERATOR else None
+
+
+def _count(raw: Any) -> int:
+    """Read the count of an accelerator. Raises ValueError."""
+    return int(count_text(int(raw) if isinstance(raw, float) and raw.is_integer() else raw))
+
+
+def _incomplete(step: StepSpec, kind: str | None, count: int | None) -> Iterator[Finding]:
+    if kind is not None and count is None:
+        yield GPU_INCOMPLETE(
+            _place(step, _COUNT),
+            f"{kind} has no count, which means none",
+            "write how many: 1",
+            severity=Severity.WARNING,
+        )
+    elif kind is None and count:
+        yield GPU_INCOMPLETE(
+            _place(step, _TYPE),
+            f"{count} accelerators are asked for, and no type of accelerator",
+            "add the type, such as NVIDIA_TESLA_T4, or leave the count out",
+        )
+
+
+def _newer_alone(step: StepSpec, accelerator: Mapping[str, Any]) -> Iterator[Finding]:
+    """Say which limits stand in their newer fields alone."""
+    tables = ((_CPU, step.resources), (_MEMORY, step.resources), (_TYPE, accelerator), (_COUNT, accelerator))
+    # kfp writes a count of 0, which is none, in the newer field alone.
+    alone = [
+        names for names, table in tables if table.get(names[1]) not in (None, "", "0", 0) and names[2] not in table
+    ]
+    if alone:
+        newer, older = (", ".join(names[number] for names in alone) for number in (1, 2))
+        yield RESOURCE_FIELDS(
+            _place(step, alone[0]),
+            f"{newer} without {older}; Vertex AI reads the latter",
+            "compile the file with kfp 2.17, or add the older fields",
+        )
+
+
+def _choice(limits: _Limits, machines: Machines, region: str | None) -> Choice | None:
+    """Return the machine for limits that can be read."""
+    if not limits.readable:
+        return None
+    return choose(
+        machines,
+        cpu=limits.cpu,
+        memory=limits.memory,
+        accelerator=limits.accelerator,
+        count=limits.count or 0,
+        region=region,
+    )
+
+
+def _check_limits(
+    step: StepSpec, limits: _Limits, machines: Machines, region: str | None, today: date
+) -> Iterator[Finding]:
+    """Check what a step asks for: each limit by itself, then all of them together."""
+    alone: list[Finding] = []
+    if limits.cpu is not None and limits.cpu > MAX_CPUS:
+        hint = f"ask for {MAX_CPUS} at most"
+        alone.append(CPU_LIMIT(_place(step, _CPU), f"{limits.cpu:g} CPUs; a step may ask for {MAX_CPUS}", hint))
+    if limits.memory is not None and limits.memory > MAX_MEMORY:
+        alone.append(
+            MEMORY_LIMIT(
+                _place(step, _MEMORY),
+                f"{limits.memory:g} GB of memory; a step may ask for {MAX_MEMORY:g} GB",
+                f"ask for {MAX_MEMORY:g}G at most",
+                severity=Severity.WARNING if limits.memory <= MAX_MEMORY * GIB else None,
+            )
+        )
+    if limits.accelerator and limits.count != 0:
+        alone += _check_accelerator(
+            limits.accelerator,
+            limits.count,
+            _place(step, _TYPE),
+            _place(step, _COUNT),
+            machines,
+            region,
+            today,
+            machines.counts(limits.accelerator),
+        )
+    yield from alone
+    offered = not any(finding.code is GPU_REGION for finding in alone)
+    told = [finding for finding in alone if finding.code is not GPU_REGION and finding.severity is Severity.ERROR]
+    if told or (limits.memory or 0) > MAX_MEMORY:
+        return
+    choice = _choice(limits, machines, region if offered else None)
+    if choice and choice.machine is None and choice.failing:
+        yield MACHINE_NONE(
+            step.at("accelerator" if choice.accelerator else "cpu"),
+            "; ".join(filter(None, [choice.reason, choice.boundary])),
+            choice.nearest,
+            severity=Severity.WARNING if choice.other else None,
+        )
+    elif choice and choice.machine and choice.boundary and choice.accelerator:
+        yield MEMORY_BOUNDARY(
+            _place(step, _MEMORY),
+            f"{limits.memory:g} GB lead to {choice.machine}; {choice.boundary}",
+            f"with {choice.other.memory:g}G it is certain" if choice.other and choice.other.memory else "",
+        )
+
+
+def _check_accelerator(
+    name: str,
+    count: int | None,
+    type_place: str,
+    count_place: str,
+    machines: Machines,
+    region: str | None,
+    today: date,
+    counts: tuple[int, ...],
+) -> Iterator[Finding]:
+    """Check an accelerator by itself; `counts` are those allowed, empty where that is not known."""
+    known = machines.accelerators.get(name)
+    if known is None:
+        yield _unknown_accelerator(name, type_place, machines, region)
+        # With the name put right, the rest of it may still be wrong.
+        if (meant := _spelled(name)) in machines.accelerators:
+            yield from _check_accelerator(
+                meant, count, type_place, count_place, machines, region, today, counts or machines.counts(meant)
+            )
+        return
+    if known.retired:
+        words = f"{name} was retired" + (f" on {known.end_of_support}" if known.end_of_support else "")
+        yield GPU_RETIRED(type_place, words, "take NVIDIA_TESLA_T4 or NVIDIA_L4")
+        return
+    if known.end_of_support and known.end_of_support <= today:
+        words = f"support for {name} ended on {known.end_of_support}"
+        yield GPU_RETIRED(type_place, words, "take NVIDIA_TESLA_T4 or NVIDIA_L4", severity=Severity.WARNING)
+    if known.is_tpu:
+        yield TPU(type_place, f"{name} in a step of a pipeline", "run it as a CustomJob with a TPU machine type")
+    if count is not None and counts and count not in counts:
+        near = [*[one for one in counts if one < count][-1:], *[one for one in counts if one > count][:1]]
+        words = f"{count} × {name}; a machine has {either(counts)}"
+        yield GPU_COUNT(count_place, words, f"take {either(near)}")
+    if region:
+        yield from _check_offer(known, type_place, machines, region)
+
+
+def _check_offer(known: Accelerator, place: str, machines: Machines, region: str) -> Iterator[Finding]:
+    offered = known.offered(region)
+    # A region or an accelerator that the table does not know has a finding of its own, or none.
+    if offered or not known.regions or region not in machines.regions:
+        return
+    near = machines.near(region, known.regions)
+    hint = f"regions with it, the nearest first: {', '.join(near[:6])}{', …' if len(near) > 6 else ''}"
+    if offered is None:
+        words = f"Google's pages disagree whether training offers {known.name} in {region}"
+        yield GPU_REGION(place, words, hint, severity=Severity.WARNING)
+    else:
+        yield GPU_REGION(place, f"training does not offer {known.name} in {region} ({machines.source})", hint)
+
+
+def _unknown_accelerator(name: str, place: str, machines: Machines, region: str | None) -> Finding:
+    current = [one for one in machines.accelerators.values() if not one.retired and not one.is_tpu]
+    if "/" in name:
+        here = [one.name for one in current if not region or one.offered(region)]
+        return GPU_TYPE(
+            place, f"{name!r} is a resource of Kubernetes, not an accelerator of Vertex AI", f"take {either(here)}"
+        )
+    spelled = _spelled(name)
+    words = set(spelled.split("_")) - {"NVIDIA", "TESLA", "GPU"}
+    if spelled in machines.accelerators:
+        hint = f"write {spelled}"
+    elif words and (likely := [one.name for one in current if words <= set(one.name.split("_"))]):
+        hint = f"write {either(likely)}"
+    else:
+        hint = did_you_mean(spelled, machines.accelerators) or "`run-kfp machines` lists them"
+    if _POSSIBLE_ACCELERATOR.fullmatch(name):
+        message = f"{machines.source} does not know the accelerator {name}"
+        return GPU_TYPE(place, message, hint, severity=Severity.WARNING)
+    return GPU_TYPE(place, f"Vertex AI has no accelerator {name!r}", hint)
+
+
+def _spelled(name: str) -> str:
+    """Return the name of an accelerator as Vertex AI would spell it."""
+    return re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
+
+
+def _check_requests(step: StepSpec, limits: _Limits) -> Iterator[Finding]:
+    """Say which requests are missed: those above the limit, or without one."""
+    for kind, limit, unit, newer, older in (
+        ("CPU", limits.cpu, "", "resourceCpuRequest", "cpuRequest"),
+        ("memory", limits.memory, " GB", "resourceMemoryRequest", "memoryRequest"),
+    ):
+        field = next((name for name in (newer, older) if step.resources.get(name)), None)
+        if field is None or (limit is not None and _request(step, newer, older) <= limit * 1.01):
+            continue
+        yield REQUEST_IGNORED(
+            step.at(f"resources.{field}"),
+            f"the {kind} request {step.resources[field]} has no effect on Vertex AI, and "
+            + ("there is no limit" if limit is None else f"the limit is {limit:g}{unit}"),
+            f"set the {kind} limit to it (set_{kind.lower()}_limit)",
+        )
+
+
+def _request(step: StepSpec, newer: str, older: str) -> float:
+    """Return the size of a request; 0 for one that cannot be read, which nobody reads."""
+    for field, read in ((older, _older_number), (newer, _newer_cpu if "Cpu" in newer else _newer_memory)):
+        try:
+            if (raw := step.resources.get(field)) and (value := read(raw)):
+                return value
+        except ValueError:
+            continue
+    return 0
+
+
+# ── region and quotas ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _check_region(subject: Subject, machines: Machines) -> Iterator[Finding]:
+    region = subject.region
+    if region is None or region in machines.regions:
+        return
+    place = subject.settings.values["region"].source
+    near = f"regions with Pipelines, the nearest first: {', '.join(machines.near(region, machines.regions)[:6])}, …"
+    hint = did_you_mean(region, machines.regions) or near
+    if _REGION.fullmatch(region):
+        yield REGION_PIPELINES(place, f"{machines.source} has no Vertex AI Pipelines in {region}", hint)
+    else:
+        words = f"there is no region {region!r} in Google Cloud"
+        yield REGION_PIPELINES(place, words, hint, severity=Severity.ERROR)
+
+
+def _check_quotas(uses: list[tuple[QuotaUse, str]], subject: Subject, machines: Machines) -> Iterator[Finding]:
+    """Compare the largest use of each quota with its default."""
+    largest: dict[tuple[str, str], tuple[QuotaUse, str]] = {}
+    for use, place in uses:
+        before = largest.get((use.what, use.region))
+        if before is None or use.needed > before[0].needed:
+            largest[use.what, use.region] = (use, place)
+    for use, place in largest.values():
+        if use.needed <= use.limit:
+            continue
+        command = (
+            f"look at yours: gcloud beta quotas info list --service=aiplatform.googleapis.com "
+            f"--project={subject.project or 'PROJECT'}"
+        )
+        yield QUOTA_DEFAULT(
+            place,
+            f"needs {use.words} in {use.region}; the documented default of a project there is "
+            f"{use.limit} ({machines.source})",
+            command + (f" --filter=metric:{use.metric}" if use.metric else ""),
+        )
+
+
+# ── machine types, which only CustomJobs name ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A worker pool of a CustomJob that a step starts: what its `machine_spec` says, and where that stands."""
+
+    place: str
+    machine: str
+    accelerator: str
+    count: int | None
+    replicas: int
+    region: str | None
+
+
+# What makes a table with a `machine_spec` a worker pool: the machines of predictions are others.
+_WORKER = ("container_spec", "containerSpec", "python_package_spec", "pythonPackageSpec")
+_DEEPEST = 50
+
+
+def _worker_pools(subject: Subject) -> Iterator[_Pool]:
+    """Find the worker pools in arguments and inputs of steps, and in executors that are CustomJobs."""
+    for step in subject.steps:
+        given = _parameters(step.task.get("inputs"))
+        declared = _parameters(step.component.get("inputDefinitions"))
+        inputs = {name: _value(body, "defaultValue") for name, body in declared.items()}
+        inputs |= {name: _value(_value(body, "runtimeValue"), "constant") for name, body in given.items()}
+        region = inputs.get("location")
+        region = region if isinstance(region, str) and not holds_placeholder(region) else None
+        where = f"{step.source}: {step.path}" if step.container else f"{step.source}: task {step.name}"
+        for name, value in inputs.items():
+            yield from _pools(value, f"{where}, input {name}", region)
+        yield from _pools([*step.command, *step.args], f"{where}, arguments ", region)
+    executors = _value(subject.pipeline.spec.get("deploymentSpec"), "executors")
+    for name, executor in executors.items() if isinstance(executors, Mapping) else ():
+        if job := _value(executor, "customJob"):
+            place = f"{subject.pipeline.source}: deploymentSpec.executors.{name}.customJob"
+            yield from _pools(job, place, subject.region)
+
+
+def _value(table: Any, key: str) -> Any:
+    return table.get(key) if isinstance(table, Mapping) else None
+
+
+def _parameters(table: Any) -> Mapping[str, Any]:
+    found = _value(table, "parameters")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _pools(value: Any, place: str, region: str | None, depth: int = 0) -> Iterator[_Pool]:
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return
+    if isinstance(value, Mapping):
+        if any(name in value for name in _WORKER):
+            for name in ("machine_spec", "machineSpec"):
+                if isinstance(value.get(name), Mapping):
+                    replicas = value.get("replica_count", value.get("replicaCount", 1))
+                    yield _pool(value[name], f"{place}.{name}", replicas, region)
+        for key, item in value.items():
+            yield from _pools(item, f"{place}.{key}", region, depth + 1)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _pools(item, f"{place}[{number}]", region, depth + 1)
+
+
+def _pool(spec: Mapping[str, Any], place: str, replicas: Any, region: str | None) -> _Pool:
+    def text(snake: str, camel: str) -> str:
+        found = spec.get(snake, spec.get(camel))
+        return found if isinstance(found, str) and not holds_placeholder(found) else ""
+
+    def whole(found: Any) -> int | None:
+        try:
+            return _count(found)
+        except ValueError:
+            return None
+
+    accelerator = text("accelerator_type", "acceleratorType")
+    return _Pool(
+        place,
+        text("machine_type", "machineType"),
+        accelerator if accelerator not in _NO_ACCELERATOR else "",
+        whole(spec.get("accelerator_count", spec.get("acceleratorCount"))),
+        whole(replicas) or 1,
+        region,
+    )
+
+
+def _check_pool(pool: _Pool, machines: Machines, today: date) -> Iterator[Finding]:
+    known = machines.types.get(pool.machine)
+    if pool.machine and known is None:
+        yield _unknown_machine(pool, machines)
+    elif known and pool.region and known.regions is not None and pool.region not in known.regions:
+        words = f"{pool.machine} is not offered in {pool.region} ({machines.source})"
+        yield MACHINE_TYPE(pool.place, words, f"it is in {', '.join(sorted(known.regions))}")
+    if not pool.accelerator or pool.count == 0:
+        return
+    takes = known.accelerators.get(pool.accelerator, ()) if known else ()
+    alone = list(
+        _check_accelerator(
+            pool.accelerator,
+            pool.count,
+            pool.place,
+            pool.place,
+            machines,
+            pool.region,
+            today,
+            takes or machines.counts(pool.accelerator),
+        )
+    )
+    # That TPUs end in errors was told of steps, not of CustomJobs.
+    yield from (finding for finding in alone if finding.code is not TPU)
+    homes = [one for one in machines.types.values() if pool.accelerator in one.accelerators]
+    if known and homes and not takes and not any(finding.code is GPU_RETIRED for finding in alone):
+        yield MACHINE_GPU(
+            pool.place,
+            f"{pool.machine} takes {either(known.accelerators) or 'no accelerator'}, not {pool.accelerator}",
+            f"machine types with {pool.accelerator}: {', '.join(one.name for one in homes[:6])}",
+        )
+
+
+def _unknown_machine(pool: _Pool, machines: Machines) -> Finding:
+    families = {one.family for one in machines.types.values()}
+    possible = re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)+", pool.machine)
+    if possible and pool.machine.split("-")[0] not in families:
+        words = f"{machines.source} does not know the machine type {pool.machine}"
+        return MACHINE_TYPE(pool.place, words, "`run-kfp machines` lists those for training", severity=Severity.WARNING)
+    return MACHINE_TYPE(
+        pool.place,
+        f"training does not offer the machine type {pool.machine!r}",
+        did_you_mean(pool.machine, machines.types) or "`run-kfp machines` lists those for training",
+    )
+
+
+def _pool_uses(pool: _Pool, machines: Machines) -> Iterator[tuple[QuotaUse, str]]:
+    machine = machines.types.get(pool.machine)
+    if machine and pool.region:
+        choice = Choice(machine, pool.accelerator or None, pool.count or 0, "")
+        for use in quota_uses(machines, choice, pool.region):
+            yield replace(use, needed=use.needed * pool.replicas), pool.place

@@ -1,0 +1,467 @@
+"""What refers to what in a pipeline spec: components, executors, tasks, inputs, outputs, placeholders.
+
+kfp's compiler makes no spec that breaks these rules; hands, templates and other tools do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from run_kfp.errors import did_you_mean
+from run_kfp.preflight.bounds import check_bounds
+from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.origin import check_origin
+from run_kfp.preflight.spec import SPEC_SOURCE, Dag, Spec, names_in_words, source_of, table_at, waits_for
+from run_kfp.preflight.subject import Subject, holds_placeholder
+
+_GROUP = "structure"
+
+REFERENCE = Code(
+    "RK-SPEC-REFERENCE",
+    _GROUP,
+    "a reference to something that does not exist",
+    Severity.ERROR,
+    When.CREATE,
+    "Vertex AI would refuse the spec, or the run would stop at this task",
+    """\
+A task names its component, a component its executor, an input the parameter or the output that it takes. All of these
+are declared in the same file, a task's inputs in the DAG around it. Compile the pipeline anew, or correct the name.""",
+    SPEC_SOURCE,
+)
+
+CYCLE = Code(
+    "RK-SPEC-CYCLE",
+    _GROUP,
+    "tasks that wait for each other",
+    Severity.ERROR,
+    When.CREATE,
+    "none of them could ever start",
+    "A task waits for its `dependentTasks` and for those whose outputs it takes. Take one of the dependencies out.",
+    SPEC_SOURCE,
+)
+
+INPUT_MISSING = Code(
+    "RK-SPEC-INPUT-MISSING",
+    _GROUP,
+    "a component's input that its task does not give",
+    Severity.ERROR,
+    When.CREATE,
+    "the task could not start",
+    "An input without a default, which is not marked isOptional, needs a value in the task's `inputs`.",
+    SPEC_SOURCE,
+)
+
+INPUT_UNKNOWN = Code(
+    "RK-SPEC-INPUT-UNKNOWN",
+    _GROUP,
+    "an input that the component does not have",
+    Severity.WARNING,
+    When.CREATE,
+    "the value would not reach the container, or the spec would be refused",
+    "The task gives a value under a name that its component does not declare and that nothing in the task refers to.",
+    SPEC_SOURCE,
+)
+
+NULL = Code(
+    "RK-PARAM-NULL",
+    _GROUP,
+    "an input without a value",
+    Severity.ERROR,
+    When.CREATE,
+    "the task could not start, or its program would get the word null",
+    """\
+An input is a constant (text, number, boolean, list, table), a parameter or an output; never null. kfp refuses None when
+it compiles. Leave an optional input out, and give an empty text as "".""",
+    "kfp 2.17, dsl/pipeline_task.py; " + SPEC_SOURCE,
+)
+
+TYPE = Code(
+    "RK-SPEC-TYPE",
+    _GROUP,
+    "a value of another type than the input",
+    Severity.WARNING,
+    When.CREATE,
+    "the task may be refused, or the program may read the value in another form",
+    "kfp compiles no such file: the types of an input and of what fills it are the same. Correct one of the two.",
+    "kfp 2.17, dsl/types/type_utils.py, check_parameter_type_compatibility",
+)
+
+PLACEHOLDER = Code(
+    "RK-PLACEHOLDER-UNKNOWN",
+    _GROUP,
+    "a placeholder for something that is not declared",
+    Severity.ERROR,
+    When.RUN,
+    "the task would fail before its container starts, or the container would get the text of the placeholder",
+    """\
+{{$.inputs.parameters['name']}} and its like stand for inputs and outputs that the component declares under
+inputDefinitions and outputDefinitions. Correct the name, or declare it.""",
+    "kfp 2.17, dsl/placeholders.py",
+)
+
+
+def check_structure(subject: Subject) -> Iterator[Finding]:
+    """Check the whole spec: references, limits, values, retries, names, versions; no network, no SDK.
+
+    Args:
+        subject: of this program, of kfp or of another tool. Anything may stand anywhere in a spec of others.
+
+    Yields:
+        Findings of the group "structure".
+    """
+    spec = Spec(subject.pipeline.spec, source_of(subject))
+    yield from _check_references(spec)
+    yield from check_bounds(subject, spec)
+    yield from check_origin(subject, spec)
+
+
+def _check_references(spec: Spec) -> Iterator[Finding]:
+    yield from _check_executors(spec)
+    for name, dag in spec.dags.items():
+        base = f"{dag.place}.dag.tasks"
+        for key, value in table_at(dag.component, "dag", "tasks").items():
+            if not isinstance(value, Mapping):
+                yield REFERENCE(spec.at(f"{base}.{key}"), "is no task", "take it out, or compile the file anew")
+        for key, task in dag.tasks.items():
+            place = f"{base}.{key}"
+            yield from _check_task(spec, dag, place, task)
+            if name:  # of the root it is refused when the file is read
+                for missing in sorted(waits_for(task) - dag.tasks.keys()):
+                    yield REFERENCE(
+                        spec.at(place),
+                        f"waits for the task {missing!r}, which this DAG does not have",
+                        did_you_mean(missing, dag.tasks) or f"it has {names_in_words(list(dag.tasks))}",
+                    )
+        if name and (circle := _circle({key: waits_for(task) for key, task in dag.tasks.items()})):
+            yield CYCLE(
+                spec.at(base), f"these tasks wait for each other: {names_in_words(circle)}", "take a dependency out"
+            )
+        yield from _check_outputs(spec, dag)
+    inner = {
+        name: {str(table_at(task, "componentRef").get("name")) for task in dag.tasks.values()}
+        for name, dag in spec.dags.items()
+    }
+    if circle := _circle(inner):
+        yield CYCLE(
+            spec.at("components"),
+            f"these components hold each other: {names_in_words(circle)}",
+            "a pipeline cannot hold itself",
+        )
+
+
+def _circle(waits_for: Mapping[str, set[str]]) -> list[str]:
+    """Return what is left, in order of names, when everything that can go before the rest has gone; else nothing."""
+    left = {name: others & waits_for.keys() for name, others in waits_for.items()}
+    while ready := [name for name, others in left.items() if not others & left.keys()]:
+        for name in ready:
+            del left[name]
+    return sorted(left)
+
+
+# What an executor may be (PipelineDeploymentConfig.ExecutorSpec, and Vertex AI's own kinds).
+_EXECUTORS = frozenset({"container", "importer", "resolver", "customJob"})
+
+
+def _check_executors(spec: Spec) -> Iterator[Finding]:
+    executors = table_at(spec.body, "deploymentSpec", "executors")
+    for name, component in spec.components.items():
+        place = spec.at(f"components.{name}")
+        if not isinstance(component, Mapping):
+            yield REFERENCE(place, "is no component", "take it out, or compile the file anew")
+        elif "dag" not in component and "executorLabel" not in component:
+            yield REFERENCE(place, "has neither executorLabel nor dag", "compile the file anew")
+        elif "dag" not in component:
+            label = component["executorLabel"]
+            if not isinstance(label, str) or not isinstance(executors.get(label), Mapping):
+                yield REFERENCE(
+                    f"{place}.executorLabel",
+                    f"there is no executor {label!r} in deploymentSpec.executors",
+                    did_you_mean(str(label), executors) or f"there are {names_in_words(list(executors)) or 'none'}",
+                )
+            elif not _EXECUTORS & executors[label].keys():
+                yield REFERENCE(
+                    spec.at(f"deploymentSpec.executors.{label}"),
+                    f"has none of {', '.join(sorted(_EXECUTORS))}",
+                    "compile the file anew",
+                    Severity.WARNING,
+                )
+            else:
+                yield from _check_placeholders(spec, label, executors[label], component)
+
+
+_PLACEHOLDER = re.compile(
+    r"""\{\{\$\.(?P<way>inputs|outputs)\.(?P<kind>parameters|artifacts)\[\s*(?P<quote>['"])(?P<name>.*?)(?P=quote)\s*\]"""
+)
+
+
+def _check_placeholders(
+    spec: Spec, label: str, executor: Mapping[str, Any], component: Mapping[str, Any]
+) -> Iterator[Finding]:
+    body = table_at(executor, "container")
+    told: set[tuple[str, str, str]] = set()
+    for key in ("command", "args"):
+        words = body.get(key)
+        for word in words if isinstance(words, list) else ():
+            # The source code of kfp's Python components stands in `command`; it may speak of placeholders.
+            if not isinstance(word, str) or (key == "command" and "\n" in word):
+                continue
+            for way, kind, name in _named(word):
+                declared = _declared(component, way)
+                known = declared[kind] if kind else [*declared["parameters"], *declared["artifacts"]]
+                if name in known or (way, kind, name) in told:
+                    continue
+                told.add((way, kind, name))
+                shown = f"{way} {kind[:-1]}" if kind else way
+                yield PLACEHOLDER(
+                    spec.at(f"deploymentSpec.executors.{label}.container.{key}"),
+                    f"refers to the {shown.replace('inputs', 'input').replace('outputs', 'output')} {name!r}, "
+                    "which its component does not declare",
+                    did_you_mean(name, known)
+                    or (f"it declares {names_in_words(list(known))}" if known else "it declares none"),
+                )
+
+
+def _declared(component: Mapping[str, Any], way: str) -> dict[str, Mapping[str, Any]]:
+    definitions = "inputDefinitions" if way == "inputs" else "outputDefinitions"
+    return {kind: table_at(component, definitions, kind) for kind in ("parameters", "artifacts")}
+
+
+def _named(word: str) -> Iterator[tuple[str, str, str]]:
+    """Yield way, kind ("" for either) and name of what a word refers to."""
+    for match in _PLACEHOLDER.finditer(word.replace('\\"', '"')):
+        yield match["way"], match["kind"], match["name"]
+    if word.lstrip().startswith("{") and "IfPresent" in word:
+        for name in re.findall(r'"InputName"\s*:\s*"([^"\\]*)"', word):
+            yield "inputs", "", name
+
+
+def _check_task(spec: Spec, dag: Dag, place: str, task: Mapping[str, Any]) -> Iterator[Finding]:
+    reference = table_at(task, "componentRef").get("name")
+    if not isinstance(reference, str) or not isinstance(spec.components.get(reference), Mapping):
+        yield REFERENCE(
+            spec.at(f"{place}.componentRef"),
+            f"there is no component {reference!r}" if reference is not None else "names no component",
+            did_you_mean(str(reference), spec.components) or "compile the file anew",
+        )
+        return
+    component = spec.component_of(task)
+    for kind in ("parameters", "artifacts"):
+        given = table_at(task, "inputs", kind)
+        for name, source in given.items():
+            yield from _check_input(spec, dag, f"{place}.inputs.{kind}.{name}", task, kind, name, source)
+        yield from _check_given(spec, place, task, component, kind, given)
+    yield from _check_condition(spec, place, task)
+
+
+def _check_given(
+    spec: Spec,
+    place: str,
+    task: Mapping[str, Any],
+    component: Mapping[str, Any],
+    kind: str,
+    given: Mapping[str, Any],
+) -> Iterator[Finding]:
+    """Compare the inputs that a task gives with those that its component declares."""
+    declared = table_at(component, "inputDefinitions", kind)
+    iterated = [table_at(task, key).get("itemInput") for key in ("parameterIterator", "artifactIterator")]
+    for name, body in declared.items():
+        needed = isinstance(body, Mapping) and not body.get("isOptional") and "defaultValue" not in body
+        # The backend itself gives a task's configuration and final status.
+        filled = table_at(declared, name).get("parameterType") in ("TASK_CONFIG", "TASK_FINAL_STATUS")
+        if needed and not filled and name not in given and name not in iterated:
+            yield INPUT_MISSING(
+                spec.at(f"{place}.inputs"),
+                f"the component needs the {kind[:-1]} {name!r}, and the task does not give it",
+                did_you_mean(name, given) or f"give it under inputs.{kind}.{name}",
+                # Files of kfp before 2.0 do not mark what is optional.
+                None if spec.body.get("schemaVersion") == "2.1.0" else Severity.WARNING,
+            )
+    used = {name for way, _, name in _in_constants(task) if way == "inputs"} | {*_in_condition(task), *_iterated(task)}
+    for name in given:
+        # kfp's own names are for texts that are joined and for conditions.
+        if name in declared or name in used or name.startswith("pipelinechannel--"):
+            continue
+        yield INPUT_UNKNOWN(
+            spec.at(f"{place}.inputs.{kind}.{name}"),
+            f"the component has no {kind[:-1]} {name!r}",
+            did_you_mean(name, declared) or (f"it has {names_in_words(list(declared))}" if declared else "it has none"),
+        )
+
+
+def _in_constants(task: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield what the constants of a task refer to, as `_named` does."""
+    for source in table_at(task, "inputs", "parameters").values():
+        constant = table_at(source, "runtimeValue").get("constant")
+        if isinstance(constant, str):
+            yield from _named(constant)
+
+
+def _in_condition(task: Mapping[str, Any]) -> list[str]:
+    """Return the inputs that the condition of a task asks for."""
+    condition = table_at(task, "triggerPolicy").get("condition")
+    found = re.findall(
+        r"inputs\.parameter_values\[\s*['\"](.*?)['\"]\s*\]", condition if isinstance(condition, str) else ""
+    )
+    return list(dict.fromkeys(found))
+
+
+def _iterated(task: Mapping[str, Any]) -> list[str]:
+    """Return the inputs that a loop goes over."""
+    found = [
+        table_at(task, "parameterIterator", "items").get("inputParameter"),
+        table_at(task, "artifactIterator", "items").get("inputArtifact"),
+    ]
+    return [name for name in found if isinstance(name, str)]
+
+
+def _check_input(
+    spec: Spec, dag: Dag, place: str, task: Mapping[str, Any], kind: str, name: str, source: Any
+) -> Iterator[Finding]:
+    one = kind[:-1]
+    wanted = table_at(spec.component_of(task), "inputDefinitions", kind, name)
+    outer = table_at(dag.component, "inputDefinitions", kind)
+    if not isinstance(source, Mapping):
+        yield NULL(spec.at(place), "has no value", "give a constant, a parameter or an output")
+        return
+    from_dag = source.get(f"componentInput{one.capitalize()}")
+    from_task = table_at(source, f"taskOutput{one.capitalize()}")
+    given = ""
+    if isinstance(from_dag, str):
+        if from_dag not in outer:
+            yield REFERENCE(
+                spec.at(place),
+                f"takes the {one} {from_dag!r}, which {dag.place}.inputDefinitions does not declare",
+                did_you_mean(from_dag, outer)
+                or (f"it declares {names_in_words(list(outer))}" if outer else "it declares none"),
+                # kfp 2.17 itself writes this for a loop over constant tables inside of an exit handler.
+                Severity.WARNING if from_dag.startswith("loop-item-param-") else None,
+            )
+        given = _type(table_at(outer, from_dag))
+    elif from_task:
+        producer, key = from_task.get("producerTask"), from_task.get(f"output{one.capitalize()}Key")
+        if isinstance(producer, str) and producer in dag.tasks:
+            made = table_at(spec.component_of(dag.tasks[producer]), "outputDefinitions", kind)
+            if not isinstance(key, str) or key not in made:
+                yield REFERENCE(
+                    spec.at(place),
+                    f"takes the output {one} {key!r} of {producer}, which has none of that name",
+                    did_you_mean(str(key), made)
+                    or (f"it has {names_in_words(list(made))}" if made else f"it has no output {kind}"),
+                )
+            else:
+                given = _type(table_at(made, key))
+    elif "runtimeValue" in source:
+        yield from _check_constant(spec, place, task, wanted, source["runtimeValue"])
+    elif not source.keys() & {"taskFinalStatus", f"taskOutput{one.capitalize()}", f"componentInput{one.capitalize()}"}:
+        yield NULL(spec.at(place), "has no value", "give a constant, a parameter or an output")
+    if (
+        kind == "parameters"
+        and given in _JSON_TYPES
+        and _type(wanted) in _JSON_TYPES
+        and given != _type(wanted)
+        and "parameterExpressionSelector" not in source
+    ):
+        yield TYPE(spec.at(place), f"is {given}, and the input takes {_type(wanted)}", "make the two types the same")
+
+
+_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
+    "STRING": (str,),
+    "NUMBER_INTEGER": (int, float),
+    "NUMBER_DOUBLE": (int, float),
+    "BOOLEAN": (bool,),
+    "LIST": (list,),
+    "STRUCT": (Mapping,),
+}
+
+
+def _type(declaration: Mapping[str, Any]) -> str:
+    # The older name of the key has the types INT and DOUBLE, which are told apart no further.
+    return str(declaration.get("parameterType") or declaration.get("type") or "")
+
+
+def _check_constant(
+    spec: Spec, place: str, task: Mapping[str, Any], wanted: Mapping[str, Any], value: Any
+) -> Iterator[Finding]:
+    """Check `runtimeValue`: `constant`, or in schema 2.0.0 `constantValue` or `runtimeParameter`."""
+    if isinstance(value, Mapping) and value.keys() & {"constantValue", "runtimeParameter"}:
+        return
+    constant = value.get("constant") if isinstance(value, Mapping) else None
+    if constant is None:
+        optional = bool(wanted.get("isOptional")) or "defaultValue" in wanted
+        yield NULL(
+            spec.at(f"{place}.runtimeValue.constant"),
+            "is null, which is no value",
+            "take the input out: it is optional" if optional else 'give a value; an empty text is ""',
+            Severity.WARNING if optional else None,
+        )
+        return
+    for way, kind, name in _named(constant) if isinstance(constant, str) else ():
+        if way == "inputs" and kind and name not in table_at(task, "inputs", kind):
+            yield PLACEHOLDER(
+                spec.at(f"{place}.runtimeValue.constant"),
+                f"refers to the input {kind[:-1]} {name!r}, which the task does not have",
+                did_you_mean(name, table_at(task, "inputs", kind)) or "give it as an input of the task",
+            )
+    kinds = _JSON_TYPES.get(_type(wanted))
+    if kinds is None or (isinstance(constant, str) and holds_placeholder(constant)):
+        return
+    fits = isinstance(constant, kinds) and (bool in kinds or not isinstance(constant, bool))
+    if fits and _type(wanted) == "NUMBER_INTEGER" and float(constant) != int(constant):
+        fits = False
+    if not fits:
+        yield TYPE(
+            spec.at(f"{place}.runtimeValue.constant"),
+            f"is of another type than the input, which takes {_type(wanted)}",
+            'write a value of that type; text stands in quotes ("3")',
+        )
+
+
+def _check_condition(spec: Spec, place: str, task: Mapping[str, Any]) -> Iterator[Finding]:
+    given = {**table_at(task, "inputs", "parameters"), **table_at(task, "inputs", "artifacts")}
+    asked = [(name, "triggerPolicy.condition", "asks for") for name in _in_condition(task)]
+    asked += [
+        (name, "parameterIterator" if "parameterIterator" in task else "artifactIterator", "goes over")
+        for name in _iterated(task)
+    ]
+    for name, key, does in asked:
+        if name not in given:
+            yield REFERENCE(
+                spec.at(f"{place}.{key}"),
+                f"{does} the input {name!r}, which the task does not have",
+                did_you_mean(name, given) or "give it as an input of the task",
+            )
+
+
+def _check_outputs(spec: Spec, dag: Dag) -> Iterator[Finding]:
+    """Check what a DAG hands on as its own outputs."""
+    for kind in ("parameters", "artifacts"):
+        for name, body in table_at(dag.component, "dag", "outputs", kind).items():
+            for selector in _selectors(body, kind):
+                producer = selector.get("producerSubtask")
+                key = selector.get(f"output{kind[:-1].capitalize()}Key")
+                place = spec.at(f"{dag.place}.dag.outputs.{kind}.{name}")
+                if not isinstance(producer, str) or producer not in dag.tasks:
+                    yield REFERENCE(
+                        place,
+                        f"comes from the task {producer!r}, which this DAG does not have",
+                        did_you_mean(str(producer), dag.tasks) or f"it has {names_in_words(list(dag.tasks))}",
+                    )
+                    continue
+                made = table_at(spec.component_of(dag.tasks[producer]), "outputDefinitions", kind)
+                if not isinstance(key, str) or key not in made:
+                    yield REFERENCE(
+                        place,
+                        f"is the output {key!r} of {producer}, which has none of that name",
+                        did_you_mean(str(key), made) or "compile the file anew",
+                    )
+
+
+def _selectors(body: Any, kind: str) -> Iterator[Mapping[str, Any]]:
+    lists = [table_at(body, "valueFromOneof").get("parameterSelectors")]
+    lists += [body.get("artifactSelectors") if isinstance(body, Mapping) else None]
+    for found in lists:
+        yield from (one for one in found if isinstance(one, Mapping)) if isinstance(found, list) else ()
+    if kind == "parameters" and (one := table_at(body, "valueFromParameter")):
+        yield one

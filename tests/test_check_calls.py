@@ -1,0 +1,322 @@
+"""How containers are called: what the checks say of command, arguments and environment, and what they leave alone.
+
+(kfp reads annotations as they stand: none is postponed.)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+from kfp import dsl
+
+import kfp_pipelines
+from run_kfp.preflight.calls import check_calls
+from run_kfp.preflight.findings import Finding, Severity
+from run_kfp.preflight.subject import Subject
+from specs import registry, spec_of_kfp, step_spec, subject_of_registry, subject_of_spec
+
+# Every call without `command` gets this note.
+QUIET = "RK-CALL-NO-COMMAND"
+
+
+def codes(subject: Subject) -> list[str]:
+    return [found.code.name for found in check_calls(subject) if found.code.name != QUIET]
+
+
+def one(subject: Subject) -> Finding:
+    (found,) = [found for found in check_calls(subject) if found.code.name != QUIET]
+    return found
+
+
+def call(command: Sequence[Any] = (), args: Sequence[Any] = (), **container: Any) -> Subject:
+    """A file whose one step has this call."""
+    return subject_of_spec(step_spec({"command": list(command), "args": list(args), **container}))
+
+
+TAG = "{{$.inputs.parameters['tag']}}"
+
+
+def with_input(command: Sequence[str], args: Sequence[str], kind: str = "STRING") -> Subject:
+    """The same, where the component has an input `tag`."""
+    spec = step_spec({"command": list(command), "args": list(args)})
+    spec["components"]["comp-step"]["inputDefinitions"] = {"parameters": {"tag": {"parameterType": kind}}}
+    return subject_of_spec(spec)
+
+
+@pytest.mark.failure("F22", "RK-CALL-SHELL-PLACEHOLDER")
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        (["sh", "-c"], [f"python train.py --tag {TAG}"]),
+        (["/bin/bash", "-lc", f"python train.py '{TAG}'"], []),
+        (["bash", "-eu", "-o", "pipefail", "-c", f"echo {TAG}; python train.py"], []),
+        (["env"], ["A=b", "/bin/sh", "-ec", f"echo {TAG}"]),
+        (["python3.11", "-c", f"print('{TAG}')"], []),
+        ([], ["-c", f"python train.py --tag {TAG}"]),
+        ([], ["bash", "-c", f"echo {TAG.replace(chr(39), chr(34))}"]),
+    ],
+)
+def test_a_value_pasted_into_a_script(command: list[str], args: list[str]) -> None:
+    found = one(with_input(command, args))
+    assert (found.code.name, found.severity) == ("RK-CALL-SHELL-PLACEHOLDER", Severity.WARNING)
+    assert "the value of tag" in found.message
+
+
+@pytest.mark.failure("F22", "RK-CALL-SHELL-PLACEHOLDER")
+def test_a_value_pasted_into_a_script_of_the_registry() -> None:
+    text = registry('args = ["-c", { param = "tag", prefix = "python train.py --tag " }]')
+    found = one(subject_of_registry(text, params={"tag": "v1"}))
+    assert found.place == "run-kfp.toml: containers.1.args"
+    assert found.code.name == "RK-CALL-SHELL-PLACEHOLDER"
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "kind"),
+    [
+        (["sh", "-c", 'exec python train.py "$1"', "train"], [TAG], "STRING"),  # a positional parameter of the script
+        (["sh", "-c"], [TAG], "STRING"),  # the whole script is the parameter
+        (["sh", "-c"], [f"sleep {TAG}"], "NUMBER_INTEGER"),
+        (["python", "train.py"], ["-c", f"config/{TAG}"], "STRING"),  # -c of another program
+        ([], ["-c", f"config/{TAG}.yaml"], "STRING"),  # the ENTRYPOINT may be anything
+        ([], ["--tag", TAG, f"--name=a-{TAG}"], "STRING"),
+    ],
+)
+def test_values_that_no_shell_reads(command: list[str], args: list[str], kind: str) -> None:
+    assert codes(with_input(command, args, kind)) == []
+
+
+def test_what_kfp_itself_compiles_is_left_alone() -> None:
+    for function in (
+        kfp_pipelines.a_condition,
+        kfp_pipelines.a_loop,
+        kfp_pipelines.an_exit_handler,
+        kfp_pipelines.an_importer,
+        kfp_pipelines.an_artifact,
+        kfp_pipelines.an_inner_pipeline,
+        kfp_pipelines.chain,
+    ):
+        assert list(check_calls(subject_of_spec(spec_of_kfp(function)))) == []
+
+
+def test_the_packaged_registry_gets_one_note() -> None:
+    (found,) = check_calls(subject_of_registry(None, ["1-4"], params={"tag": "v1"}))
+    assert (found.code.name, found.severity) == ("RK-CALL-NO-COMMAND", Severity.NOTE)
+
+
+@pytest.mark.failure("F16", "RK-CALL-NO-COMMAND")
+def test_steps_without_a_command() -> None:
+    text = registry('args = ["a"]', '[containers.2]\nname = "other"\nimage = "busybox"\ncommand = ["true"]')
+    (found,) = check_calls(subject_of_registry(text, ["1", "2"]))
+    assert found.code.name == "RK-CALL-NO-COMMAND"
+    assert "set for step:" in found.message  # and not for `other`
+
+
+def test_an_optional_part_of_the_command() -> None:
+    def _greet(name: Optional[str] = None):  # type: ignore[no-untyped-def]  # noqa: UP045  # kfp knows no other form
+        optional = dsl.IfPresentPlaceholder(input_name="name", then=["--name", name])
+        return dsl.ContainerSpec(image="busybox", command=["greet", optional], args=[optional])
+
+    greet = dsl.container_component(_greet)
+
+    def pipeline() -> None:
+        greet()
+
+    found = one(subject_of_spec(spec_of_kfp(pipeline)))
+    assert found.code.name == "RK-CALL-COMMAND-PLACEHOLDER"
+    assert found.place.endswith(".command")
+
+
+@pytest.mark.parametrize(
+    ("container", "place"),
+    [
+        ({"args": ["--epochs", 10]}, "args[1]"),
+        ({"args": [None]}, "args[0]"),
+        ({"args": "--epochs 10"}, "args"),
+        ({"command": {"a": "b"}}, "command"),
+        ({"env": [{"name": "A", "value": True}]}, "env[0].value"),
+        ({"env": [7]}, "env[0]"),
+    ],
+)
+def test_words_of_another_form(container: dict[str, Any], place: str) -> None:
+    found = one(subject_of_spec(step_spec(container)))
+    assert (found.code.name, found.severity) == ("RK-CALL-FORM", Severity.ERROR)
+    assert found.place == f"pipeline.yaml: deploymentSpec.executors.exec-step.container.{place}"
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "code"),
+    [
+        (["python train.py"], [], "RK-CALL-ONE-WORD"),
+        (["python", "train.py"], ["--epochs 10"], "RK-CALL-ONE-WORD"),
+        (["python", "train.py"], ["--bucket", "$BUCKET"], "RK-CALL-VARIABLE"),
+        (["python", "train.py"], ["--data=${DATA_DIR}/raw"], "RK-CALL-VARIABLE"),
+        (["python", "train.py"], ["--data", "gs://$BUCKET/raw"], "RK-CALL-VARIABLE"),
+        (["python", "train.py"], ["~/data"], "RK-CALL-VARIABLE"),
+        (["python3", "main.py"], ["python3", "main.py"], "RK-CALL-TWICE"),
+        (["/bin/bash"], ["bash", "run.sh"], "RK-CALL-TWICE"),
+        (["sh", "-c"], ["echo 'a"], "RK-CALL-QUOTES"),
+        ([], ["-v", "/data:/data", "--epochs", "3"], "RK-CALL-DOCKER-OPTION"),
+        ([], ["--volume=./data:/data"], "RK-CALL-DOCKER-OPTION"),
+        ([], ["--gpus", "all"], "RK-CALL-DOCKER-OPTION"),
+        ([], ["--mount", "type=bind,source=a,target=/b"], "RK-CALL-DOCKER-OPTION"),
+        ([], ["docker", "run", "image"], "RK-CALL-DOCKER-OPTION"),
+    ],
+)
+def test_words_that_cannot_be_meant(command: list[str], args: list[str], code: str) -> None:
+    assert codes(call(command, args)) == [code]
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        (["sh", "-c", "echo $HOME && cd ~/x"], []),
+        (["sh", "-c", "echo it's # 'fine"], []),  # a comment
+        (["sh", "-c", "cat <<EOF\nit's\nEOF"], []),
+        (["bash", "-c", "echo $'it\\'s'"], []),
+        (["python", "-c", "print('a')\n# it's"], []),
+        (["/opt/program/run"], ["a b", "two words"]),
+        ([], ["-v"]),
+        ([], ["-v", "--epochs", "3"]),
+        ([], ["--gpus", "4"]),
+        ([], ["--mount", "bucket"]),
+        ([], ["model.dir=${data_dir}/x"]),  # a reference of the program's own configuration
+        (["python", "main.py"], ["train", "python"]),
+        (["sh", "-c", 'exec "$@"', "sh"], ["sh", "run.sh"]),
+        (["python", "-m", "a"], ["--text", "it's 10 o'clock: don't"]),
+        (["java"], ["-Xmx4g", "-jar", "a.jar"]),
+    ],
+)
+def test_calls_that_are_right(command: list[str], args: list[str]) -> None:
+    assert codes(call(command, args)) == []
+
+
+def test_a_variable_is_unsure_where_the_shell_is() -> None:
+    assert one(call([], ["$BUCKET"])).severity is Severity.NOTE
+    assert one(call(["train"], ["$BUCKET"])).severity is Severity.WARNING
+
+
+def test_an_open_quote_is_unsure_where_the_shell_is() -> None:
+    assert one(call([], ["-c", "echo 'a"])).severity is Severity.WARNING
+    assert one(call(["train"], ["bash", "-c", "echo 'a"])).severity is Severity.WARNING
+    assert one(call(["env", "A=b", "bash", "-c", "echo 'a"])).severity is Severity.ERROR
+
+
+@pytest.mark.failure("F85", "RK-PATH-HOST")
+@pytest.mark.parametrize(
+    ("word", "severity"),
+    [
+        ("/Users/me/project/data", Severity.WARNING),
+        ("--data=/Volumes/disk/images", Severity.WARNING),
+        ("C:\\Users\\me\\data", Severity.WARNING),
+        ("/mnt/disks/data", Severity.WARNING),
+        ("/media/me/usb/data", Severity.WARNING),
+        ("/home/somebody-else/data", Severity.NOTE),
+        ("/data/raw", Severity.NOTE),
+    ],
+)
+def test_paths_of_a_machine(word: str, severity: Severity) -> None:
+    found = one(call(["train"], [word]))
+    assert (found.code.name, found.severity) == ("RK-PATH-HOST", severity)
+    assert "/gcs/BUCKET" in found.hint
+
+
+@pytest.mark.failure("F85", "RK-PATH-HOST")
+def test_paths_of_this_machine() -> None:
+    home, here = Path("/home/somebody"), Path("/projects/model")
+    subject = subject_of_registry(
+        registry(
+            'command = ["train"]\nargs = ["--data=/home/somebody/data", "/projects/model/x.csv", "/projects/other"]'
+        )
+    )
+    found = [found for found in check_calls(subject, home=home, here=here) if found.code.name == "RK-PATH-HOST"]
+    assert [(one.severity, one.place) for one in found] == [(Severity.WARNING, "run-kfp.toml: containers.1.args")] * 2
+    assert "home" in found[0].message
+    assert "current folder" in found[1].message
+
+
+def test_a_folder_of_this_machine_that_images_have_as_well() -> None:
+    subject = call(["train"], ["/app/x", "/srv/y"])
+    assert list(check_calls(subject, home=Path("/srv"), here=Path("/app"))) == []
+
+
+@pytest.mark.failure("F85", "RK-PATH-HOST")
+def test_paths_inside_of_a_script() -> None:
+    found = one(call(["sh", "-c", "cd /Users/me/project && python train.py"]))
+    assert "/Users/me/project" in found.message
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "/gcs/bucket/home/x",
+        "gs://bucket/Users/me/x",
+        "https://host/home/me/x",
+        "/usr/bin/python",
+        "/bin/sh",
+        "/etc/config",
+        "/opt/app",
+        "/app/train.py",
+        "/workspace/x",
+        "/var/x",
+        "/mnt/nfs/share",
+        "/srv/cache",
+        "/",
+        "a/home/me/x",
+        "//home/me",
+        "s/Users/x/",
+        "-flag",
+        "{{$.outputs.artifacts['model'].path}}",
+    ],
+)
+def test_paths_that_may_be(word: str) -> None:
+    assert codes(call(["train"], [word])) == []
+
+
+def env(*entries: Any) -> Subject:
+    return call(["train"], env=list(entries))
+
+
+@pytest.mark.failure("F32", "RK-ENV-PLACEHOLDER")
+def test_a_parameter_in_the_environment() -> None:
+    def pipeline(mode: str) -> None:
+        kfp_pipelines.echo().set_env_variable("MODE", f"{mode}")
+
+    found = one(subject_of_spec(spec_of_kfp(pipeline)))
+    assert (found.code.name, found.severity) == ("RK-ENV-PLACEHOLDER", Severity.ERROR)
+    assert "MODE" in found.message
+
+
+@pytest.mark.parametrize(
+    ("entries", "code", "severity"),
+    [
+        ([{"name": "A", "value": TAG}], "RK-ENV-PLACEHOLDER", Severity.WARNING),
+        ([{"value": "x"}], "RK-ENV-NAME", Severity.ERROR),
+        ([{"name": "", "value": "x"}], "RK-ENV-NAME", Severity.ERROR),
+        ([{"name": "my-name", "value": "x"}], "RK-ENV-NAME", Severity.ERROR),
+        ([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}], "RK-ENV-TWICE", Severity.WARNING),
+        ([{"name": f"A{n}", "value": "x"} for n in range(101)], "RK-ENV-MANY", Severity.ERROR),
+        ([{"name": "CLOUD_ML_PROJECT_ID", "value": "p"}], "RK-ENV-RESERVED", Severity.WARNING),
+        ([{"name": "A", "value": "$(HOME)/x"}], "RK-ENV-EXPANSION", Severity.NOTE),
+    ],
+)
+def test_the_environment(entries: list[dict[str, str]], code: str, severity: Severity) -> None:
+    found = one(env(*entries))
+    assert (found.code.name, found.severity) == (code, severity)
+
+
+def test_environments_that_are_right() -> None:
+    assert codes(env(*({"name": f"A{n}", "value": "x"} for n in range(100)))) == []
+    assert codes(env({"name": "AIP_MODEL_DIR", "value": "/gcs/b/m"}, {"name": "B", "value": "$$(X) $HOME"})) == []
+    assert codes(env({"name": "A", "value": "1"}, {"name": "A", "value": "1"})) == []
+    assert codes(env({"name": "RUN", "value": "{{$.pipeline_job_name}}"})) == []
+
+
+def test_no_finding_holds_a_value() -> None:
+    canary = "hunter2-" + "x" * 30
+    found = [
+        *check_calls(env({"name": "A", "value": f"{canary} $(B)"}, {"name": "A", "value": canary})),
+        *check_calls(call(["sh", "-c", f"login {canary} {TAG} 'x"], [f"--token {canary}", f"$TOKEN/{canary}"])),
+    ]
+    assert found
+    assert canary not in repr(found)
