@@ -18,7 +18,7 @@ asks_google() {
     for word in "$@"; do
         case $word in
         --compile-only | --dry-run | --offline | --local | --help | -h | --version | --show-completion) return 1 ;;
-        list | init | runs | watch | logs | cancel) return 1 ;;
+        list | init | explain | machines | runs | watch | logs | cancel) return 1 ;;
         esac
     done
 }
