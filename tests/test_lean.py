@@ -127,3 +127,42 @@ def test_the_switch_of_the_environment_is_left_as_it_was(cli: Cli) -> None:
     )
 
     assert python(cli, script) == "as it was\n"
+
+
+def test_help_screens_come_without_markdown(cli: Cli) -> None:
+    printed = python(
+        cli,
+        "import sys\n"
+        "from run_kfp.lean import import_help_screens\n"
+        "import_help_screens()\n"
+        "print('typer.rich_utils' in sys.modules, 'markdown_it' in sys.modules, 'rich.markdown' in sys.modules)\n"
+        "from rich.markdown import Markdown\n"
+        "from rich.traceback import Traceback\n"
+        "print(Markdown.__module__, Traceback.__module__, hasattr(Traceback, 'from_exception'))",
+    )
+    assert printed == "True False False\nrich.markdown rich.traceback True\n"
+
+
+def test_help_screens_are_the_same_where_the_short_import_fails(cli: Cli) -> None:
+    whole = python(
+        cli,
+        "import typer.rich_utils\n"  # imported whole before: nothing is left out
+        "from run_kfp.cli import execute\n"
+        "execute(['--help'])",
+    )
+    assert cli("--help").out == whole
+
+
+def test_help_screens_that_cannot_be_imported_in_part_are_imported_whole(cli: Cli) -> None:
+    printed = python(
+        cli,
+        "import sys\n"
+        "from run_kfp import lean\n"
+        "lean._NOT_FOR_HELP['rich.panel'] = 'Nothing'\n"
+        "lean.import_help_screens()\n"
+        "print('typer.rich_utils' in sys.modules)\n"
+        "from run_kfp.cli import execute\n"
+        "sys.exit(execute(['list', '--help']))",
+    )
+    assert printed.startswith("False\n")
+    assert "--registry" in printed

@@ -550,6 +550,10 @@ def execute(argv: list[str]) -> int:
 def _execute(screen: Screen, argv: list[str]) -> int:
     try:
         _look_around()
+        if not argv or {"--help", "-h"} & set(argv):
+            from run_kfp.lean import import_help_screens
+
+            import_help_screens()
         code = _command().main(args=argv or ["--help"], prog_name="run-kfp", standalone_mode=False, obj=screen) or 0
     except RunKfpError as error:
         return screen.tell(error)

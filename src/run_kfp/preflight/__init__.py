@@ -6,6 +6,7 @@ at is told as skipped, with its reason; it is never an error.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import pkgutil
@@ -44,6 +45,11 @@ __all__ = [
     "find_code",
     "read_steps",
 ]
+
+
+# Seconds that servers have to answer a check, at most: a submission waits for it, and `--timeout` is meant for Vertex AI.
+# The slowest single answer has half of it (`cloud.session.ONE_TRY`).
+LONGEST = 20.0
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def check_offline(subject: Subject, machines: Machines, watcher: Watcher) -> Ite
 def _online(
     subject: Subject, section: CheckSection, machines: Machines, watcher: Watcher
 ) -> tuple[list[Finding], Mapping[str, ImageFacts], frozenset[str]]:
-    """Ask the image registries, Google and the Git remote, side by side.
+    """Ask the image registries, Google and the Git remote, side by side, for `--timeout` or `LONGEST` seconds in all.
 
     Returns:
         The findings, what the registries say of the images, and the names of offline findings that the answers replace.
@@ -180,7 +186,8 @@ def _online(
     from run_kfp.preflight.cloud import GoogleSession, check_cloud
     from run_kfp.preflight.images import look_at_images
 
-    seconds = subject.settings.timeout
+    seconds = min(subject.settings.timeout, LONGEST)
+    subject = dataclasses.replace(subject, settings=dataclasses.replace(subject.settings, timeout=seconds))
     with (
         GoogleSession(subject.settings, endpoints=section.endpoints, tell=watcher.tell) as session,
         ThreadPoolExecutor(max_workers=3) as pool,
