@@ -257,8 +257,7 @@ _MEANINGS = {
     "Param.env": "The variable that gives the value, from the environment or `.env`.",
     "Param.default": "The value when nothing else gives one.",
     "Param.description": "Text for readers of the file.",
-    "CheckSection.ignore": "Findings that are not told, by their code, each with the reason. What keeps a call from "
-    "becoming a plan cannot be ignored.",
+    "CheckSection.ignore": "Findings that are not told, by their code, each with the reason.",
     "CheckSection.machines": "A file that corrects the machine table, beside the registry file.",
     "CheckSection.endpoints": "Addresses of Google's services where they are others than usual, such as those of "
     "Private Service Connect.",

@@ -244,11 +244,12 @@ def test_a_finding_is_ignored_once_or_for_good(cli: Cli, write: Write, folder: P
     assert [one["reason"] for one in for_good.json["ignored"]] == ["ours is 16 since May"]
 
 
-def test_a_call_that_is_no_plan_cannot_be_ignored(cli: Cli, write: Write) -> None:
-    write("run-kfp.toml", REGISTRY + '[check.ignore]\nRK-PARAM-MISSING = "never mind"\n')
-    result = cli("check", "-r", "1", "--offline", "--json", **RIGHT)
-    assert result.code == 3
-    assert "RK-PARAM-MISSING" in found(result, "error")
+def test_what_a_run_lacks_can_be_ignored_in_a_check_and_not_in_a_run(cli: Cli, write: Write) -> None:
+    write("run-kfp.toml", REGISTRY + '[check.ignore]\nRK-PARAM-MISSING = "CI has no tag"\n')
+    assert cli("check", "-r", "1", "--offline", **RIGHT).code == 0
+    result = cli("-r", "1", "--offline", **RIGHT)
+    assert result.code == 2
+    assert "no tag is given" in result.err
 
 
 def test_a_check_table_with_mistakes_is_told(cli: Cli, write: Write) -> None:

@@ -15,7 +15,6 @@ from run_kfp.errors import Fault, InputError, did_you_mean
 from run_kfp.launch import Call, Checking, examine, find_registry
 from run_kfp.machines import Machines, accelerator_rows, load_machines, machine_rows
 from run_kfp.preflight import Finding, Report, Severity, codes, find_code
-from run_kfp.preflight.faults import CODES
 from run_kfp.preflight.findings import Code
 
 if TYPE_CHECKING:
@@ -281,9 +280,8 @@ def _explanation(code: Code) -> Iterator[Text]:
         yield from map(Text, textwrap.wrap(paragraph, 100))
     yield Text("")
     yield Text.assemble(("source: ", "dim"), code.source)
-    if code.name not in CODES:
-        yield Text.assemble(("not to be told it: ", "dim"), f"--ignore {code.name}, or in the registry")
-        yield Text(f'  [check.ignore]\n  {code.name} = "the reason"')
+    yield Text.assemble(("not to be told it: ", "dim"), f"--ignore {code.name}, or in the registry")
+    yield Text(f'  [check.ignore]\n  {code.name} = "the reason"')
 
 
 def _code_table(known: Sequence[Code]) -> Iterator[Text]:
