@@ -230,3 +230,25 @@ def test_there_are_messages_to_look_up() -> None:
 def test_every_message_of_the_readme_is_one_of_the_program(message: str) -> None:
     # A value at the end of a message may be appended to it instead of filled in.
     assert any(message in text or message.removesuffix("…") == text for text in templates())
+
+
+# ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_failures_that_can_be_known_are_found() -> None:
+    """Of what can be known offline nearly all is found, of what the image registries know all."""
+    known = tomllib.loads((ROOT / "docs" / "failures.toml").read_text(encoding="utf-8"))
+    shown = {
+        row
+        for row, _, tests in re.findall(r"^\| (F\d+) \| (.*) \| ([^|]*) \|$", prose(ROOT / "docs" / "checks.md"), re.M)
+        if "::" in tests
+    }
+
+    def missing(by: str) -> set[str]:
+        return {row for row, failure in known.items() if by in failure["known"]} - shown
+
+    assert len(known) == 96
+    assert missing("O") == set()
+    assert missing("R") == set()
+    assert len([row for row, failure in known.items() if "G" in failure["known"] and row in shown]) >= 12
+    assert all("instead" in known[row] for row in known.keys() - shown), "what no check tells says what is done instead"
