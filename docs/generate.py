@@ -29,9 +29,6 @@ from run_kfp.cli import app
 from run_kfp.preflight import codes
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
-    PACKAGED,
-    REGISTRY_FILE,
-    REGISTRY_VARIABLE,
     Accelerator,
     CheckSection,
     Container,
@@ -42,9 +39,8 @@ from run_kfp.registry import (
     Process,
     SecretSource,
     SettingsSection,
-    packaged_registry_text,
-    parse_registry,
 )
+from run_kfp.registry_file import PACKAGED, REGISTRY_FILE, REGISTRY_VARIABLE, packaged_registry_text, parse_registry
 from run_kfp.secrets import SECRETS_FOLDERS
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES, SECRETS_VARIABLE
 

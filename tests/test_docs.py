@@ -28,8 +28,8 @@ from run_kfp.registry import (
     Registry,
     SecretSource,
     SettingsSection,
-    parse_registry,
 )
+from run_kfp.registry_file import parse_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -27,7 +27,7 @@ from run_kfp.backends.vertex import Vertex
 from run_kfp.errors import InputError
 from run_kfp.masking import Masker
 from run_kfp.pipeline import compile_pipeline
-from run_kfp.registry import packaged_registry_text, parse_registry
+from run_kfp.registry_file import packaged_registry_text, parse_registry
 from run_kfp.settings import Layers, load_settings
 
 # What breaks shells, YAML, TOML, JSON, templates, terminals and argument parsers.

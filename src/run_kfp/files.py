@@ -95,3 +95,8 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def from_here(path: Path) -> Path:
+    """Return `path` as seen from the current folder where it lies below it: shorter words for a person."""
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path

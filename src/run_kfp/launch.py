@@ -31,7 +31,8 @@ from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline
-from run_kfp.registry import PACKAGED, REGISTRY_VARIABLE, Container, Registry, load_registry, read_registry
+from run_kfp.registry import Container, Registry
+from run_kfp.registry_file import PACKAGED, REGISTRY_VARIABLE, load_registry, read_registry
 from run_kfp.runs import RunRef, RunState, RunStatus, watch
 from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file
 

@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from run_kfp.arguments import text_fault
 from run_kfp.errors import Fault, InputError
-from run_kfp.files import is_folder, read_text
+from run_kfp.files import from_here, is_folder, read_text
 from run_kfp.masking import SHORTEST_SECRET, Masker
-from run_kfp.registry import Registry, SecretSource, from_here
+from run_kfp.registry import Registry, SecretSource
 from run_kfp.settings import ENV_FILE, SECRETS_VARIABLE, Layers, read_env_file
 
 SECRETS_FOLDERS = ("secrets", "../secrets", "/secrets")

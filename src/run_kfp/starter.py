@@ -7,7 +7,8 @@ from pathlib import Path
 
 from run_kfp.errors import InputError
 from run_kfp.files import write_atomically
-from run_kfp.registry import REGISTRY_FILE, Registry, packaged_registry_text, parse_registry
+from run_kfp.registry import Registry
+from run_kfp.registry_file import REGISTRY_FILE, packaged_registry_text, parse_registry
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES
 
 SECRETS = Path("secrets")

@@ -74,8 +74,8 @@ CPU_LIMIT = Code(
     Severity.ERROR,
     When.CREATE,
     "the step cannot be scheduled",
-    f"A step may ask for at most {MAX_CPUS} CPUs, though larger machines exist: only a CustomJob names its machine type "
-    "itself.",
+    f"A step may ask for at most {MAX_CPUS} CPUs, though larger machines exist: only a CustomJob names its machine "
+    "type itself.",
     _LIMITS,
 )
 MEMORY_LIMIT = Code(

@@ -1,0 +1,414 @@
+"""Reads a registry file: TOML becomes a frozen `Registry`, or one `InputError` that lists every fault of the file.
+
+Of a file with faults, what is right can be had too (`read_registry`), so that checks find more than the first mistake.
+"""
+
+from __future__ import annotations
+
+import copy
+import keyword
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from run_kfp.arguments import Reference, toml_type
+from run_kfp.errors import Fault, InputError, did_you_mean
+from run_kfp.files import from_here, read_text
+from run_kfp.registry import (
+    BUILT_IN_PARAMS,
+    Accelerator,
+    CheckSection,
+    Container,
+    GitCheck,
+    Model,
+    Param,
+    PipelineSection,
+    Process,
+    Registry,
+    SecretSource,
+    SettingsSection,
+)
+
+REGISTRY_VARIABLE = "RUN_KFP_REGISTRY"
+REGISTRY_FILE = "run-kfp.toml"
+PACKAGED = "the packaged registry"
+
+_PARAMETER = re.compile(r"[a-z]([a-z0-9]|_(?=[a-z0-9]))*")
+
+
+def packaged_registry_text() -> str:
+    """Return the text of the packaged registry, which is also what `run-kfp init` starts from."""
+    return (resources.files("run_kfp") / "containers.toml").read_text(encoding="utf-8")
+
+
+def load_registry(path: Path | None) -> Registry:
+    """Read the registry: `path`, else `run-kfp.toml` in the current folder, else the packaged one.
+
+    Raises:
+        InputError: the file cannot be read, or holds faults; all of them are listed.
+    """
+    faults: list[Fault] = []
+    registry = read_registry(path, faults)
+    if faults:
+        raise InputError.of(f"the registry {registry.source}" if registry.source != PACKAGED else PACKAGED, faults)
+    return registry
+
+
+def read_registry(path: Path | None, faults: list[Fault]) -> Registry:
+    """Read the registry as `load_registry` does, as far as it can be read; what is wrong with it goes to `faults`.
+
+    What is right of a faulty registry is enough to look for more mistakes, and for nothing else.
+    """
+    if path is None and os.path.lexists(REGISTRY_FILE):  # a link that leads nowhere is told, not passed over
+        path = Path(REGISTRY_FILE)
+    if path is None:
+        return parse_registry(packaged_registry_text(), source=PACKAGED, folder=Path.cwd())
+    shown = str(from_here(path))
+    hint = "give --registry FILE, or write one with `run-kfp init`"
+    try:
+        text = read_text(path, f"the registry {shown}", hint)
+    except InputError as error:
+        faults += error.all_faults
+        text = ""
+    if text is None:
+        faults.append(Fault(f"there is no registry {shown}", hint, code="RK-FILE", place=shown))
+    if not text:
+        faults += [] if faults else [Fault(f"{shown} is empty", hint, code="RK-REGISTRY", place=shown)]
+        return _Reader(shown).registry({}, path.absolute().parent)
+    return _parse(text, shown, path.absolute().parent, faults)
+
+
+SectionModel = TypeVar("SectionModel", bound=Model)
+
+# What a required key stands for while the rest of a faulty table is looked at.
+_STAND_INS: Mapping[type[Model], Mapping[str, Any]] = {
+    Container: {"name": "nameless"},
+    Accelerator: {"type": "nameless"},
+    Process: {"entrypoint": ["nameless"]},
+}
+
+
+def parse_registry(text: str, *, source: str, folder: Path) -> Registry:
+    """Read the text of a registry file.
+
+    Args:
+        text: TOML.
+        source: how errors name the file.
+        folder: where its relative paths start.
+
+    Raises:
+        InputError: with every fault of the text.
+    """
+    faults: list[Fault] = []
+    registry = _parse(text, source, folder, faults)
+    if faults:
+        raise InputError.of(f"the registry {source}" if source != PACKAGED else source, faults)
+    return registry
+
+
+def _parse(text: str, source: str, folder: Path, faults: list[Fault]) -> Registry:
+    reader = _Reader(source)
+    raw: Mapping[str, Any] = {}
+    try:
+        # TOML takes both line endings, tomllib only "\n" inside of multi-line strings as they stand.
+        raw = tomllib.loads(text.replace("\r\n", "\n"))
+    except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
+        hint = "see https://toml.io for the grammar"
+        faults.append(Fault(f"{source} is not TOML: {error}", hint, code="RK-REGISTRY", place=source))
+    except RecursionError:
+        faults.append(Fault(f"{source} nests arrays or tables too deeply", code="RK-REGISTRY", place=source))
+    else:
+        known = ("pipeline", "settings", "containers", "params", "secrets", "check")
+        for key in raw.keys() - set(known):
+            reader.fault(key, f"unknown table; a registry has {', '.join(known)}", did_you_mean(key, known))
+        if not raw.get("containers"):
+            reader.fault("containers", "no container is declared", "begin with [containers.1]")
+    registry = reader.registry(raw, folder)
+    faults += reader.faults
+    return registry
+
+
+def _keys(raw: Mapping[str, Any], table: str) -> list[str]:
+    return list(raw[table]) if isinstance(raw.get(table), Mapping) else []
+
+
+class _Reader:
+    """Validates the tables of one file and keeps every fault with its place."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.faults: list[Fault] = []
+
+    def registry(self, raw: Mapping[str, Any], folder: Path) -> Registry:
+        """Read all tables; of those with faults, what is right."""
+        params = dict(self.entries(Param, raw.get("params", {}), "params"))
+        secrets = dict(self.entries(SecretSource, raw.get("secrets", {}), "secrets"))
+        containers = dict(self.containers(raw.get("containers", {})))
+        check = self.section(CheckSection, raw.get("check", {}), "check") or CheckSection()
+        _check_names(self, params, secrets)
+        known = {"param": {*_keys(raw, "params"), *BUILT_IN_PARAMS}, "secret": set(_keys(raw, "secrets"))}
+        _check_references(self, containers, known)
+        containers = {index: _without_unknown(container, known) for index, container in containers.items()}
+        _check_check(self, check, containers, secrets)
+        return Registry(
+            self.source,
+            folder,
+            self.section(PipelineSection, raw.get("pipeline", {}), "pipeline") or PipelineSection(),
+            self.section(SettingsSection, raw.get("settings", {}), "settings") or SettingsSection(),
+            containers,
+            params,
+            secrets,
+            check,
+        )
+
+    def fault(self, place: str, message: str, hint: str = "", code: str = "RK-REGISTRY") -> None:
+        place = f"{self.source}: {place}"
+        self.faults.append(Fault(f"{place}: {message}", hint, code, place))
+
+    def section(self, model: type[SectionModel], value: Any, place: str, **more: str) -> SectionModel | None:
+        """Validate a table; of one with faults what is right is returned, so that more faults can be looked for."""
+        if not isinstance(value, Mapping):
+            self.fault(place, f"is {toml_type(value)}; write a table [{place}]")
+            value = {}
+        try:
+            return model.model_validate({**value, **more})
+        except ValidationError as error:
+            details = error.errors(include_input=False, include_url=False)
+        for detail in details:
+            self._pydantic_fault(model, place, detail)
+        right = copy.deepcopy({**_STAND_INS.get(model, {}), **value, **more})
+        for detail in details:
+            _remove(right, detail["loc"])
+        try:
+            return model.model_validate(right)
+        except ValidationError:
+            return None
+
+    def entries(self, model: type[SectionModel], table: Any, place: str) -> Iterator[tuple[str, SectionModel]]:
+        if not isinstance(table, Mapping):
+            self.fault(place, f"is {toml_type(table)}; write tables [{place}.<name>]")
+            return
+        for key, value in table.items():
+            if entry := self.section(model, value, f"{place}.{key}"):
+                yield key, entry
+
+    def containers(self, table: Any) -> Iterator[tuple[str, Container]]:
+        if not isinstance(table, Mapping):
+            self.fault("containers", f"is {toml_type(table)}; write tables [containers.<index>]")
+            return
+        taken: dict[str, str] = {}
+        for index, value in table.items():
+            place = f"containers.{index}"
+            if not re.fullmatch(r"0|[1-9][0-9]{0,5}", index):
+                self.fault(
+                    place, "an index is a whole number", f"write [containers.{len(taken) + 1}] with name = {index!r}"
+                )
+                continue
+            if isinstance(value, Mapping) and "index" in value:
+                self.fault(f"{place}.index", "unknown key; the index is the number in the table's name")
+                value = {key: item for key, item in value.items() if key != "index"}
+            container = self.section(Container, value, place, index=index)
+            if container is None:
+                continue
+            self._check_container(place, container)
+            if container.name in taken and container.name != _STAND_INS[Container]["name"]:
+                self.fault(
+                    f"{place}.name",
+                    f"{container.name!r} is also the name of container {taken[container.name]}",
+                    "names are unique",
+                )
+            taken.setdefault(container.name, index)
+            yield index, container
+
+    def _check_container(self, place: str, container: Container) -> None:
+        told = any(
+            fault.place == f"{self.source}: {place}.{key}" for fault in self.faults for key in ("image", "factory")
+        )
+        if bool(container.image) == bool(container.factory) and not told:
+            self.fault(place, "needs either an image or a factory" + (", not both" if container.image else ""))
+        if container.factory:
+            for key in ("args", "command", "entrypoint", "env"):
+                if getattr(container, key):
+                    self.fault(f"{place}.{key}", "a factory makes the component with its arguments: leave this key out")
+            return
+        before = container.command or container.entrypoint
+        if container.command and container.entrypoint:
+            self.fault(f"{place}.entrypoint", "command replaces the image's ENTRYPOINT: leave one of the two out")
+        if any(isinstance(value, Reference) for value in container.env.values()):
+            if before is None:
+                self.fault(
+                    f"{place}.env",
+                    "a value that is a param or a secret needs entrypoint = [...], "
+                    "because the step then runs `env NAME=value… entrypoint… args…`",
+                    f"write what `docker inspect -f '{{{{json .Config.Entrypoint}}}}' {container.image}` prints",
+                )
+            elif "=" in before[0] or before[0].startswith("-"):
+                self.fault(
+                    f"{place}.entrypoint",
+                    f"`env` would not take {before[0]!r} for a program",
+                    "begin with the path of the program",
+                )
+        elif container.entrypoint:
+            self.fault(
+                f"{place}.entrypoint",
+                "only serves env values that are a param or a secret",
+                "to replace the image's ENTRYPOINT, write command = [...]",
+            )
+
+    def _pydantic_fault(self, model: type[Model], place: str, detail: Any) -> None:
+        path = [str(part) for part in detail["loc"]]
+        kind, message = detail["type"], str(detail["msg"]).removeprefix("Value error, ")
+        if kind == "extra_forbidden":
+            known = [name for name in _fields(model, path[:-1]) if name != "index"]
+            self.fault(
+                ".".join([place, *path]), f"unknown key; known are {', '.join(known)}", did_you_mean(path[-1], known)
+            )
+            return
+        words = {
+            "missing": "is missing",
+            "string_type": "must be a string",
+            "bool_type": "must be true or false",
+            "dict_type": "must be a table",
+        }
+        words |= {
+            "tuple_type": "must be an array of strings",
+            "model_type": "must be a table",
+            "string_pattern_mismatch": "must be a word without spaces",
+        }
+        if path[0] in ("endpoints", "git"):
+            host = "storage-internal.p.googleapis.com" if path[0] == "endpoints" else "github.com/team/data.git"
+            words["string_pattern_mismatch"] = f"must be an address such as https://{host}, without a login in it"
+        if "[key]" in path:
+            path.remove("[key]")
+        # A field that may be absent or a union adds the branch that failed to the place: that is pydantic's matter, not
+        # the reader's.
+        path = [part for part in path if re.fullmatch(r"[A-Za-z0-9_-]+", part)]
+        self.fault(".".join([place, *path]), words.get(kind, message), code=_CODES.get(".".join(path), "RK-REGISTRY"))
+
+
+# Kinds of mistakes that have a name of their own, by the key of a container.
+_CODES: Mapping[str, str] = {
+    "image": "RK-IMAGE-REFERENCE",
+    "cpu": "RK-CPU-FORMAT",
+    "memory": "RK-MEMORY-FORMAT",
+    "accelerator.type": "RK-GPU-TYPE",
+    "accelerator.count": "RK-GPU-COUNT",
+}
+
+
+def _remove(value: Any, path: Sequence[int | str]) -> None:
+    """Take what stands at `path` out of a table; in an array an empty string takes its place.
+
+    The last parts of a path may be pydantic's own words for a branch, which stand nowhere.
+    """
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        inner = value[part] if _holds(value, part) else None
+        if not last and isinstance(inner, dict | list) and _holds(inner, path[depth + 1]):
+            value = inner
+        elif isinstance(value, dict):
+            value.pop(part, None)
+            return
+        elif isinstance(value, list) and _holds(value, part):
+            value[int(part)] = ""
+            return
+
+
+def _holds(value: Any, part: int | str) -> bool:
+    if isinstance(value, dict):
+        return part in value
+    return isinstance(value, list) and isinstance(part, int) and part < len(value)
+
+
+def _fields(model: type[Model], path: Sequence[str]) -> list[str]:
+    """Name the keys that stand at `path` below `model`."""
+    parts: Mapping[str, type[Model]] = {"accelerator": Accelerator, "process": Process, "git": GitCheck}
+    return list((parts.get(path[0], model) if path else model).model_fields)
+
+
+def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[str, SecretSource]) -> None:
+    """Check names across tables: parameters and secrets share one space in a pipeline."""
+    for table, names in (("params", params), ("secrets", secrets)):
+        for name in names:
+            if not _PARAMETER.fullmatch(name) or keyword.iskeyword(name) or len(name) > 100:
+                reader.fault(
+                    f"{table}.{name}",
+                    "lower-case letters, digits and single underscores, beginning with a letter, and no Python keyword",
+                )
+            if name in BUILT_IN_PARAMS:
+                reader.fault(
+                    f"{table}.{name}",
+                    "every registry has this parameter, filled from the setting or from -t",
+                    "choose another name",
+                )
+    for name in params.keys() & secrets.keys():
+        reader.fault(f"secrets.{name}", "is also declared in [params]", "keep one of the two")
+    for name, secret in secrets.items():
+        if not (secret.env or secret.file):
+            reader.fault(
+                f"secrets.{name}", "names no place to look in", 'write env = "NAME", file = "name.txt", or both'
+            )
+        if secret.env_file and not secret.env:
+            reader.fault(f"secrets.{name}.env_file", "needs env: the name of the line to take from the file")
+
+
+def _check_check(
+    reader: _Reader, check: CheckSection, containers: Mapping[str, Container], secrets: Mapping[str, SecretSource]
+) -> None:
+    for code, reason in check.ignore.items():
+        if not reason.strip():
+            reader.fault(f"check.ignore.{code}", "has no reason", "say why, for whoever reads this file next")
+    if check.git is None:
+        return
+    if check.git.login is not None and check.git.login not in secrets:
+        reader.fault(
+            "check.git.login", f"no secret {check.git.login!r} is declared", did_you_mean(check.git.login, secrets)
+        )
+    known = {*containers, *(container.name for container in containers.values())}
+    for word in check.git.makes_tag:
+        if word not in known:
+            reader.fault("check.git.makes_tag", f"no container {word!r}", did_you_mean(word, known))
+
+
+def _without_unknown(container: Container, known: Mapping[str, set[str]]) -> Container:
+    """Return the container without references to what nothing declares, which are told already."""
+
+    def right(value: Any) -> bool:
+        return not isinstance(value, Reference) or value.name in known[value.kind]
+
+    changes: dict[str, Any] = {key: None for key in ("cpu", "memory") if not right(getattr(container, key))}
+    if container.accelerator and not right(container.accelerator.count):
+        changes["accelerator"] = container.accelerator.model_copy(update={"count": "1"})
+    if not all(right(reference) for reference in container.references):
+        changes["args"] = tuple(argument if right(argument) else "" for argument in container.args)
+        changes["env"] = {name: value for name, value in container.env.items() if right(value)}
+    return container.model_copy(update=changes) if changes else container
+
+
+def _check_references(reader: _Reader, containers: Mapping[str, Container], known: Mapping[str, set[str]]) -> None:
+    for index, container in containers.items():
+        for reference in (*container.references, *container.resource_references):
+            if reference.name in known[reference.kind]:
+                continue
+            other = "secret" if reference.kind == "param" else "param"
+            if reference.name in known[other]:
+                hint = f"it is a {other}: write {{ {other} = {reference.name!r} }}".replace("'", '"')
+            else:
+                hint = (
+                    did_you_mean(reference.name, known[reference.kind])
+                    or f"declare it as [{reference.kind}s.{reference.name}]"
+                )
+            reader.fault(f"containers.{index}", f"no {reference.kind} {reference.name!r} is declared", hint)
+        for reference in container.resource_references:
+            if reference.name in BUILT_IN_PARAMS:
+                reader.fault(
+                    f"containers.{index}",
+                    f"a resource cannot depend on {reference.name!r}",
+                    "declare a parameter of its own for it",
+                )
