@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from run_kfp.errors import Fault, InputError, did_you_mean
-from run_kfp.launch import Call, Checking, examine, find_registry
+from run_kfp.launch import Checking, examine
 from run_kfp.machines import Machines, accelerator_rows, load_machines, machine_rows
 from run_kfp.preflight import Finding, Report, Severity, codes, find_code
 from run_kfp.preflight.findings import Code
+from run_kfp.prepare import Call, find_registry
 
 if TYPE_CHECKING:
     from run_kfp.pipeline import CompiledPipeline

@@ -21,8 +21,9 @@ from run_kfp.terminal import Screen
 # Everything else is imported by the function that needs it: `--help` answers without pydantic, kfp and Google's SDK.
 if TYPE_CHECKING:
     from run_kfp.backends import Backend
-    from run_kfp.launch import Call, Checking, Prepared
+    from run_kfp.launch import Checking
     from run_kfp.pipeline import CompiledPipeline
+    from run_kfp.prepare import Call, Prepared
     from run_kfp.runs import RunRef, RunStatus
 
 app = typer.Typer(
@@ -168,7 +169,8 @@ def run(
             f"--pin and {'-f' if file else '--offline'} exclude each other",
             hint="--pin compiles with the digests that the image registries give",
         )
-    from run_kfp.launch import Checking, prepare
+    from run_kfp.launch import Checking
+    from run_kfp.prepare import prepare
     from run_kfp.settings import seconds
 
     faults: list[Fault] = []
@@ -206,7 +208,7 @@ def run(
 
 def _call(params: Mapping[str, Any], faults: Sequence[Fault]) -> Call:
     """Make the call of the flags of a run, by the names of their parameters."""
-    from run_kfp.launch import Call
+    from run_kfp.prepare import Call
     from run_kfp.settings import RULES
 
     return Call(
@@ -432,7 +434,7 @@ def list_(
     ctx: typer.Context, registry: flags.Registry = None, json_: flags.Json = False, debug: flags.Debug = False
 ) -> None:
     """Show the containers of the registry: index, name, image, resources, what each takes."""
-    from run_kfp.launch import find_registry
+    from run_kfp.prepare import find_registry
     from run_kfp.screens import registry_data, registry_lines
 
     screen: Screen = ctx.obj

@@ -24,7 +24,7 @@ WHAT, WHERE, HOW, CHECKS, LOCAL, INSTEAD, WORDS = (
 
 def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
     """Offer indices and names of the registry in force; a shell that asks is never answered with an error."""
-    from run_kfp.launch import find_registry
+    from run_kfp.prepare import find_registry
 
     try:
         registry = find_registry(None, os.environ)

@@ -30,7 +30,7 @@ from run_kfp.screens import (
 
 if TYPE_CHECKING:
     from run_kfp.backends.local import LocalOptions, LocalPlan
-    from run_kfp.launch import Call, Prepared
+    from run_kfp.prepare import Call, Prepared
     from run_kfp.terminal import Draw, Screen
 
 # Lines of a running step that are shown below it.

@@ -1,0 +1,312 @@
+"""A command line becomes a compiled pipeline with everything that was read on the way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from run_kfp.backends import param_faults
+from run_kfp.errors import Fault, InputError
+from run_kfp.masking import Masker
+from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline
+from run_kfp.registry import Container, Registry
+from run_kfp.registry_file import PACKAGED, REGISTRY_VARIABLE, load_registry, read_registry
+from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file
+
+# Characters from which on the value of a variable is taken for a key, whether a step takes it or not.
+_LOOKS_LIKE_A_KEY = 12
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one command line asks for, as it was typed."""
+
+    containers: Sequence[str] = ()
+    file: Path | None = None
+    tag: str | None = None
+    params: Sequence[str] = ()
+    registry: Path | None = None
+    secrets_dir: Path | None = None
+    flags: Mapping[str, str | None] = field(default_factory=dict)
+    labels: Sequence[str] = ()
+    job_id: str | None = None
+    caching: bool | None = None
+    failure_policy: str | None = None
+    timeout: str | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A call as far as it could be read: what is right of it, and everything that is wrong.
+
+    Attributes:
+        pipeline: what could be compiled or read; None where nothing could.
+        registry: what is right of it.
+        layers: flags, environment and `.env`.
+        settings: those of a wrong form too.
+        params: what `-p` gives, without what `fixed` has.
+        selection: what the pipeline was compiled from; empty for a finished file.
+        fixed: the values of the parameters that its resources refer to.
+        faults: those of the call that do not keep the pipeline from being compiled.
+        ambient_faults: those of settings that nobody typed.
+        notes: worth a line to the user.
+        unreadable: the faults of the registry and of `.env`.
+        obstacles: what keeps the call from becoming a pipeline.
+    """
+
+    pipeline: CompiledPipeline | None
+    registry: Registry
+    layers: Layers
+    settings: Settings
+    params: Mapping[str, str]
+    selection: tuple[Container, ...]
+    fixed: Mapping[str, str]
+    faults: tuple[Fault, ...]
+    ambient_faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+    unreadable: tuple[Fault, ...]
+    obstacles: tuple[Fault, ...]
+
+
+@dataclass(frozen=True)
+class Prepared(Draft):
+    """A call that has a pipeline: nothing kept it from being compiled or read."""
+
+    pipeline: CompiledPipeline
+
+
+def find_registry(path: Path | None, environ: Mapping[str, str]) -> Registry:
+    """Read the registry: `path`, else what the environment or the `.env` of the current folder names.
+
+    Raises:
+        InputError: one of the two files cannot be read or holds faults.
+    """
+    return load_registry(path or _named_registry(environ, read_env_file(Path(ENV_FILE))))
+
+
+def _named_registry(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> Path | None:
+    named = Layers({}, environ, dotenv).variable(REGISTRY_VARIABLE)
+    return Path(named[0]) if named else None
+
+
+def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
+    """Read registry and settings, select, and compile (or read the finished file).
+
+    Raises:
+        InputError: the call cannot become a pipeline.
+    """
+    draft = sketch(call, environ, masker, thorough=False)
+    if draft.unreadable:
+        where = draft.registry.source
+        raise InputError.of(where if where == PACKAGED else f"the registry {where}", draft.unreadable)
+    if draft.pipeline is None or draft.obstacles:
+        # One message for what is known to be wrong by now, not one at a time.
+        raise InputError.of("this call", [*draft.faults, *draft.obstacles])
+    return Prepared(**vars(draft))
+
+
+def sketch(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: bool) -> Draft:
+    """Read and compile, and gather what is wrong; nothing is raised for a mistake of the user.
+
+    Args:
+        call: what was typed.
+        environ: the environment.
+        masker: learns secrets.
+        thorough: where there are faults, go on with what is right, so that more can be looked for.
+    """
+    unreadable: list[Fault] = []
+    dotenv: Mapping[str, str] = {}
+    try:
+        dotenv = read_env_file(Path(ENV_FILE))
+    except InputError as error:
+        unreadable += error.all_faults
+    registry = read_registry(call.registry or _named_registry(environ, dotenv), unreadable)
+    faults: list[Fault] = list(call.faults)
+    params = pairs("-p", call.params, faults)
+    labels = {**registry.pipeline.labels, **pairs("--label", call.labels, faults)}
+    layers = Layers(_joined_flags(call.flags, params, faults), environ, dotenv)
+    _teach(masker, registry, params, layers)
+    settings, typed, ambient = load_settings(
+        layers,
+        registry.settings,
+        registry_source=registry.source,
+        caching=call.caching,
+        failure_policy=call.failure_policy,
+        timeout=call.timeout,
+        labels=labels,
+    )
+    if call.tag is not None and params.get("tag", call.tag) != call.tag:
+        faults.append(Fault("-t and -p tag= give two different tags", "leave one out"))
+    faults += typed
+    if call.file is not None and call.containers:
+        faults.append(Fault("-r and -f exclude each other", "-f sends a finished file as it is"))
+    obstacles: list[Fault] = []
+    selection: tuple[Container, ...] = ()
+    fixed: dict[str, str] = {}
+    pipeline: CompiledPipeline | None = None
+    if call.file is not None:
+        pipeline = _read(call.file, obstacles)
+        declared = {parameter.name for parameter in pipeline.parameters} if pipeline else params.keys()
+        faults += [
+            Fault(
+                f"-p {name} would change nothing: it was fixed when {call.file} was compiled",
+                f"compile anew with -p {name}=…",
+                code="RK-PARAM-UNKNOWN",
+                place=f"-p {name}",
+            )
+            for name in params
+            if name in registry.compile_time_params and name not in declared
+        ]
+    elif not call.containers:
+        obstacles.append(
+            Fault(
+                "nothing to run: no container is chosen",
+                "choose with -r (see `run-kfp list`), or send a finished file with -f",
+                code="RK-SELECTION",
+                place="-r",
+            )
+        )
+    elif registry.containers or not unreadable:
+        selection = _select(registry, call.containers, obstacles)
+        fixed = _fixed_params(registry, selection, params, layers, obstacles)
+        if thorough or not obstacles:
+            pipeline = _compile(registry, selection, fixed, settings.caching, obstacles)
+        if thorough and pipeline is None:
+            alone = [_compile(registry, (container,), fixed, settings.caching, []) for container in selection]
+            selection = tuple(container for container, made in zip(selection, alone, strict=True) if made)
+            pipeline = _compile(registry, selection, fixed, settings.caching, [])
+    if pipeline is not None:
+        faults += param_faults(pipeline, registry, params)
+    return Draft(
+        pipeline,
+        registry,
+        layers,
+        settings,
+        {name: value for name, value in params.items() if name not in fixed},
+        selection,
+        fixed,
+        tuple(faults),
+        tuple(ambient),
+        tuple(_notes(selection, settings)),
+        tuple(unreadable),
+        tuple(obstacles),
+    )
+
+
+def _read(path: Path, obstacles: list[Fault]) -> CompiledPipeline | None:
+    try:
+        return read_pipeline(path, obstacles)
+    except InputError as error:
+        obstacles += error.all_faults
+        return None
+
+
+def _select(registry: Registry, words: Sequence[str], obstacles: list[Fault]) -> tuple[Container, ...]:
+    """Select what can be, and gather the words that name nothing."""
+    try:
+        return registry.select(words)
+    except InputError as error:
+        obstacles += error.all_faults
+    words = [part for word in words for part in word.split(",")]
+    return tuple(container for word in words for container in _selected(registry, word))
+
+
+def _selected(registry: Registry, word: str) -> tuple[Container, ...]:
+    try:
+        return registry.select([word])
+    except InputError:
+        return ()
+
+
+def _compile(
+    registry: Registry,
+    selection: tuple[Container, ...],
+    fixed: Mapping[str, str],
+    caching: bool,
+    obstacles: list[Fault],
+) -> CompiledPipeline | None:
+    try:
+        return compile_pipeline(registry, selection, fixed=fixed, caching=caching) if selection else None
+    except InputError as error:
+        obstacles += error.all_faults
+        return None
+
+
+def _teach(masker: Masker, registry: Registry, params: Mapping[str, str], layers: Layers) -> None:
+    """Let the masker know secrets before anything is said of the call.
+
+    A value typed after -p is refused later. Of the variables only what looks like a key is learnt, chosen or not: a
+    word such as `test` in the place of a key that is not even used would tear up what is printed.
+    """
+    for name, secret in registry.secrets.items():
+        masker.add(params.get(name, ""))
+        for layer in (layers.environ, layers.dotenv):
+            value = layer.get(secret.env or "", "")
+            if len(value) >= _LOOKS_LIKE_A_KEY:
+                masker.add(value)
+
+
+def _joined_flags(
+    flags: Mapping[str, str | None], params: Mapping[str, str], faults: list[Fault]
+) -> dict[str, str | None]:
+    """Let `-p project=…` stand for `--project …`; two different values are a fault."""
+    joined = dict(flags)
+    for name in ("project", "region", "bucket"):
+        if name not in params:
+            continue
+        flag = flags.get(name)
+        if flag is not None and flag != params[name]:
+            faults.append(
+                Fault(
+                    f"--{name} and -p {name}= give two different values: {flag!r} and {params[name]!r}", "leave one out"
+                )
+            )
+        joined[name] = params[name]
+    return joined
+
+
+def _fixed_params(
+    registry: Registry,
+    selection: Sequence[Container],
+    params: Mapping[str, str],
+    layers: Layers,
+    obstacles: list[Fault],
+) -> dict[str, str]:
+    """Resolve the parameters that resources refer to and that this selection uses: -p, variable, default."""
+    used = {
+        reference.name
+        for container in selection
+        for reference in (*container.references, *container.resource_references)
+    }
+    fixed: dict[str, str] = {}
+    for name in sorted(used & registry.compile_time_params & registry.params.keys()):
+        param = registry.params[name]
+        variable = layers.variable(param.env) if param.env else None
+        value = params.get(name, variable[0] if variable else param.default)
+        if value is None:
+            ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param.env else [])]
+            obstacles.append(
+                Fault(
+                    f"parameter {name} has no value, and a resource needs it when compiling",
+                    f"give it by {' or '.join(ways)}",
+                    code="RK-PARAM-MISSING",
+                    place=f"-p {name}",
+                )
+            )
+        else:
+            fixed[name] = value
+    return fixed
+
+
+def _notes(selection: Sequence[Container], settings: Settings) -> Iterator[str]:
+    times: dict[str, int] = {}
+    for container in selection:
+        times[container.name] = times.get(container.name, 0) + 1
+    for name, count in times.items():
+        if count > 1:
+            yield f"{name} is chosen {count} times and runs {count} times"
+    effects = list(dict.fromkeys(container.name for container in selection if container.side_effects))
+    if settings.caching and effects:
+        yield f"never taken from the cache, because of their side effects: {', '.join(effects)}"
