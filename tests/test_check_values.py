@@ -79,6 +79,15 @@ def test_a_default_of_null_is_told() -> None:
     assert codes(check_values(subject_of_spec(spec, params={"text": "x"}))) == []
 
 
+def test_a_pipeline_that_takes_an_artifact_cannot_be_given_one() -> None:
+    spec = step_spec({})
+    kind = {"artifactType": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}}
+    spec["root"]["inputDefinitions"] = {"artifacts": {"data": kind}}
+    assert "'data'" in only(check_values(subject_of_spec(spec)), "RK-ARTIFACT-INPUT").message
+    spec["root"]["inputDefinitions"] = {"artifacts": {"data": {**kind, "isOptional": True}}}
+    assert codes(check_values(subject_of_spec(spec))) == []
+
+
 @pytest.mark.parametrize("value", ["<your org>", "${ORG}", "$(ORG)", "..."])
 def test_a_template_that_nobody_filled_in(value: str) -> None:
     subject = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from run_kfp.arguments import Reference
 from run_kfp.backends import param_faults
 from run_kfp.errors import Fault, InputError
 from run_kfp.masking import Masker
@@ -171,6 +172,8 @@ def sketch(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: 
     elif registry.containers or not unreadable:
         selection = _select(registry, call.containers, obstacles)
         fixed = _fixed_params(registry, selection, params, layers, obstacles)
+        if thorough:
+            selection = tuple(_without_unfixed(container, fixed) for container in selection)
         if thorough or not obstacles:
             pipeline = _compile(registry, selection, fixed, settings.caching, obstacles)
         if thorough and pipeline is None:
@@ -232,6 +235,18 @@ def _compile(
     except InputError as error:
         obstacles += error.all_faults
         return None
+
+
+def _without_unfixed(container: Container, fixed: Mapping[str, str]) -> Container:
+    """Return the container without resources whose parameter has no value, which is told already."""
+
+    def unfixed(value: object) -> bool:
+        return isinstance(value, Reference) and value.name not in fixed
+
+    changes: dict[str, object] = {key: None for key in ("cpu", "memory") if unfixed(getattr(container, key))}
+    if container.accelerator and unfixed(container.accelerator.count):
+        changes["accelerator"] = None
+    return container.model_copy(update=changes) if changes else container
 
 
 def _teach(masker: Masker, registry: Registry, params: Mapping[str, str], layers: Layers) -> None:

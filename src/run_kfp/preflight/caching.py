@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from run_kfp.preflight.findings import Code, Finding, Severity, When
@@ -117,7 +117,7 @@ def check_caching(subject: Subject) -> Iterator[Finding]:
             f"caching is on for {_names(effects)}, which the registry marks with side_effects",
             "compile with task.set_caching_options(False)",
         )
-    if silent := [step for step in cached if step not in effects and not _has_outputs(step)]:
+    if silent := [step for step in cached if step not in effects and not _has_outputs(step) and not _names_run(step)]:
         yield NO_OUTPUTS(
             place,
             f"caching is on for {_names(silent)}, which {'has' if len(silent) == 1 else 'have'} no outputs",
@@ -160,6 +160,12 @@ def _has_effects(subject: Subject, step: StepSpec) -> bool:
 def _has_outputs(step: StepSpec) -> bool:
     outputs = table_at(step.component, "outputDefinitions")
     return bool(table_at(outputs, "parameters") or table_at(outputs, "artifacts"))
+
+
+def _names_run(step: StepSpec) -> bool:
+    """Say whether a step takes how another ended (PipelineTaskFinalStatus): it names the run, so no key repeats."""
+    inputs = table_at(step.task, "inputs", "parameters")
+    return any(isinstance(source, Mapping) and "taskFinalStatus" in source for source in inputs.values())
 
 
 def _parameters(step: StepSpec) -> list[str]:

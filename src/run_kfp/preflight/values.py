@@ -43,6 +43,17 @@ PARAM_NULL = Code(
     "file with a default.",
     "google-cloud-aiplatform 2.7, runtime_config_builder.py: None values are left out; probes",
 )
+ARTIFACT_INPUT = Code(
+    "RK-ARTIFACT-INPUT",
+    "parameters",
+    "a pipeline that takes an artifact",
+    Severity.ERROR,
+    When.CREATE,
+    "Vertex AI accepts the job and fails it: the pipeline lacks an input",
+    "A run of this program brings parameters, and no artifacts for the pipeline as a whole. Let an importer inside of "
+    "the pipeline fetch the artifact by its URI, which can be a parameter.",
+    "https://www.kubeflow.org/docs/components/pipelines/user-guides/components/importer-component/",
+)
 PARAM_TEMPLATE = Code(
     "RK-PARAM-TEMPLATE",
     "parameters",
@@ -117,6 +128,7 @@ _GITHUB = re.compile(r"gh[pousr]_[A-Za-z0-9]*")
 def check_values(subject: Subject) -> Iterator[Finding]:
     """Check the values of parameters and the form of secrets."""
     yield from _null_defaults(subject)
+    yield from _artifact_inputs(subject)
     for name, value in subject.values.items():
         if isinstance(value, Located):
             yield from _secret(name, value, subject.registry.secrets[name])
@@ -200,6 +212,18 @@ def _null_defaults(subject: Subject) -> Iterator[Finding]:
                 f"{subject.pipeline.source}: root.inputDefinitions.parameters.{name}",
                 f"the default of parameter {name} is null, and no value is given",
                 f"give it by -p {name}=…",
+            )
+
+
+def _artifact_inputs(subject: Subject) -> Iterator[Finding]:
+    inputs = subject.pipeline.spec["root"].get("inputDefinitions", {})
+    artifacts = inputs.get("artifacts") if isinstance(inputs, Mapping) else None
+    for name, body in artifacts.items() if isinstance(artifacts, Mapping) else ():
+        if not (isinstance(body, Mapping) and body.get("isOptional")):
+            yield ARTIFACT_INPUT(
+                f"{subject.pipeline.source}: root.inputDefinitions.artifacts.{name}",
+                f"the pipeline takes the artifact {name!r}, which a run of this program cannot give",
+                "fetch it inside of the pipeline: dsl.importer(artifact_uri=…)",
             )
 
 
