@@ -8,8 +8,6 @@ Rows, all over the four containers of the packaged registry (`plain/chain.py` is
     check-compile    `run-kfp check --offline`, to `kfp dsl compile`, which finds nothing but what keeps it from
                      compiling: at most 0.6 × that and 0.3 s
     check-deployer   the same, to `vertex-deployer check` with a config file for the pipeline: at most 0.25 × that
-    check-online     what asking image registries and Google's APIs takes on top of the same call with --offline, when
-                     each answer takes a second: at most three answers' time
 
 vertex-deployer needs other versions of the libraries. The first time it is installed into a virtual environment of its
 own below build/, which takes a minute or two and the network.
@@ -20,7 +18,6 @@ Exit code 0 with targets met or missed; 1 when a program fails, or does not do w
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
@@ -41,12 +38,6 @@ from typing import Any
 
 import yaml
 
-from fakes.certs import Authority, service_account_key, write_key
-from fakes.google_apis import FakeAccount, FakeBucket, FakeGoogleApis, FakeProject, bind
-from fakes.google_hosts import GoogleHosts
-from fakes.image_registry import HUB, HUB_AUTH, HUB_BLOBS, FakeImageRegistry, image
-from fakes.vertex import FakeVertex
-from run_kfp.registry_file import PACKAGED, packaged_registry_text, parse_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAIN = ROOT / "benchmarks" / "plain" / "chain.py"
@@ -130,18 +121,13 @@ class Figures:
 
 # ── the rows ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-NAMES = ("check-compile", "check-deployer", "check-online")
+NAMES = ("check-compile", "check-deployer")
 
 REGION = "us-east1"
-ANSWER_SECONDS = 1.0
-"""How long the fakes take for each answer of the row check-online."""
-
-ANSWERS = 3
-"""How many of them it may take, one after the other."""
 
 
-def cases(names: Sequence[str], folder: Path, opened: contextlib.ExitStack) -> Iterator[Case]:
-    """Make the rows that `names` asks for; their files go into `folder`, their servers into `opened`."""
+def cases(names: Sequence[str], folder: Path) -> Iterator[Case]:
+    """Make the rows that `names` asks for; their files go into `folder`."""
     values = {name: secrets.token_hex(20) for name in VARIABLES}
     values["git_login"] = f"https://bench:{values['git_login']}"
     environment = {
@@ -192,87 +178,6 @@ def cases(names: Sequence[str], folder: Path, opened: contextlib.ExitStack) -> I
         yield Case(
             "check-deployer", "check of 4 steps, to vertex-deployer", 0.25, 0, ours, theirs, importable, both_check
         )
-    if "check-online" in names:
-        asking = {**environment, **answering(folder, opened)}
-        online: Command = tuple(word for word in ours if word != "--offline")
-
-        def all_answered() -> None:
-            done = subprocess.run(
-                [*map(str, online), "--json"],
-                cwd=folder,
-                env=asking,
-                capture_output=True,
-                check=False,
-                encoding="utf-8",
-            )
-            findings = json.loads(done.stdout)["findings"]
-            if bad := [found for found in findings if found["severity"] in ("error", "skipped")]:
-                raise Failed(f"run-kfp check could not look at everything: {bad}")
-
-        title = f"online, {ANSWER_SECONDS:.0f} s an answer, to --offline"
-        extra = 1000 * ANSWERS * ANSWER_SECONDS
-        yield Case("check-online", title, 1, extra, online, ours, asking, all_answered)
-
-
-def answering(folder: Path, opened: contextlib.ExitStack) -> dict[str, str]:
-    """Start Docker Hub and Google behind a proxy, each answer late; return the variables of a process that asks them.
-
-    The project is in order: nothing is wrong, so that everything is looked at.
-    """
-    project, account = PARAMETERS["project"], f"runner@{PARAMETERS['project']}.iam.gserviceaccount.com"
-    submitter, number = f"submitter@{project}.iam.gserviceaccount.com", 123456789012
-    authority = Authority(folder)
-    key = service_account_key(project=project, email=submitter)
-    vertex = opened.enter_context(FakeVertex(authority))
-    vertex.trust(key)
-    hosts = opened.enter_context(GoogleHosts(vertex, regions=(REGION,)))
-    apis = opened.enter_context(FakeGoogleApis(vertex.accounts, authority))
-    apis.stand_behind(hosts, regions=(REGION,))
-    images = opened.enter_context(FakeImageRegistry(authority))
-    for host in (HUB, HUB_AUTH, HUB_BLOBS):
-        hosts.route(host, images.port)
-    for fake in (hosts._https, apis, images):
-        answer_late(fake)
-
-    registry = parse_registry(packaged_registry_text(), source=PACKAGED, folder=folder)
-    for container in registry.containers.values():
-        images.add(HUB, container.image, "latest", image())
-    made = apis.projects[project] = FakeProject(number)
-    made.enabled = {f"{name}.googleapis.com" for name in ("aiplatform", "storage", "logging", "artifactregistry")}
-    agents = {
-        "roles/aiplatform.serviceAgent": f"service-{number}@gcp-sa-aiplatform.iam.gserviceaccount.com",
-        "roles/aiplatform.customCodeServiceAgent": f"service-{number}@gcp-sa-aiplatform-cc.iam.gserviceaccount.com",
-    }
-    roles = [("roles/aiplatform.user", submitter), ("roles/aiplatform.user", account), *agents.items()]
-    for role, email in [*roles, ("roles/logging.logWriter", account)]:
-        bind(made.policy, role, f"serviceAccount:{email}")
-    bucket = apis.buckets[PARAMETERS["bucket"]] = FakeBucket(project)
-    for role in ("roles/storage.objectUser", "roles/storage.legacyBucketReader"):
-        bind(bucket.policy, role, f"serviceAccount:{account}")
-    runner = apis.accounts[account] = FakeAccount(project)
-    bind(runner.policy, "roles/iam.serviceAccountUser", f"serviceAccount:{submitter}")
-    apis.quotas = {
-        "custom_model_training_cpus": {REGION: 2200, "": 20},
-        "custom_model_training_nvidia_t4_gpus": {REGION: 8, "": 0},
-    }
-    file = write_key(key, folder / "key.json")
-    return {
-        **hosts.environment(),
-        "GOOGLE_APPLICATION_CREDENTIALS": str(file),
-        "NO_GCE_CHECK": "true",
-        "DOCKER_HOST": f"unix://{folder}/no-engine.sock",
-    }
-
-
-def answer_late(fake: Any) -> None:
-    """Let a fake take its time for each answer."""
-    answer = fake._answer
-
-    def late(*request: object) -> object:
-        time.sleep(ANSWER_SECONDS)
-        return answer(*request)
-
-    fake._answer = late
 
 
 def install_deployer() -> Path:
@@ -392,10 +297,10 @@ def main() -> int:
     if not wanted:
         return 0
     rows: list[Figures] = []
-    with tempfile.TemporaryDirectory(prefix="run-kfp-bench-") as name, contextlib.ExitStack() as opened:
+    with tempfile.TemporaryDirectory(prefix="run-kfp-bench-") as name:
         folder = Path(name)
         try:
-            for case in cases(wanted, folder, opened):
+            for case in cases(wanted, folder):
                 print(f"measuring: {case.title} …", file=sys.stderr, flush=True)
                 inside = folder / "project" if case.name == "check-deployer" else folder
                 rows.append(measure(case, inside, options.runs))

@@ -655,6 +655,39 @@ def test_independent_calls_run_side_by_side(world: World) -> None:
     assert {*EVERY, "us-east1-aiplatform", "artifactregistry"} - {"policytroubleshooter"} <= set(first)
 
 
+TROUBLESHOOT = "/v1/iam:troubleshoot"
+
+
+def test_all_who_might_pull_are_asked_after_at_once(world: World) -> None:
+    """Both service agents and the run's account, one answer behind the policies."""
+    text, _ = other_repository(world)
+    world.apis.meet(3, TROUBLESHOOT)
+    assert told(world.check(text)) == [("RK-IMAGE-PULL", "error")]
+
+
+def test_the_policies_that_let_an_account_act_as_itself_are_read_at_once(world: World) -> None:
+    owner = "owner-project"
+    runner = f"runner@{owner}.iam.gserviceaccount.com"
+    world.apis.projects[owner] = FakeProject(99)
+    account = world.apis.accounts[runner] = FakeAccount(owner)
+    bind(account.policy, "roles/iam.serviceAccountUser", f"serviceAccount:{EMAIL}")
+    for role in ("roles/aiplatform.user", "roles/logging.logWriter"):
+        bind(world.project.policy, role, f"serviceAccount:{runner}")
+    for role in ("roles/storage.objectUser", "roles/storage.legacyBucketReader"):
+        bind(world.apis.buckets["a-bucket"].policy, role, f"serviceAccount:{runner}")
+    starts = ONE.replace(STEP, 'image = "gcr.io/ml-pipeline/google-cloud-pipeline-components:2.20.0"')
+    world.apis.troubleshooter_sees_all = False  # so that the policies decide
+    world.apis.meet(2, rf"/v1/projects/{owner}/serviceAccounts/.*:getIamPolicy", rf"/v3/projects/{owner}:getIamPolicy")
+    assert told(world.check(starts, service_account=runner)) == [("RK-ACT-AS-ITSELF", "warning")]
+
+
+def test_a_bucket_of_another_project_costs_one_answer_more_and_not_two(world: World) -> None:
+    world.apis.projects["other-project"] = FakeProject(99)
+    world.apis.buckets["a-bucket"] = FakeBucket("other-project")
+    world.apis.meet(4, TROUBLESHOOT, "/v3/projects/99:getIamPolicy")
+    assert told(world.check()) == [("RK-BUCKET-ACCESS", "error")]
+
+
 def test_missing_settings_leave_out_what_hangs_on_them(world: World) -> None:
     environ = {"GOOGLE_APPLICATION_CREDENTIALS": str(world.credentials)}
     assert check_cloud(subject_of_registry(ONE, environ=environ)).findings == ()

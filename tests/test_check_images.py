@@ -22,6 +22,7 @@ import pytest
 import specs
 from engine import Engine
 from fakes.certs import Authority
+from fakes.fixtures import EMAIL
 from fakes.google_hosts import GoogleHosts
 from fakes.image_registry import (
     GOOGLE_BLOBS,
@@ -42,7 +43,7 @@ from run_kfp.preflight.references import DOCKER_HUB
 from run_kfp.preflight.registry_api import find_logins
 from run_kfp.preflight.subject import Subject
 
-ARTIFACTS, OTHER = "us-east1-docker.pkg.dev", "registry.example.org"
+ARTIFACTS, OTHER, PLAIN = "us-east1-docker.pkg.dev", "registry.example.org", "plain.example.org"
 HUB_IMAGE = "team/train:v1"
 GOOGLE_IMAGE = f"{ARTIFACTS}/test-project/images/train:v1"
 
@@ -61,8 +62,9 @@ def nobodys_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def registries(
     authority: Authority, google_hosts: GoogleHosts, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FakeImageRegistry]:
-    """Docker Hub, Artifact Registry, gcr.io and another under their own names, through the proxy of the variables."""
-    with FakeImageRegistry(authority, ARTIFACTS, "gcr.io", OTHER) as running:
+    """Docker Hub, Artifact Registry, gcr.io and others under their own names, through the proxy of the variables."""
+    accounts = google_hosts.vertex.accounts
+    with FakeImageRegistry(authority, ARTIFACTS, "gcr.io", OTHER, plain=[PLAIN], accounts=accounts) as running:
         for host in running.hosts:
             google_hosts.route(host, running.port)
         for name, value in google_hosts.environment().items():
@@ -199,6 +201,137 @@ def test_artifact_registry_is_asked_with_googles_token(registries: FakeImageRegi
     with_token = {(seen.host, seen.path) for seen in registries.requests if "Basic" in str(seen.authorization)}
     assert with_token == {(ARTIFACTS, "/v2/token")}
     assert [seen.authorization for seen in registries.requests if seen.host == GOOGLE_BLOBS] == [None]
+
+
+def access_token(google_hosts: GoogleHosts) -> str:
+    """A token that Google's token service gave to EMAIL."""
+    accounts = google_hosts.vertex.accounts
+    return accounts.exchange_refresh_token(accounts.user(EMAIL))
+
+
+def asked(registries: FakeImageRegistry) -> list[tuple[str, str, str]]:
+    """Each request: the host, what kind of thing it asked for, and the scheme of its login."""
+    return [
+        (seen.host, seen.path.rpartition("/")[0].rpartition("/")[2], str(seen.authorization).partition(" ")[0])
+        for seen in registries.requests
+    ]
+
+
+@pytest.mark.parametrize("pushed", [image(), index(image(), image("linux/arm64"), oci=False)])
+def test_docker_hub_is_asked_for_a_token_first(registries: FakeImageRegistry, pushed: Pushed) -> None:
+    registries.add(HUB, "team/train", "v1", pushed)
+
+    assert look(HUB_IMAGE).findings == ()
+
+    assert asked(registries) == [
+        (HUB_AUTH, "", "None"),
+        *[(HUB, "manifests", "Bearer")] * (2 if pushed.manifests else 1),
+        (HUB, "blobs", "Bearer"),
+        (HUB_BLOBS, "", "None"),
+    ]
+
+
+def test_docker_hub_may_name_another_token_service(registries: FakeImageRegistry) -> None:
+    """Under its name a company's mirror may answer."""
+    mine = image()
+    registries.plan(HUB_AUTH, "/token", Reply(503))
+    challenge = f'Bearer realm="https://{OTHER}/v2/token",service="{OTHER}"'
+    refused = Reply.error(401, "UNAUTHORIZED", "authentication required", **{"WWW-Authenticate": challenge})
+    answers = iter([refused, Reply(200, mine.top.data, {"Content-Type": mine.top.media_type})])
+    registries.plan(HUB, MANIFEST, lambda: next(answers))
+    registries.plan(HUB, f"/v2/team/train/blobs/{CONFIG}", Reply(200, mine.blobs[0].data))
+
+    assert look(HUB_IMAGE).findings == ()
+
+    assert asked(registries) == [
+        (HUB_AUTH, "", "None"),
+        (HUB, "manifests", "None"),
+        (OTHER, "v2", "None"),
+        (HUB, "manifests", "Bearer"),
+        (HUB, "blobs", "Bearer"),
+    ]
+
+
+def test_a_token_service_that_fails_is_asked_once(registries: FakeImageRegistry) -> None:
+    registries.add(HUB, "team/train", "v1", image())
+    registries.plan(HUB_AUTH, "/token", Reply(503))
+
+    assert "status 503" in only(look(HUB_IMAGE), "RK-IMAGE-UNREACHED").message
+    assert asked(registries) == [(HUB_AUTH, "", "None"), (HUB, "manifests", "None")]
+
+
+def test_an_open_registry_is_asked_for_manifest_and_config_alone(registries: FakeImageRegistry) -> None:
+    registries.add(PLAIN, "team/train", "v1", image())
+
+    assert look(f"{PLAIN}/team/train:v1").findings == ()
+    assert asked(registries) == [(PLAIN, "manifests", "None"), (PLAIN, "blobs", "None")]
+
+
+def test_google_takes_an_access_token_without_an_exchange(
+    registries: FakeImageRegistry, google_hosts: GoogleHosts
+) -> None:
+    registries.add(ARTIFACTS, "test-project/images/train", "v1", image(), public=False)
+    registries.let_account_read(EMAIL, f"{ARTIFACTS}/test-project/images/train")
+    token = access_token(google_hosts)
+
+    assert look(GOOGLE_IMAGE, google_token=lambda: token).findings == ()
+
+    assert asked(registries) == [
+        (ARTIFACTS, "manifests", "None"),
+        (ARTIFACTS, "manifests", "Bearer"),
+        (ARTIFACTS, "blobs", "Bearer"),
+        (GOOGLE_BLOBS, "", "None"),
+    ]
+
+
+def test_an_access_token_goes_to_google_alone(
+    registries: FakeImageRegistry, google_hosts: GoogleHosts, nobodys_docker: Path
+) -> None:
+    token = access_token(google_hosts)
+    docker_login(nobodys_docker, OTHER, "oauth2accesstoken", token)
+    for host in (HUB, OTHER):
+        registries.add(host, "team/train", "v1", image(), public=False)
+
+    look(chain([HUB_IMAGE, f"{OTHER}/team/train:v1"]), google_token=lambda: token)
+
+    assert f"Bearer {token}" not in {seen.authorization for seen in registries.requests}
+
+
+def test_what_google_denies_to_a_token_is_not_asked_for_by_its_exchange(
+    registries: FakeImageRegistry, google_hosts: GoogleHosts
+) -> None:
+    registries.add(ARTIFACTS, "test-project/images/train", "v1", image(), public=False)
+    token = access_token(google_hosts)
+    known = Reply.error(403, "DENIED", "not for you")
+    unknown = Reply.error(403, "DENIED", "not for strangers")
+    answers = iter([unknown, known, unknown])
+    registries.plan(ARTIFACTS, "/v2/test-project/images/train/manifests/v1", lambda: next(answers))
+
+    found = only(look(GOOGLE_IMAGE, google_token=lambda: token), "RK-IMAGE-DENIED")
+
+    assert "not for you" in found.message
+    assert not [seen for seen in registries.requests if "Basic" in str(seen.authorization)]
+
+
+def test_the_token_is_fetched_while_google_is_asked_without_one(
+    registries: FakeImageRegistry, google_hosts: GoogleHosts
+) -> None:
+    registries.add(ARTIFACTS, "test-project/images/train", "v1", image(), public=False)
+    registries.let_account_read(EMAIL, f"{ARTIFACTS}/test-project/images/train")
+    meeting = threading.Barrier(2)
+    first = [True]
+
+    def before_answer(host: str) -> None:
+        if first and first.pop():
+            meeting.wait(30)
+
+    def google_token() -> str | None:
+        meeting.wait(30)  # breaks, and makes the test fail, where one waits for the other
+        return access_token(google_hosts)
+
+    registries.before_answer = before_answer
+
+    assert look(GOOGLE_IMAGE, google_token=google_token, seconds=40).findings == ()
 
 
 def test_the_token_is_asked_for_once_and_for_google_alone(registries: FakeImageRegistry) -> None:
@@ -658,7 +791,7 @@ def chain(references: Sequence[str]) -> Subject:
 
 
 def test_all_images_are_asked_for_at_the_same_time(registries: FakeImageRegistry) -> None:
-    names = [f"team/step{number}" for number in range(8)]
+    names = [f"team/step{number}" for number in range(12)]
     meeting = threading.Barrier(len(names))
     for name in names:
         pushed = image(entrypoint=[name])

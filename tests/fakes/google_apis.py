@@ -161,12 +161,15 @@ class FakeGoogleApis:
         self.quotas: dict[str, dict[str, int]] = {}
         """Metric → region → limit; the region "" stands for all others."""
         self.troubleshooter_sees_all = True
+        self.before_answer: Callable[[str], None] = lambda host: None
+        """Called with the host, in the thread of each request, before it is answered."""
         self._let_in = accounts
         self._changed = threading.Condition()
         self._requests: list[HttpRequest] = []
         self._answers: defaultdict[str, list[HttpAnswer]] = defaultdict(list)
         self._always: dict[str, HttpAnswer] = {}
         self._hanging: set[str] = set()
+        self._meetings: list[tuple[tuple[str, ...], threading.Barrier]] = []
         self._held = 0
         self._listener = Listener(self._serve, tls=server_tls(authority, "*.googleapis.com"))
         self.port = self._listener.port
@@ -179,6 +182,8 @@ class FakeGoogleApis:
         with self._changed:
             self._held = 0
             self._changed.notify_all()
+        for _, barrier in self._meetings:
+            barrier.abort()
         self._listener.__exit__(*exception)
 
     def stand_behind(self, hosts: GoogleHosts, *, regions: Iterable[str] = ("us-east1",)) -> None:
@@ -209,6 +214,10 @@ class FakeGoogleApis:
     def hold(self, count: int) -> None:
         """Answer nothing until `count` requests are here at once; a second more than that is answered at once."""
         self._held = count
+
+    def meet(self, count: int, *patterns: str) -> None:
+        """Answer requests to paths of these patterns when `count` of them are here at once, and with 503 otherwise."""
+        self._meetings.append((patterns, threading.Barrier(count)))
 
     # The model
 
@@ -262,7 +271,18 @@ class FakeGoogleApis:
                 if service in self._hanging:
                     stream.read(1)  # returns when the client hangs up, or the listener is closed
                     return
-                send_answer(connection, planned or self._answer(service, request))
+                self.before_answer(request.host)
+                send_answer(connection, self._apart(request) or planned or self._answer(service, request))
+
+    def _apart(self, request: HttpRequest) -> HttpAnswer | None:
+        """Wait for the others of a meeting; return an error where they do not come."""
+        for patterns, barrier in self._meetings:
+            if any(re.fullmatch(pattern, request.path) for pattern in patterns):
+                try:
+                    barrier.wait(8)  # shorter than a client waits: who has hung up must not count as here
+                except threading.BrokenBarrierError:
+                    return error_answer(HTTPStatus.SERVICE_UNAVAILABLE, "The others did not come.")
+        return None
 
     def _answer(self, service: str, request: HttpRequest) -> HttpAnswer:
         bearer = request.headers.get("authorization", "")

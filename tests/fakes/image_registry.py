@@ -27,6 +27,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from fakes.accounts import Accounts, Rejected
 from fakes.certs import Authority
 from fakes.sockets import Listener
 
@@ -176,6 +177,7 @@ class Seen:
     path: str
     query: Mapping[str, str]
     authorization: str | None
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -210,13 +212,35 @@ class FakeImageRegistry:
     """Registries behind TLS on one port of loopback; each host has its own repositories. Thread-safe.
 
     A request without the right token is refused as the host does it: Docker Hub with 401, others with 403. A blob is a
-    redirect to another host, which refuses requests with a login. `requests` keeps every request.
+    redirect to another host, which refuses requests with a login. Google's hosts also take access tokens: of `accounts`
+    and of nobody else. `requests` keeps every request.
     """
 
-    def __init__(self, authority: Authority, *others: str) -> None:
-        """Stand for Docker Hub and for `others`, each with its token server beside its images, as Google has it."""
-        self.hosts = (HUB, HUB_AUTH, HUB_BLOBS, GOOGLE_BLOBS, *others)
+    def __init__(
+        self,
+        authority: Authority,
+        *others: str,
+        plain: Sequence[str] = (),
+        accounts: Accounts | None = None,
+        google_blobs: str = GOOGLE_BLOBS,
+    ) -> None:
+        """Stand for Docker Hub and more.
+
+        Args:
+            authority: issues the certificate of all.
+            others: hosts each with its token server beside its images, as Google has it.
+            plain: hosts that ask nobody for a login, and hold their blobs themselves.
+            accounts: whose access tokens the Google hosts among `others` take.
+            google_blobs: where the hosts of `others` have their blobs.
+        """
+        self.hosts = (HUB, HUB_AUTH, HUB_BLOBS, google_blobs, *others, *plain)
+        self.before_answer: Callable[[str], None] = lambda host: None
+        """Called with the host, in the thread of each request, before it is answered."""
         self._others = others
+        self._plain = plain
+        self._accounts = accounts
+        self._readable: dict[str, set[str]] = {}
+        self._google_blobs = google_blobs
         self._lock = threading.Lock()
         self._repositories: dict[tuple[str, str], _Repository] = {}
         self._logins: dict[str, set[str]] = {}
@@ -259,6 +283,11 @@ class FakeImageRegistry:
         with self._lock:
             self._logins[base64.b64encode(f"{user}:{password}".encode()).decode()] = set(readable)
 
+    def let_account_read(self, email: str, *readable: str) -> None:
+        """Let one of `accounts` read these private repositories ("host/repository")."""
+        with self._lock:
+            self._readable.setdefault(email, set()).update(readable)
+
     def plan(self, host: str, path: str, reply: Reply | Callable[[], Reply]) -> None:
         """Answer every request for a path with this; a function is called in the thread of the request."""
         self._planned[host, path] = reply if callable(reply) else lambda: reply
@@ -274,9 +303,11 @@ class FakeImageRegistry:
                 path, _, query = self.path.partition("?")
                 host = self.headers.get("Host", "").partition(":")[0]
                 authorization = self.headers.get("Authorization")
-                seen = Seen(self.command, host, path, dict(urllib.parse.parse_qsl(query)), authorization)
+                asked = dict(urllib.parse.parse_qsl(query))
+                seen = Seen(self.command, host, path, asked, authorization, dict(self.headers))
                 with fake._lock:
                     fake._seen.append(seen)
+                fake.before_answer(host)
                 planned = fake._planned.get((host, path))
                 reply = planned() if planned else fake._answer(seen, self.headers.get("Accept", ""))
                 self.send_response(reply.status)
@@ -296,10 +327,10 @@ class FakeImageRegistry:
             return self._token(seen, HUB, "registry.docker.io")
         if seen.host in self._others and seen.path == "/v2/token":
             return self._token(seen, seen.host, seen.host)
-        if seen.host in (HUB_BLOBS, GOOGLE_BLOBS):
+        if seen.host in (HUB_BLOBS, self._google_blobs):
             return self._blob(seen)
         found = re.fullmatch(r"/v2/(?P<name>[a-z0-9._/-]+?)/(manifests|blobs|tags)/(?P<what>[^/]+)", seen.path)
-        if found and seen.host in (HUB, *self._others):
+        if found and seen.host in (HUB, *self._others, *self._plain):
             return self._document(seen, found["name"], found[2], found["what"], accept)
         return Reply.error(501, "UNSUPPORTED", f"the fake has no {seen.method} https://{seen.host}{seen.path}")
 
@@ -312,6 +343,9 @@ class FakeImageRegistry:
             scheme, _, login = seen.authorization.partition(" ")
             with self._lock:
                 known = self._logins.get(login)
+            if known is None and scheme == "Basic" and _is_google(registry):
+                user, _, password = base64.b64decode(login).decode().partition(":")
+                known = self._readable_by(password) if user == "oauth2accesstoken" else None
             if scheme != "Basic" or known is None:
                 return Reply.error(401, "UNAUTHORIZED", "incorrect username or password")
             readable = known
@@ -330,20 +364,31 @@ class FakeImageRegistry:
         )
         challenge = f'Bearer realm="{realm}",service="{service}",scope="repository:{name}:pull"'
         token = (seen.authorization or "").removeprefix("Bearer ")
+        held = self._repositories.get((seen.host, name), _Repository(public=False))
         with self._lock:
             registry, repository, allowed = self._tokens.get(token, ("", "", False))
-        if (registry, repository) != (seen.host, name):
+        readable = self._readable_by(token) if _is_google(seen.host) else None
+        if seen.host in self._plain:
+            if seen.authorization is not None:
+                return Reply.error(400, "UNSUPPORTED", "nobody was asked for a login")
+            allowed = True
+        elif readable is not None:
+            allowed = held.public or f"{seen.host}/{name}" in readable
+        elif (registry, repository) != (seen.host, name):
             return Reply.error(401, "UNAUTHORIZED", "authentication required", **{"WWW-Authenticate": challenge})
         if not allowed and seen.host == HUB:
             return Reply.error(401, "UNAUTHORIZED", "authentication required", **{"WWW-Authenticate": challenge})
         if not allowed:
             permission = "artifactregistry.repositories.downloadArtifacts"
             return Reply.error(403, "DENIED", f'Permission "{permission}" denied (or it may not exist)')
-        held = self._repositories[seen.host, name]
         if kind == "tags":
             return Reply.json({"name": name, "tags": sorted(held.tags)}) if what == "list" else Reply(404)
+        if kind == "blobs" and seen.host in self._plain:
+            blob = held.blobs.get(what)
+            octets = {"Content-Type": "application/octet-stream"}
+            return Reply(200, blob.data, octets) if blob else Reply.error(404, "BLOB_UNKNOWN", "no blob")
         if kind == "blobs":
-            blobs = HUB_BLOBS if seen.host == HUB else GOOGLE_BLOBS
+            blobs = HUB_BLOBS if seen.host == HUB else self._google_blobs
             location = f"https://{blobs}/{what}?for={seen.host}/{name}"
             known = what in held.blobs
             return Reply(307, b"", {"Location": location}) if known else Reply.error(404, "BLOB_UNKNOWN", "no blob")
@@ -354,6 +399,15 @@ class FakeImageRegistry:
         headers = {"Content-Type": document.media_type, "Docker-Content-Digest": document.digest}
         return Reply(200, document.data, headers)
 
+    def _readable_by(self, access_token: str) -> set[str] | None:
+        """Return what the account of an access token may read; None for a token of nobody."""
+        try:
+            email = self._accounts.authenticate(access_token, audiences=()) if self._accounts else None
+        except Rejected:
+            email = None
+        with self._lock:
+            return None if email is None else set(self._readable.get(email, ()))
+
     def _blob(self, seen: Seen) -> Reply:
         if seen.authorization is not None:
             return Reply(400, b"<Error>Only one auth mechanism allowed</Error>")
@@ -361,6 +415,10 @@ class FakeImageRegistry:
         held = self._repositories.get((host, name))
         blob = held.blobs.get(seen.path.removeprefix("/")) if held else None
         return Reply(200, blob.data, {"Content-Type": "application/octet-stream"}) if blob else Reply(404)
+
+
+def _is_google(host: str) -> bool:
+    return host == "gcr.io" or host.endswith((".gcr.io", "-docker.pkg.dev"))
 
 
 def _tls(authority: Authority, hosts: Iterable[str]) -> ssl.SSLContext:

@@ -24,6 +24,7 @@ from run_kfp.preflight.references import (
     wrong_address,
 )
 from run_kfp.preflight.registry_api import (
+    GOOGLE_TOKEN_USER,
     SCHEMA_1,
     Answer,
     Denied,
@@ -43,7 +44,7 @@ PLATFORM = "linux/amd64"
 # times of their compressed size.
 _DISK, _UNPACKED = 100_000_000_000, 2.5
 
-_MOST_LOOKS = 8  # at a time
+_MOST_LOOKS = 32  # at a time
 _ENGINE_SECONDS = 1.0
 # Seconds that are left for words when the deadline is over.
 _GRACE = 0.2
@@ -306,6 +307,9 @@ def look_at_images(
     if not images:
         return ImagesReport({}, tuple(_unknown_yet(subject)))
     token = _Once(google_token)
+    if any(image.on_google for image in images.values()):
+        # Fetched while the registry says what it shows to everybody.
+        _start({"": token.get})
     started = time.monotonic()
     engine = _start({"": lambda: _local_images([text for text, image in images.items() if not image.digest])})
     looks = _start({text: _looker(image, token, deadline) for text, image in images.items()})(deadline + _GRACE)
@@ -337,7 +341,7 @@ def _unknown_yet(subject: Subject) -> Iterator[Finding]:
 def _looker(image: ImageReference, token: _Once[str | None], deadline: float) -> Callable[[], _Look]:
     def logins() -> Sequence[Login]:
         if image.on_google and (access_token := token.get()):
-            return [Login("oauth2accesstoken", access_token)]
+            return [Login(GOOGLE_TOKEN_USER, access_token)]
         return find_logins(image.host)
 
     def look() -> _Look:
@@ -740,7 +744,7 @@ class _Once(Generic[Value]):
 
 
 def _start(tasks: Mapping[Key, Callable[[], Value]]) -> Callable[[float], dict[Key, Value]]:
-    """Run the tasks, eight at a time; return what gives the values that are there at a moment of time.monotonic.
+    """Run the tasks, `_MOST_LOOKS` at a time; return what gives the values there are at a moment of time.monotonic.
 
     The threads are daemons: one that hangs in a read keeps nobody, as those of an executor would when the program ends.
     """

@@ -38,6 +38,12 @@ SCHEMA_1 = (
 _ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, *(f"{kind};q=0.1" for kind in SCHEMA_1)))
 
 _HUB_API, _HUB_LOGIN = "registry-1.docker.io", "https://index.docker.io/v1/"
+# What Docker Hub would answer to a request without a token (https://docs.docker.com/reference/api/registry/auth/).
+_HUB_CHALLENGE = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io"'
+
+# The name under which Google's registries take an access token as a password
+# (https://cloud.google.com/artifact-registry/docs/docker/authentication#token).
+GOOGLE_TOKEN_USER = "oauth2accesstoken"
 
 # Bytes. Registries take manifests of up to 4 MiB (distribution-spec: "a limit of 4 MiB"); configs are a few kB.
 _LARGEST = 8 * 1024 * 1024
@@ -131,6 +137,8 @@ class RegistryClient:
         host = _HUB_API if image.on_docker_hub else image.host
         self._base = f"{'http' if image.on_loopback else 'https'}://{host}/v2/{image.repository}"
         self._authorization: str | None = None
+        self._tokens: dict[tuple[str, str, Login | None], str | _RefusedError] = {}
+        self._entered = False
         self.login: Login | None = None
 
     def __enter__(self) -> RegistryClient:
@@ -184,55 +192,105 @@ class RegistryClient:
             _RefusedError: every answer but 200.
         """
         url = f"{self._base}/{path}"
-        response, raw = self._follow(url, accept)
-        if response.status_code == 401 and self._authorization is None:
-            challenge = response.headers.get("WWW-Authenticate", "")
-            refused: _RefusedError | None = None
-            for login in self._ways_in():
-                try:
-                    self._authorization = self._authorize(challenge, login)
-                except _RefusedError as error:
-                    if not isinstance(error.answer, Denied):
-                        raise
-                    refused = error
-                    continue
-                self.login, refused = login, None
-                response, raw = self._follow(url, accept)
-                if response.status_code not in (401, 403, 429):
-                    break
-            if refused is not None:
-                raise refused
+        response, raw = self._follow(url, accept) if self._entered else self._enter(url, accept)
         if response.status_code != 200:
             raise _RefusedError(self._refusal(response.status_code, raw))
         return response, raw
 
-    def _ways_in(self) -> Iterator[Login | None]:
-        """Yield the logins to try, None for the anonymous one.
+    def _enter(self, url: str, accept: str) -> tuple[requests.Response, bytes]:
+        """Get a URL in the first way that the registry accepts, and remember that way.
+
+        Every question costs a round trip, so the first one goes where it may be the last: with an anonymous token to
+        Docker Hub, which takes none without; without anything to the others, whose public images may be open.
+        """
+        known = self._known_challenge()
+        if self._image.on_docker_hub:
+            with contextlib.suppress(_RefusedError):  # told below, where the registry wants that token
+                self._authorization = self._authorize(known, None)
+        response, raw = self._follow(url, accept)
+        if response.status_code not in ((401, 403, 429) if known else (401,)):
+            return response, raw
+        self._entered = True
+        challenge = response.headers.get("WWW-Authenticate") or known
+        refused: _RefusedError | None = None
+        denied: tuple[requests.Response, bytes] | None = None
+        for login, is_token in self._ways_in():
+            if denied and login:
+                continue  # Google knows whose token it is, and says no: its exchange would change nothing
+            try:
+                authorization = f"Bearer {login.password}" if login and is_token else self._authorize(challenge, login)
+            except _RefusedError as error:
+                if not isinstance(error.answer, Denied):
+                    raise
+                refused = error
+                continue
+            refused = None
+            if authorization == self._authorization:
+                continue
+            self._authorization, self.login = authorization, login
+            response, raw = self._follow(url, accept)
+            if response.status_code not in (401, 403, 429):
+                return response, raw
+            if is_token and response.status_code == 403:
+                denied = response, raw
+        if refused is not None and denied is None:
+            raise refused
+        return denied or (response, raw)
+
+    def _known_challenge(self) -> str:
+        """Return the challenge that the registry is known to send, empty for most."""
+        if self._image.on_docker_hub:
+            return _HUB_CHALLENGE
+        if self._image.on_google:
+            return f'Bearer realm="https://{self._image.host}/v2/token",service="{self._image.host}"'
+        return ""
+
+    def _ways_in(self) -> Iterator[tuple[Login | None, bool]]:
+        """Yield the logins to try, None for the anonymous one, and whether a login's password is itself the token.
 
         Vertex AI has no login but for Google's registries: elsewhere the anonymous one says more about the run.
+        Google's take an access token as it is (https://cloud.google.com/artifact-registry/docs/reference/docker-api),
+        which spares its exchange for one of theirs.
         """
         if self._image.on_google:
-            yield from self._logins()
-            yield None
+            for login in self._logins():
+                if login.user == GOOGLE_TOKEN_USER:
+                    yield login, True
+                yield login, False
+            yield None, False
         else:
-            yield None
-            yield from self._logins()
+            yield None, False
+            for login in self._logins():
+                yield login, False
 
     def _authorize(self, challenge: str, login: Login | None) -> str:
-        """Answer a challenge (RFC 9110, 11.6.1); a token is fetched from where it says."""
+        """Answer a challenge (RFC 9110, 11.6.1); a token is fetched from where it says, once."""
         scheme = challenge.strip().partition(" ")[0].lower()
         if scheme == "basic":
             if login is None:
                 raise _RefusedError(Denied(f"{self._image.host} wants a login"))
             return login.header
         fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        realm = fields.get("realm", "")
+        realm, service = fields.get("realm", ""), fields.get("service", "")
         if scheme != "bearer" or not self._trusted(realm, login):
             raise _RefusedError(
                 Unreachable(f"{self._image.host} sends its callers to {_printable(realm) or 'nowhere'} for a token")
             )
+        key = (realm, service, login)
+        if key not in self._tokens:
+            try:
+                self._tokens[key] = self._token(realm, service, login)
+            except _RefusedError as refused:
+                self._tokens[key] = refused
+        found = self._tokens[key]
+        if isinstance(found, _RefusedError):
+            raise found
+        return f"Bearer {found}"
+
+    def _token(self, realm: str, service: str, login: Login | None) -> str:
+        """Fetch a token (https://distribution.github.io/distribution/spec/auth/token/)."""
         wanted = {
-            **({"service": fields["service"]} if "service" in fields else {}),
+            **({"service": service} if service else {}),
             "scope": f"repository:{self._image.repository}:pull",
         }
         response, raw = self._request(
@@ -248,7 +306,7 @@ class RegistryClient:
         token = body.get("token") or body.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
             raise _RefusedError(Unreachable(f"{self._image.host} gives no token"))
-        return f"Bearer {token}"
+        return token
 
     def _trusted(self, realm: str, login: Login | None) -> bool:
         """Whether a token may be asked for there: over TLS, and with Google's own token from Google's hosts alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from run_kfp.errors import BackendError
 from run_kfp.preflight.cloud.policies import Held, Resource, account_answer, held_by, project_policy
-from run_kfp.preflight.cloud.session import GoogleSession, TokenServiceDown, part
+from run_kfp.preflight.cloud.session import GoogleSession, TokenServiceDown, part, together
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, account_project, place
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.subject import Subject
@@ -214,15 +214,15 @@ def check_act_as_itself(subject: Subject, account: str, session: GoogleSession) 
     if owner is None or step is None:
         return
     path = f"projects/{part(owner)}/serviceAccounts/{part(account)}"
-    resource = Resource(
-        f"//iam.googleapis.com/projects/{owner}/serviceAccounts/{account}",
-        owner,
-        (
+    policies = together(
+        [
             # A POST without a body: https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts
-            session.post("iam", f"/v1/{path}:getIamPolicy", params={"options.requestedPolicyVersion": "3"}),
-            project_policy(session, owner),
-        ),
+            lambda: session.post("iam", f"/v1/{path}:getIamPolicy", params={"options.requestedPolicyVersion": "3"}),
+            lambda: project_policy(session, owner),
+        ]
     )
+    full_name = f"//iam.googleapis.com/projects/{owner}/serviceAccounts/{account}"
+    resource = Resource(full_name, owner, tuple(policies))
     verdict = held_by(session, account, (_USER,), resource).get(_USER)
     if verdict is None:
         return

@@ -139,7 +139,7 @@ def held_by(session: GoogleSession, email: str, permissions: Sequence[str], reso
         permissions: such as `storage.objects.get`; those that `ROLES` knows.
         resource: with its policies.
     """
-    open_ones = [one for one in permissions if not _granted(email, one, resource)]
+    open_ones = [one for one in permissions if not granted(email, one, resource)]
     account = account_answer(session, email) if open_ones else None
     if account is not None and account.status == 404:
         return {}
@@ -148,12 +148,13 @@ def held_by(session: GoogleSession, email: str, permissions: Sequence[str], reso
         if answer.ok:
             mine = answer.body.get("permissions") or ()
             return {one: Verdict(Held.YES if one not in open_ones or one in mine else Held.NO) for one in permissions}
-    answers = together([partial(_troubleshoot, session, email, one, resource) for one in open_ones])
+    answers = together([partial(_verdict, session, email, one, resource) for one in open_ones])
     told = dict(zip(open_ones, answers, strict=True))
     return {one: told.get(one, Verdict(Held.YES)) for one in permissions}
 
 
-def _granted(email: str, permission: str, resource: Resource) -> bool:
+def granted(email: str, permission: str, resource: Resource) -> bool:
+    """Say whether a policy that could be read grants a permission to a service account, without a condition."""
     me = _members(email, resource)
     return any(
         permission in _permissions(role) and members & me
@@ -162,12 +163,17 @@ def _granted(email: str, permission: str, resource: Resource) -> bool:
     )
 
 
-def _troubleshoot(session: GoogleSession, email: str, permission: str, resource: Resource) -> Verdict:
-    answer = session.post(
+def troubleshoot(session: GoogleSession, email: str, permission: str, full_name: str) -> Answer:
+    """Ask Policy Troubleshooter about a permission on the resource of this full name."""
+    return session.post(
         "policytroubleshooter",
         "/v1/iam:troubleshoot",
-        {"accessTuple": {"principal": email, "fullResourceName": resource.full_name, "permission": permission}},
+        {"accessTuple": {"principal": email, "fullResourceName": full_name, "permission": permission}},
     )
+
+
+def _verdict(session: GoogleSession, email: str, permission: str, resource: Resource) -> Verdict:
+    answer = troubleshoot(session, email, permission, resource.full_name)
     access = answer.body.get("access") if answer.ok else None
     if access == "GRANTED":
         return Verdict(Held.YES)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
-from run_kfp.preflight.cloud.policies import Held, Resource, has_role, held_by, project_policy
-from run_kfp.preflight.cloud.session import GoogleSession, part
+from run_kfp.preflight.cloud.policies import Held, Resource, granted, has_role, held_by, project_policy
+from run_kfp.preflight.cloud.session import GoogleSession, part, together
 from run_kfp.preflight.cloud.terms import Seen, Unseen, project_number
 from run_kfp.preflight.findings import Code, Severity, When
 from run_kfp.preflight.subject import Subject, holds_placeholder
@@ -106,17 +107,20 @@ def check_pull(repository: Repository, place: str, project: str, account: str | 
         session: to ask with.
     """
     what = f"whether Vertex AI may pull from {repository.path}"
-    policies = (
-        session.get(
-            "artifactregistry",
-            f"/v1/{'/'.join(map(part, repository.path.split('/')))}:getIamPolicy",
-            {"options.requestedPolicyVersion": "3"},
-        ),
-        project_policy(session, repository.project),
+    own_policy, its_project_policy, answer = together(
+        [
+            lambda: session.get(
+                "artifactregistry",
+                f"/v1/{'/'.join(map(part, repository.path.split('/')))}:getIamPolicy",
+                {"options.requestedPolicyVersion": "3"},
+            ),
+            lambda: project_policy(session, repository.project),
+            lambda: session.get("cloudresourcemanager", f"/v3/projects/{part(project)}"),
+        ]
     )
+    policies = (own_policy, its_project_policy)
     if policies[0].status == 404:
         return  # told by the checks of the images
-    answer = session.get("cloudresourcemanager", f"/v3/projects/{part(project)}")
     number = project_number(answer)
     if number is None:
         yield Unseen(what, answer.reason or f"the number of project {project} is not known")
@@ -129,11 +133,13 @@ def check_pull(repository: Repository, place: str, project: str, account: str | 
         return  # they come with a role that lets them pull; that they are missing is told elsewhere
     resource = Resource(f"//artifactregistry.googleapis.com/{repository.path}", repository.project, policies)
     agents = [pattern.format(number) for pattern in AGENTS.values()]
-    verdicts = []
-    for agent in reversed(agents):  # the one that the errors of a run name comes first
-        verdicts.append(held_by(session, agent, (_PULL,), resource)[_PULL])  # an agent's e-mail names no project
-        if verdicts[-1].held is Held.YES:
-            return
+    if any(granted(agent, _PULL, resource) for agent in agents):
+        return
+    everybody = [*reversed(agents), *([account] if account is not None else [])]
+    held = together([partial(held_by, session, one, (_PULL,), resource) for one in everybody])
+    verdicts = [one[_PULL] for one in held[: len(agents)]]  # an agent's e-mail names no project, so it is looked at
+    if any(verdict.held is Held.YES for verdict in verdicts):
+        return
     unknown = next((verdict for verdict in verdicts if verdict.held is Held.UNKNOWN), None)
     if unknown is not None:
         yield Unseen(what, unknown.why)
@@ -142,7 +148,7 @@ def check_pull(repository: Repository, place: str, project: str, account: str | 
     mend = _mend(repository, agents)
     tail = "" if certain else " (grants of folders, organisations, groups and custom roles cannot be seen from here)"
     severity = Severity.ERROR if certain else Severity.WARNING
-    runs = held_by(session, account, (_PULL,), resource).get(_PULL) if account is not None else None
+    runs = held[-1].get(_PULL) if account is not None else None
     if runs is not None and runs.held is Held.YES:
         yield READER_MISPLACED(
             place,

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from run_kfp.preflight.cloud.policies import Held, Resource, bucket_policy, held_by, project_policy
-from run_kfp.preflight.cloud.session import GoogleSession, part
+from collections.abc import Callable
+from functools import partial
+
+from run_kfp.preflight.cloud.policies import (
+    Held,
+    Resource,
+    bucket_policy,
+    granted,
+    held_by,
+    project_policy,
+    troubleshoot,
+)
+from run_kfp.preflight.cloud.session import Answer, GoogleSession, part, together
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, project_number
 from run_kfp.preflight.findings import Code, Severity, When
 
@@ -81,18 +92,27 @@ def check_bucket(bucket: str, place: str, region: str | None, session: GoogleSes
 def check_bucket_access(bucket: str, place: str, account: str, project: str, session: GoogleSession) -> Seen:
     """See whether the run's account may read and write in the bucket."""
     own_policy = bucket_policy(session, bucket)
-    owner = _owner(bucket, project, session)
+    if own_policy.status == 404:
+        return  # no bucket: told by `check_bucket`
+    owner = _owner(bucket, project, session)  # other checks ask for it at the same time as for the policy
+    full_name = f"//storage.googleapis.com/projects/_/buckets/{bucket}"
+    wanted = (*OBJECTS, BUCKETS)
+    calls: list[Callable[[], Answer]] = [partial(project_policy, session, owner)]
+    if owner != project:
+        # Its policy is asked for only now, so what `held_by` may need besides is asked for with it.
+        alone = Resource(full_name, owner, (own_policy,))
+        open_ones = [one for one in wanted if not granted(account, one, alone)]
+        calls += [partial(troubleshoot, session, account, one, full_name) for one in open_ones]
+    owners_policy, *_ = together(calls)
     resource = Resource(
-        f"//storage.googleapis.com/projects/_/buckets/{bucket}",
+        full_name,
         owner,
-        (own_policy, project_policy(session, owner)),
+        (own_policy, owners_policy),
         lambda permissions: session.get(
             "storage", f"/storage/v1/b/{part(bucket)}/iam/testPermissions", {"permissions": permissions}
         ),
     )
-    if resource.policies[0].status == 404:
-        return  # no bucket: told by `check_bucket`
-    verdicts = held_by(session, account, (*OBJECTS, BUCKETS), resource)
+    verdicts = held_by(session, account, wanted, resource)
     for held, severity in ((Held.NO, Severity.ERROR), (Held.ABSENT, Severity.WARNING)):
         lacking = [one for one, verdict in verdicts.items() if verdict.held is held]
         if lacking:
