@@ -34,10 +34,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import yaml
-
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAIN = ROOT / "benchmarks" / "plain" / "chain.py"
