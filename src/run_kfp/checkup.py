@@ -66,9 +66,7 @@ def before_submitting(screen: Screen, checking: Checking, check: Callable[[], Re
 def _known_codes(names: Sequence[str]) -> None:
     """Refuse names that are no findings."""
     faults = [
-        Fault(f"--ignore {name}: {found.message}", found.hint)
-        for name in names
-        if isinstance(found := find_code(name), Fault)
+        Fault(f"--ignore: {found.message}", found.hint) for name in names if isinstance(found := find_code(name), Fault)
     ]
     if faults:
         raise InputError.of("this call", faults)
@@ -199,7 +197,8 @@ def image_words(facts: ImageFacts) -> str:
     """Say in words what a registry says of an image."""
     parts = [facts.digest[:19] + "…", " ".join(facts.platforms)]
     if facts.compressed_size is not None:
-        parts.append(f"{facts.compressed_size / 1e6:,.0f} MB compressed")
+        megabytes = facts.compressed_size / 1e6
+        parts.append(f"{megabytes:,.0f} MB compressed" if megabytes >= 1 else "less than 1 MB compressed")
     if facts.config is not None:
         for name, words in (("ENTRYPOINT", facts.config.entrypoint), ("CMD", facts.config.cmd)):
             parts += [f"{name} {' '.join(words)}"] if words else []

@@ -74,7 +74,7 @@ def find_credentials(
         os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(key)
     try:
         # It may start programs: gcloud for a project that nobody asked for, a helper of the credentials.
-        credentials, _ = _in_time(lambda: google.auth.default(scopes=[SCOPE]), deadline - clock())
+        credentials, _ = in_time(lambda: google.auth.default(scopes=[SCOPE]), deadline - clock())
     except TimeoutError:
         raise BackendError(
             f"the search for Google credentials took longer than {settings.timeout:g} s", hint=login
@@ -88,7 +88,7 @@ def find_credentials(
         try:
             limit = time_slice(deadline - clock())
             request = functools.partial(Request(), timeout=limit)
-            _in_time(functools.partial(credentials.refresh, request), deadline - clock())
+            in_time(functools.partial(credentials.refresh, request), deadline - clock())
             return credentials
         except Exception as error:  # noqa: BLE001 - a helper program of the credentials may do anything
             left = deadline - clock()
@@ -107,7 +107,7 @@ def find_credentials(
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _in_time(call: Callable[[], Answer], seconds: float) -> Answer:
+def in_time(call: Callable[[], Answer], seconds: float) -> Answer:
     """Return what `call` returns, or raise what it raises; TimeoutError when that takes longer than `seconds`."""
     done: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 

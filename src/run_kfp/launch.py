@@ -144,6 +144,8 @@ def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], No
         else container
         for container in prepared.selection
     )
+    if made := [container.name for container in selection if not container.image]:
+        tell(f"note: --pin leaves the image of {', '.join(dict.fromkeys(made))} as it is: a Python factory names it")
     pipeline = compile_pipeline(prepared.registry, selection, fixed=prepared.fixed, caching=prepared.settings.caching)
     return dataclasses.replace(prepared, pipeline=pipeline, selection=selection)
 

@@ -10,13 +10,14 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from run_kfp.errors import CheckFailed, Fault, InputError, did_you_mean
 from run_kfp.machines import Choice, Machines, load_machines
+from run_kfp.preflight.background import in_background
 from run_kfp.preflight.caching import check_caching
 from run_kfp.preflight.calls import check_calls
 from run_kfp.preflight.faults import CODES, finding_of
@@ -25,7 +26,7 @@ from run_kfp.preflight.identity import check_identity
 from run_kfp.preflight.references import check_references
 from run_kfp.preflight.resources import check_resources, chosen_machines
 from run_kfp.preflight.structure import check_structure
-from run_kfp.preflight.subject import Subject, read_steps
+from run_kfp.preflight.subject import StepSpec, Subject, read_steps
 from run_kfp.preflight.values import check_values, check_written
 from run_kfp.registry import CheckSection, Registry
 from run_kfp.secrets import Located, SecretFinder
@@ -47,8 +48,8 @@ __all__ = [
 ]
 
 
-# Seconds that servers have to answer a check, at most: a submission waits for it, and `--timeout` is meant for Vertex AI.
-# The slowest single answer has half of it (`cloud.session.ONE_TRY`).
+# Seconds that all servers have to answer a check, at most: a submission waits for it, and `--timeout` is for Vertex AI.
+# It is twice what a single answer may take (`cloud.session.ONE_TRY`).
 LONGEST = 20.0
 
 
@@ -134,9 +135,9 @@ def find_code(word: str) -> Code | Fault:
     """Return the kind of finding that a word names, in any case and with or without RK-."""
     name = word.upper() if word.upper().startswith("RK-") else f"RK-{word.upper()}"
     known = codes()
-    return known.get(name) or Fault(
-        f"there is no finding {word!r}", did_you_mean(name, known) or "see `run-kfp explain`"
-    )
+    # What is no name at all may be a secret in the wrong place, and nothing has told the mask yet: it is not repeated.
+    shown = f" {word!r}" if re.fullmatch(r"[A-Za-z-]{1,40}", word) else " of the name given"
+    return known.get(name) or Fault(f"there is no finding{shown}", did_you_mean(name, known) or "see `run-kfp explain`")
 
 
 def check(subject: Subject | None, faults: Iterable[Fault], watcher: Watcher) -> Report:
@@ -187,14 +188,15 @@ def _online(
     from run_kfp.preflight.images import look_at_images
 
     seconds = min(subject.settings.timeout, LONGEST)
-    subject = dataclasses.replace(subject, settings=dataclasses.replace(subject.settings, timeout=seconds))
-    with (
-        GoogleSession(subject.settings, endpoints=section.endpoints, tell=watcher.tell) as session,
-        ThreadPoolExecutor(max_workers=3) as pool,
-    ):
-        images = pool.submit(look_at_images, subject, google_token=session.token, deadline_seconds=seconds)
-        cloud = pool.submit(check_cloud, subject, session=session, machines=machines)
-        git = pool.submit(lambda: list(_git(subject, section, watcher)))
+    subject = dataclasses.replace(
+        subject,
+        settings=dataclasses.replace(subject.settings, timeout=seconds),
+        steps=_steps_to_ask_for(subject, watcher),
+    )
+    with GoogleSession(subject.settings, endpoints=section.endpoints, tell=watcher.tell) as session:
+        images = in_background(lambda: look_at_images(subject, google_token=session.token, deadline_seconds=seconds))
+        cloud = in_background(lambda: check_cloud(subject, session=session, machines=machines))
+        git = in_background(lambda: list(_git(subject, section, watcher)))
         seen = cloud.result()
         known = {"RK-LOGIN-MISSING"}
         if any(name.startswith("quota") for name in seen.facts):
@@ -211,9 +213,16 @@ def ask_registries(subject: Subject, watcher: Watcher) -> tuple[Mapping[str, Ima
     from run_kfp.preflight.cloud import GoogleSession
     from run_kfp.preflight.images import look_at_images
 
+    subject = dataclasses.replace(subject, steps=_steps_to_ask_for(subject, watcher))
     with GoogleSession(subject.settings, endpoints=watcher.registry.check.endpoints, tell=watcher.tell) as session:
         found = look_at_images(subject, google_token=session.token, deadline_seconds=subject.settings.timeout)
     return found.facts, found.findings
+
+
+def _steps_to_ask_for(subject: Subject, watcher: Watcher) -> tuple[StepSpec, ...]:
+    """Return the steps whose image may be named to others: not those where the value of a secret stands in it."""
+    masker = watcher.finder.masker
+    return tuple(step for step in subject.steps if masker.mask(step.image) == step.image)
 
 
 def _git(subject: Subject, section: CheckSection, watcher: Watcher) -> Iterator[Finding]:
@@ -271,13 +280,13 @@ def _report(
     images: Mapping[str, ImageFacts] | None = None,
     looked: tuple[str, ...] = ("offline",),
 ) -> Report:
-    """Set apart what is to be ignored; a call that cannot become a plan cannot be ignored."""
+    """Set apart what is to be ignored; what keeps a call from becoming a plan is refused elsewhere all the same."""
     reasons = {**dict.fromkeys(watcher.ignore, "--ignore"), **watcher.registry.check.ignore}
     told: list[Finding] = []
     ignored: list[tuple[Finding, str]] = []
     for found in in_order(findings):
         name = found.code.name
-        if name in reasons and not (name in CODES and found.severity is Severity.ERROR):
+        if name in reasons:
             ignored.append((found, reasons[name]))
         else:
             told.append(found)

@@ -6,10 +6,12 @@ Nothing is changed. What the caller may not look at, or what does not answer in 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 
 from run_kfp.machines import Machines, load_machines
+from run_kfp.preflight.background import in_background
 from run_kfp.preflight.cloud import accounts, project, quota, repositories, storage
 from run_kfp.preflight.cloud.session import SERVICES, Answer, GoogleSession
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, bucket, setting
@@ -80,19 +82,17 @@ def _look(subject: Subject, session: GoogleSession, gpu_metrics: Mapping[str, st
     if refused is not None:
         return [refused]
     checks = _checks(subject, session, gpu_metrics)
-    pool = ThreadPoolExecutor(max_workers=32)
-    try:
-        futures = {pool.submit(list, check): what for what, check in checks}
-        done, _ = wait(futures, timeout=session.left)
-        found: list[Finding | Unseen | Fact] = []
-        for future, what in futures.items():
-            if future in done:
-                found += future.result()
-            else:
-                found.append(Unseen(what, f"no answer within {subject.settings.timeout:g} s"))
-        return [*found, *accounts.refusals(session)]
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    futures: dict[Future[list[Finding | Unseen | Fact]], str] = {
+        in_background(partial(list, check)): what for what, check in checks
+    }
+    done, _ = wait(futures, timeout=session.left)
+    found: list[Finding | Unseen | Fact] = []
+    for future, what in futures.items():
+        if future in done:
+            found += future.result()
+        else:
+            found.append(Unseen(what, f"no answer within {subject.settings.timeout:g} s"))
+    return [*found, *accounts.refusals(session)]
 
 
 def _checks(subject: Subject, session: GoogleSession, gpu_metrics: Mapping[str, str]) -> Iterable[tuple[str, Seen]]:

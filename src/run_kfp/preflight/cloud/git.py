@@ -153,6 +153,7 @@ def _shown(parts: SplitResult) -> str:
 
 def _refs(remote: str, service: str, basic: str | None, seconds: float) -> _Refs:
     import requests
+    import urllib3
 
     end = time.monotonic() + seconds
     url = f"{remote}/info/refs?service={service}"
@@ -175,15 +176,16 @@ def _refs(remote: str, service: str, basic: str | None, seconds: float) -> _Refs
                     if response.status_code != 200:
                         return _Refs(response.status_code)
                     content = bytearray()
-                    for chunk in response.iter_content(65536):
-                        content += chunk
+                    # Piece by piece as they come: a larger read would wait for all of it, however long they trickle.
+                    while piece := response.raw.read1(65536, decode_content=True):
+                        content += piece
                         if time.monotonic() > end or len(content) > _LARGEST:
                             return _Refs(0, "its list of refs did not come to an end")
                     return _read(bytes(content), service)
             return _Refs(0, "it redirects without an end")
-    except requests.Timeout:
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):
         return _Refs(0, f"it did not answer within {seconds:g} s")
-    except (requests.RequestException, OSError, ValueError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         return _Refs(0, f"it could not be reached ({type(error).__name__})")
 
 

@@ -11,13 +11,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from run_kfp.credentials import find_credentials, first_sentence, printable
+from run_kfp.credentials import find_credentials, first_sentence, in_time, printable
 from run_kfp.errors import BackendError
+from run_kfp.preflight.background import in_background
 from run_kfp.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,8 +127,7 @@ def together(calls: Sequence[Callable[[], T]]) -> list[T]:
     """Call all side by side and return what they give, in order."""
     if len(calls) < 2:
         return [call() for call in calls]
-    with ThreadPoolExecutor(min(8, len(calls))) as pool:
-        return [future.result() for future in [pool.submit(call) for call in calls]]
+    return [future.result() for future in [in_background(call) for call in calls]]
 
 
 class GoogleSession:
@@ -218,9 +218,12 @@ class GoogleSession:
             for last in (False, True):
                 try:
                     limit = max(min(ONE_TRY, self.left), 0.1)
-                    credentials.refresh(functools.partial(Request(session), timeout=limit))
+                    in_time(
+                        functools.partial(credentials.refresh, functools.partial(Request(session), timeout=limit)),
+                        limit,
+                    )
                     return credentials
-                except exceptions.TransportError as error:
+                except (exceptions.TransportError, TimeoutError) as error:
                     if last or not self.left:
                         raise TokenServiceDown(_TOKEN_SERVICE.format(first_sentence(error))) from None
                     self._tell(f"Google's token service: {first_sentence(error)}; trying again")
@@ -316,6 +319,7 @@ class GoogleSession:
         body: Mapping[str, Any] | None,
     ) -> Answer:
         import requests
+        import urllib3
 
         end = time.monotonic() + min(ONE_TRY, self.left)
         limit = max(end - time.monotonic(), 0.05)
@@ -333,14 +337,15 @@ class GoogleSession:
                 stream=True,
             ) as response:
                 content = bytearray()
-                for chunk in response.iter_content(65536):
-                    content += chunk
+                # Piece by piece as they come: a larger read would wait for all of it, however long they trickle.
+                while piece := response.raw.read1(65536, decode_content=True):
+                    content += piece
                     if time.monotonic() > end or len(content) > _LARGEST:
                         return Answer(0, fault=f"{host} did not come to an end of its answer")
                 return Answer(response.status_code, _object(bytes(content)))
-        except requests.Timeout:
+        except (requests.Timeout, urllib3.exceptions.TimeoutError):
             return Answer(0, fault=f"{host} did not answer in time")
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             # The classes of the errors name what happened; their words repeat whole requests.
             return Answer(0, fault=f"{host} could not be reached ({_kind(error)})")
 
