@@ -29,6 +29,8 @@ _STYLES: Mapping[Severity, tuple[str, str]] = {
     Severity.NOTE: ("·", "cyan"),
     Severity.SKIPPED: ("–", "dim"),
 }
+# Columns: longer lines are hard to read, however wide a terminal is.
+_WIDEST = 120
 _LOOKED = {"offline": "the call itself", "images": "the image registries", "cloud": "Google Cloud"}
 
 
@@ -43,7 +45,7 @@ def check_call(screen: Screen, call: Call, checking: Checking) -> None:
     draft, report = examine(call, os.environ, screen.masker, checking, screen.say)
     screen.data(**report_data(report, strict=checking.strict))
     if not screen.json:
-        screen.show(report_lines(report, draft.pipeline, plain=not screen.is_terminal()))
+        screen.show(report_lines(report, draft.pipeline, width=screen.width()))
     report.refuse(strict=checking.strict)
 
 
@@ -59,7 +61,7 @@ def before_submitting(screen: Screen, checking: Checking, check: Callable[[], Re
     report = check()
     screen.data(check=report_data(report, strict=checking.strict))
     worst = [found for found in report.findings if found.severity in (Severity.ERROR, Severity.WARNING)]
-    screen.say(*finding_lines(worst, plain=not screen.is_terminal()), _summary(report))
+    screen.say(*finding_lines(worst, width=screen.width()), _summary(report))
     report.refuse(strict=checking.strict, consequence="; nothing was submitted")
 
 
@@ -89,7 +91,7 @@ def explain(screen: Screen, word: str | None) -> None:
         raise InputError(found.message, found.hint)
     screen.data(**code_data(found))
     if not screen.json:
-        screen.show(_explanation(found))
+        screen.show(_explanation(found, screen.width() or _WIDEST))
 
 
 def machines_table(screen: Screen, registry: Path | None, region: str | None, accelerator: str | None) -> None:
@@ -120,16 +122,16 @@ def machines_table(screen: Screen, registry: Path | None, region: str | None, ac
 # ── the report ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def report_lines(report: Report, pipeline: CompiledPipeline | None, *, plain: bool) -> Iterator[Text]:
+def report_lines(report: Report, pipeline: CompiledPipeline | None, *, width: int | None) -> Iterator[Text]:
     """Show a report: what was found, the worst first, then what each step gets.
 
     Args:
         report: of a check.
         pipeline: what was checked, None where nothing could be compiled.
-        plain: a finding a line, for logs and other programs, instead of paragraphs for a person.
+        width: columns of the terminal; None where there is none: then a finding is one line, for logs and programs.
     """
-    yield from finding_lines(report.findings, plain=plain)
-    if not plain:
+    yield from finding_lines(report.findings, width=width)
+    if width is not None:
         if pipeline is not None:
             yield from _step_lines(report, pipeline)
         for found, reason in report.ignored:
@@ -137,9 +139,9 @@ def report_lines(report: Report, pipeline: CompiledPipeline | None, *, plain: bo
     yield _summary(report)
 
 
-def finding_lines(findings: Sequence[Finding], *, plain: bool) -> Iterator[Text]:
-    """Show findings; `plain` puts each on one line."""
-    if plain:
+def finding_lines(findings: Sequence[Finding], *, width: int | None) -> Iterator[Text]:
+    """Show findings for a terminal of so many columns; for None, each on one line."""
+    if width is None:
         yield from (Text(_plain(found)) for found in findings)
         return
     for (severity, code), same in itertools.groupby(findings, lambda found: (found.severity, found.code)):
@@ -148,12 +150,26 @@ def finding_lines(findings: Sequence[Finding], *, plain: bool) -> Iterator[Text]
         of_kind = list(same)
         for number, found in enumerate(of_kind):
             yield Text.assemble("    ", (found.place, "cyan"))
-            yield Text(f"      {found.message}")
+            yield from map(Text, _wrapped(found.message, "      ", width))
             if found.hint and found.hint not in [other.hint for other in of_kind[number + 1 :]]:
+                # Not wrapped: it may be a command to paste.
                 yield Text.assemble("      ", ("→ ", "cyan"), found.hint)
         if severity is not Severity.SKIPPED:
-            yield Text(f"    otherwise, {code.when.value}: {code.otherwise}", "dim")
+            words = f"otherwise, {code.when.value}: {code.otherwise}"
+            yield from (Text(line, "dim") for line in _wrapped(words, "    ", width))
         yield Text("")
+
+
+def _wrapped(text: str, indent: str, width: int) -> list[str]:
+    """Break a text into lines of the width, at most 120 columns, each behind the indent."""
+    return textwrap.wrap(
+        text,
+        min(width, _WIDEST) - 1,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _plain(found: Finding) -> str:
@@ -268,16 +284,14 @@ def code_data(code: Code) -> dict[str, str]:
     }
 
 
-def _explanation(code: Code) -> Iterator[Text]:
+def _explanation(code: Code, width: int) -> Iterator[Text]:
     mark, style = _STYLES[code.severity]
     yield Text.assemble((code.name, "bold"), f"  {code.title}")
-    yield Text.assemble(
-        (f"{mark} {code.severity.value}", style), f"; without the check it would show {code.when.value}:"
-    )
-    yield Text(f"  {code.otherwise}")
+    yield Text.assemble((f"{mark} {code.severity.value}", style), f"; without the check, {code.when.value}:")
+    yield from map(Text, _wrapped(code.otherwise, "  ", width))
     for paragraph in code.explanation.split("\n\n"):
         yield Text("")
-        yield from map(Text, textwrap.wrap(paragraph, 100))
+        yield from map(Text, _wrapped(paragraph, "", width))
     yield Text("")
     yield Text.assemble(("source: ", "dim"), code.source)
     yield Text.assemble(("not to be told it: ", "dim"), f"--ignore {code.name}, or in the registry")

@@ -45,6 +45,8 @@ _LOCAL_FLAGS = {
     "docker_network": "--docker-network",
 }
 
+_CACHED_FILE = Fault("--caching and -f exclude each other", "caching is fixed in the file: compile it anew")
+
 # The flags of the check that every submission makes, and what leaves it out.
 _CHECK_FLAGS = {"offline": "--offline", "strict": "--strict", "ignore": "--ignore", "no_check": "--no-check"}
 _WITHOUT_CHECK = {
@@ -140,7 +142,7 @@ def run(
             hint="a dry run shows the plan and needs all values; leave one out",
         )
     if file and caching is not None:
-        raise InputError("--caching and -f exclude each other", hint="caching is fixed in the file: compile it anew")
+        raise InputError.of("this call", [_CACHED_FILE])
     if file and output:
         raise InputError("-o and -f exclude each other", hint="-f sends a finished file as it is")
     if compile_only and file:
@@ -393,7 +395,8 @@ def check(
     from run_kfp.checkup import check_call
     from run_kfp.launch import Checking
 
-    check_call(ctx.obj, _call(ctx.params, ()), Checking(offline, ignore or (), strict))
+    faults = [_CACHED_FILE] if file and caching is not None else []
+    check_call(ctx.obj, _call(ctx.params, faults), Checking(offline, ignore or (), strict))
 
 
 @app.command()
@@ -525,7 +528,8 @@ def init(
         screen.say(f"next: cd {folder}")
     screen.say(
         "next: run-kfp -r 1-4 -t dataset_v22 --compile-only",
-        "then put your settings into .env and your keys into secrets/, and try --dry-run",
+        "then put your settings into .env and your keys into secrets/, and see what is missing:",
+        "      run-kfp check -r 1-4 -t dataset_v22",
     )
 
 

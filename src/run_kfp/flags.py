@@ -252,7 +252,7 @@ Ignore = Annotated[
     _text(
         "--ignore",
         "CODE",
-        "Do not tell findings of this kind, this once. For good: [check.ignore] of the registry.",
+        "Do not tell findings of this kind, this once. For good: \\[check.ignore] of the registry.",
         CHECKS,
     ),
 ]

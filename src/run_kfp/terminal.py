@@ -92,9 +92,10 @@ class Screen:
         text = json.dumps(masked, indent=indent, ensure_ascii=True)
         self._put(lambda: print(text, flush=True), stderr=False)
 
-    def is_terminal(self) -> bool:
-        """Whether a person looks at the results as they come."""
-        return self._console(stderr=False).is_terminal
+    def width(self) -> int | None:
+        """Return the columns of the terminal on which a person sees the results as they come, None without one."""
+        console = self._console(stderr=False)
+        return console.width if console.is_terminal else None
 
     def say(self, *lines: str | Text) -> None:
         """Print words."""

@@ -137,7 +137,9 @@ def find_code(word: str) -> Code | Fault:
     known = codes()
     # What is no name at all may be a secret in the wrong place, and nothing has told the mask yet: it is not repeated.
     shown = f" {word!r}" if re.fullmatch(r"[A-Za-z-]{1,40}", word) else " of the name given"
-    return known.get(name) or Fault(f"there is no finding{shown}", did_you_mean(name, known) or "see `run-kfp explain`")
+    near = [each for each in known if name.removeprefix("RK-") in each.split("-")] if shown.endswith("'") else []
+    hint = f"there are {', '.join(near)}" if near else did_you_mean(name, known) or "see `run-kfp explain`"
+    return known.get(name) or Fault(f"there is no finding{shown}", hint)
 
 
 def check(subject: Subject | None, faults: Iterable[Fault], watcher: Watcher) -> Report:

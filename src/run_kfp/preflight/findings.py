@@ -32,7 +32,7 @@ class When(StrEnum):
     SUBMIT = "at the submission"
     CREATE = "within a minute of the submission"
     RUN = "minutes or hours into the run"
-    SILENT = "never by itself"
+    SILENT = "without a sign"
 
 
 @dataclass(frozen=True)

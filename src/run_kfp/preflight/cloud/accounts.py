@@ -15,7 +15,7 @@ CREDENTIALS = Code(
     "there are no Google credentials, or they are refused",
     Severity.ERROR,
     When.SUBMIT,
-    "the submission would have ended before it reached Vertex AI",
+    "the submission ends before it reached Vertex AI",
     "The program signs in with Application Default Credentials: the key file named by GOOGLE_APPLICATION_CREDENTIALS, "
     "else the login of gcloud auth application-default login, else the account of the machine.\n\n"
     "In a container none of these is there unless it is mounted. Without them nothing of Google's can be looked at.",
@@ -27,7 +27,7 @@ SCOPES = Code(
     "the credentials are not meant for Google Cloud",
     Severity.ERROR,
     When.SUBMIT,
-    "the submission would have been refused for its scopes, whatever roles you have",
+    "the submission is refused for its scopes, whatever roles you have",
     "An access token carries scopes. Vertex AI takes https://www.googleapis.com/auth/cloud-platform; a virtual machine "
     "or a login with narrower scopes is refused although its account has the right roles.\n\n"
     "Log in anew, or change the access scopes of the machine to cloud-platform.",
@@ -39,7 +39,7 @@ ACCOUNT_GONE = Code(
     "the run's service account is not there, or is disabled",
     Severity.ERROR,
     When.SUBMIT,
-    "the submission would have been refused: you do not have permission to act as it, or it may not exist",
+    "the submission is refused: you do not have permission to act as it, or it may not exist",
     "A run works under a service account. One that does not exist is refused in the words of a missing permission, "
     "and a disabled one gets no tokens.\n\nMend the name, make the account, or enable it.",
     "https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts",
@@ -50,7 +50,7 @@ ACT_AS = Code(
     "you may not run anything as the service account",
     Severity.ERROR,
     When.SUBMIT,
-    "the submission would have been refused: you do not have permission to act as it",
+    "the submission is refused: you do not have permission to act as it",
     "Whoever submits needs iam.serviceAccounts.actAs on the run's service account, which roles/iam.serviceAccountUser "
     "holds. roles/iam.serviceAccountTokenCreator, which is often given instead, does not hold it.\n\n"
     "A role given a moment ago may take some minutes until all of Google knows.",
@@ -62,7 +62,7 @@ TOKEN_CREATOR = Code(
     "you have Token Creator on the service account, where Service Account User is needed",
     Severity.ERROR,
     When.SUBMIT,
-    "the submission would have been refused: you do not have permission to act as it",
+    "the submission is refused: you do not have permission to act as it",
     "Two roles of service accounts are easily taken for each other: Token Creator lets you make tokens of the account, "
     "Service Account User lets you start something that works under it. A submission needs the second.",
     "https://cloud.google.com/iam/docs/service-account-permissions",
@@ -73,7 +73,7 @@ ACT_AS_ITSELF = Code(
     "a step starts jobs of its own, and the run's account may not act as itself",
     Severity.WARNING,
     When.RUN,
-    "the step may have failed with: you do not have permission to act as service account",
+    "the step may fail with: you do not have permission to act as service account",
     "A step of Google's own components starts a job on Vertex AI. Where that job works under the run's account, the "
     "account must be allowed to act as itself, which being it does not include.",
     "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project#service-account",
@@ -84,7 +84,7 @@ VERTEX_ROLE = Code(
     "the run's service account may not use Vertex AI's metadata",
     Severity.ERROR,
     When.CREATE,
-    "the run would have failed within a minute, when it writes down its first step",
+    "the run fails within a minute, when it writes down its first step",
     "A run records its steps in the project's metadata store: its account needs aiplatform.metadataStores.get, and "
     "aiplatform.metadataStores.create for the first run of a region. roles/aiplatform.user holds both.\n\n"
     "It is an error where Policy Troubleshooter says so, and a warning where merely no policy that can be read grants "
@@ -97,7 +97,7 @@ LOG_ROLE = Code(
     "the run's service account may not write logs",
     Severity.WARNING,
     When.RUN,
-    "a failing step would have left no log at all",
+    "a failing step leaves no log at all",
     "The output of a step is written to Cloud Logging by the run's account, which needs logging.logEntries.create; "
     "roles/logging.logWriter holds it. Without it a step fails without a word.",
     "https://cloud.google.com/logging/docs/access-control",

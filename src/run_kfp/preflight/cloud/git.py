@@ -28,7 +28,7 @@ GIT_LOGIN = Code(
     "the Git remote refuses the login",
     Severity.ERROR,
     When.RUN,
-    "the step would have failed at its first git command, with everything before it done in vain",
+    "the step fails at its first git command, with everything before it done in vain",
     "A step signs in at the Git remote with a login of the form https://user:token. The remote was asked with it, as "
     "git would ask, and refused: the token has expired or was revoked, lacks a permission, or belongs to another user."
     "\n\nOn GitHub a fine-grained token needs the permission Contents of the repository: read to fetch, write to push.",
@@ -40,7 +40,7 @@ TAG_TAKEN = Code(
     "the tag exists, and a selected step would make it",
     Severity.ERROR,
     When.RUN,
-    "the step would have failed when it pushes the tag, or the tag would have changed its meaning",
+    "the step fails when it pushes the tag, or the tag changes its meaning",
     "A tag names one version of the data for good. A selected step makes the tag and pushes it; Git refuses a tag that "
     "is there.\n\nChoose a new tag, or leave the step out to work with the version that is there.",
     "https://git-scm.com/docs/git-push",
@@ -51,7 +51,7 @@ TAG_ABSENT = Code(
     "the tag does not exist, and no selected step makes it",
     Severity.ERROR,
     When.RUN,
-    "the step would have failed when it checks out the tag",
+    "the step fails when it checks out the tag",
     "A selected step reads the data of this tag, and none of the selected steps makes it.\n\n"
     "Mend the name of the tag, or select the step that makes it as well.",
     "https://git-scm.com/docs/git-checkout",

@@ -22,7 +22,7 @@ GPU_QUOTA = Code(
     "the project's quota of accelerators is below what a step asks for",
     Severity.ERROR,
     When.RUN,
-    "the step would have waited in the queue without a log, or ended with RESOURCE_EXHAUSTED",
+    "the step waits in the queue without a log, or ends with RESOURCE_EXHAUSTED",
     "Each project has a quota of every accelerator for training on Vertex AI, per region. It is not the quota of "
     "Compute Engine nor that for predictions, and spot machines have their own. New projects and trial accounts start "
     "at 0.\n\n"
@@ -35,7 +35,7 @@ CPU_QUOTA = Code(
     "the project's quota of CPUs is below what a step asks for",
     Severity.WARNING,
     When.RUN,
-    "the step would have waited in the queue without a log",
+    "the step waits in the queue without a log",
     "Each project has quotas of CPUs for training on Vertex AI, per region and family of machines. Steps with T4, P4, "
     "P100 or V100 accelerators run on N1 machines; which family another step gets is Vertex AI's choice, so that a "
     "small quota of N1 and E2 machines is a warning there.\n\n"

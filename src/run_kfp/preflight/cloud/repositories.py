@@ -18,7 +18,7 @@ IMAGE_PULL = Code(
     "Vertex AI may not pull the image",
     Severity.ERROR,
     When.CREATE,
-    "the run would have failed within a minute: the service agent does not have permission to access the repository",
+    "the run fails within a minute: the service agent does not have permission to access the repository",
     "Images are pulled by Vertex AI's service agents, not by the service account of the run: a reader role on the "
     "run's account does not help. In the project of the run the agents may pull from the start; a repository of "
     "another project must grant it.\n\n"
@@ -32,7 +32,7 @@ READER_MISPLACED = Code(
     "the reader role is on the run's account, and the service agent pulls",
     Severity.ERROR,
     When.CREATE,
-    "the run would have failed within a minute: the service agent does not have permission to access the repository",
+    "the run fails within a minute: the service agent does not have permission to access the repository",
     "Images are pulled by Vertex AI's service agents. A custom service account cannot be made to pull from Artifact "
     "Registry, so its reader role has no effect there.\n\nGive the role to the service agent.",
     "https://cloud.google.com/vertex-ai/docs/general/custom-service-account",

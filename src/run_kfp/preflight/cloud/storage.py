@@ -24,7 +24,7 @@ BUCKET_GONE = Code(
     "the bucket of the pipeline root does not exist",
     Severity.ERROR,
     When.CREATE,
-    "the run would have failed, or Google's own client would have made a new bucket of a mistyped name",
+    "the run fails, or Google's own client makes a new bucket of a mistyped name",
     "The outputs of the steps and the run's own files are written below the pipeline root, into a bucket that must be "
     "there.\n\nMake it in the region of the run, or mend its name.",
     "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project#cloud-storage",
@@ -35,7 +35,7 @@ BUCKET_LOCATION = Code(
     "the bucket is not in the region of the run",
     Severity.WARNING,
     When.RUN,
-    "a step that hands the bucket to Vertex AI may have been refused, and every other one reads and writes from afar",
+    "a step that hands the bucket to Vertex AI may be refused, and every other one reads and writes from afar",
     "Google asks for a bucket of one region, the region of the run. A job that gets another one, a multi-region (US, "
     "EU, ASIA) or a dual-region, may be refused (It must be in the same regional location as the service location); "
     "the mount at /gcs is not supported there. Steps that merely read and write may work, slower and at a price.\n\n"
@@ -49,7 +49,7 @@ BUCKET_ACCESS = Code(
     "the run's service account lacks permissions on the bucket",
     Severity.ERROR,
     When.CREATE,
-    "the run would have failed within a minute, when it writes its first file",
+    "the run fails within a minute, when it writes its first file",
     "The run's service account reads and writes below the pipeline root: it needs storage.objects.get, "
     "storage.objects.create and storage.buckets.get on the bucket.\n\n"
     "It is an error where Policy Troubleshooter says so, and a warning where merely no policy that can be read grants "
