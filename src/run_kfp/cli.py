@@ -403,7 +403,12 @@ def check(
 def explain(
     ctx: typer.Context,
     code: Annotated[
-        str | None, typer.Argument(metavar="[CODE]", help="Such as RK-GPU-COUNT; all when left out.")
+        str | None,
+        typer.Argument(
+            metavar="[CODE]",
+            help="Such as RK-GPU-COUNT; all when left out.",
+            autocompletion=flags.complete_codes,
+        ),
     ] = None,
     json_: flags.Json = False,
     debug: flags.Debug = False,

@@ -35,6 +35,13 @@ def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
     return [(word, words) for word, words in offers if word.startswith(incomplete)]
 
 
+def complete_codes(incomplete: str) -> list[tuple[str, str]]:
+    """Offer the kinds of findings."""
+    from run_kfp.preflight import codes
+
+    return [(name, code.title) for name, code in codes().items() if name.startswith(incomplete.upper())]
+
+
 def _show_version(value: bool) -> None:
     if value:
         from importlib.metadata import version
@@ -249,11 +256,12 @@ Strict = Annotated[
 ]
 Ignore = Annotated[
     list[str] | None,
-    _text(
+    typer.Option(
         "--ignore",
-        "CODE",
-        "Do not tell findings of this kind, this once. For good: \\[check.ignore] of the registry.",
-        CHECKS,
+        metavar="CODE",
+        autocompletion=complete_codes,
+        rich_help_panel=CHECKS,
+        help="Do not tell findings of this kind, this once. For good: \\[check.ignore] of the registry.",
     ),
 ]
 Pin = Annotated[
