@@ -130,6 +130,7 @@ def test_an_optional_part_of_the_command() -> None:
 @pytest.mark.parametrize(
     ("container", "place"),
     [
+        ({"image": 3.11}, "image"),
         ({"args": ["--epochs", 10]}, "args[1]"),
         ({"args": [None]}, "args[0]"),
         ({"args": "--epochs 10"}, "args"),
@@ -161,10 +162,83 @@ def test_words_of_another_form(container: dict[str, Any], place: str) -> None:
         ([], ["--gpus", "all"], "RK-CALL-DOCKER-OPTION"),
         ([], ["--mount", "type=bind,source=a,target=/b"], "RK-CALL-DOCKER-OPTION"),
         ([], ["docker", "run", "image"], "RK-CALL-DOCKER-OPTION"),
+        (["docker", "run", "image"], [], "RK-CALL-DOCKER-OPTION"),
+        (["CMD", "python"], [], "RK-CALL-DOCKER-OPTION"),
+        ([], ["-p", "8080:80"], "RK-CALL-DOCKER-OPTION"),
+        (["sh", "-c"], ["python", "x.py"], "RK-CALL-SHELL-WORDS"),
+        (["sh", "-c", "python", "x.py"], [], "RK-CALL-SHELL-WORDS"),
+        (["sh", "-c", "python x.py $1"], ["a b"], "RK-CALL-SHELL-WORDS"),
+        (["sh", "-c", 'python x.py "$1" "${2}"'], ["x", "a"], "RK-CALL-SHELL-WORDS"),
+        (["sh", "-c", 'python x.py "$@"'], ["--lr", "3"], "RK-CALL-SHELL-WORDS"),
+        (["sh", "-c", "python x.py $*"], [TAG], "RK-CALL-SHELL-WORDS"),
+        (["sh", "-c", "python x.py"], ["--lr", "3"], "RK-CALL-SHELL-WORDS"),
+        (["bash", "python x.py"], [], "RK-CALL-SHELL-WORDS"),
+        (["bash", "python", "x.py"], [], "RK-CALL-SHELL-WORDS"),
+        (["cd", "/app", "&&", "python", "x.py"], [], "RK-CALL-NO-SHELL"),
+        (["python", "x.py"], [">", "/logs/x.log"], "RK-CALL-NO-SHELL"),
+        (["python", "x.py", "|", "tee", "log"], [], "RK-CALL-NO-SHELL"),
+        (["train"], ["\u2013-lr", "3"], "RK-CALL-TYPOGRAPHY"),
+        (["train"], ["\u2014lr=3"], "RK-CALL-TYPOGRAPHY"),
+        (["train"], ["<your bucket>"], "RK-PARAM-TEMPLATE"),
+        (["train"], ["--bucket=<BUCKET>"], "RK-PARAM-TEMPLATE"),
+        (["train"], ["gs://<bucket-name>/x"], "RK-PARAM-TEMPLATE"),
+        (["train"], ["your-bucket"], "RK-PARAM-TEMPLATE"),
+        (["train"], ["host.docker.internal:5432"], "RK-SERVICE-LOCAL"),
+        (["train"], ["--socket=/var/run/docker.sock"], "RK-SERVICE-LOCAL"),
+        (["train"], ["postgresql://user@localhost:5432/x"], "RK-SERVICE-LOCAL"),
+        (["train"], ["redis://127.0.0.1/0"], "RK-SERVICE-LOCAL"),
+        (["train"], ["gs:/speech/x"], "RK-PATH-STORAGE"),
     ],
 )
 def test_words_that_cannot_be_meant(command: list[str], args: list[str], code: str) -> None:
-    assert codes(call(command, args)) == [code]
+    found = one(call(command, args))
+    assert (found.code.name, found.severity) == (code, found.code.severity)
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "code"),
+    [
+        (["train"], ["$(BUCKET)"], "RK-CALL-VARIABLE"),
+        (["train"], ["%BUCKET%"], "RK-CALL-VARIABLE"),
+        (["train"], ["{{ rate }}"], "RK-PARAM-TEMPLATE"),
+        (["train"], ["\u201chello\u201d"], "RK-CALL-TYPOGRAPHY"),
+        (["sh", "-c", "python x.py \u2013-lr 3"], [], "RK-CALL-TYPOGRAPHY"),
+        (["train"], ["gs://flowers_2 /x"], "RK-PATH-STORAGE"),
+        (["train"], ["https://storage.cloud.google.com/b/x.csv"], "RK-PATH-STORAGE"),
+        (["train"], ["http://localhost:5000"], "RK-SERVICE-LOCAL"),
+        (["sh", "-c", "pg_ctl start && psql postgresql://localhost/x"], [], "RK-SERVICE-LOCAL"),
+        (["/bin/My Program/x"], [], "RK-CALL-ONE-WORD"),
+        ([], ["python train.py --lr 3"], "RK-CALL-ONE-WORD"),
+        ([], ["cd", "/app", "&&", "python", "x.py"], "RK-CALL-NO-SHELL"),
+        ([], ["-e", "FOO=bar", "x"], "RK-CALL-DOCKER-OPTION"),
+        ([], ["-c", 'python x.py "$1" | tee log', "v1"], "RK-CALL-SHELL-WORDS"),
+    ],
+)
+def test_words_that_may_be_meant(command: list[str], args: list[str], code: str) -> None:
+    found = one(call(command, args))
+    assert (found.code.name, found.severity) == (code, Severity.NOTE)
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("sh -c 'python x.py'", 'write ["sh", "-c", "python x.py"]'),
+        ("/usr/bin/python3 x.py", 'write ["/usr/bin/python3", "x.py"]'),
+        ("python 'x.py", "write each word as a string of its own"),
+        ("login --token abc", "write each word as a string of its own"),
+    ],
+)
+def test_a_call_in_one_word_is_taken_apart_as_a_shell_does(command: str, hint: str) -> None:
+    assert one(call([command])).hint == hint
+
+
+def test_the_options_of_docker_run_are_named_together() -> None:
+    found = one(call([], ["-v", "/home/me/data:/data", "--gpus", "all", "-e", "FOO=bar", "--name", "x"]))
+    assert found.message == "begin with '-v /home/me/data:/data --gpus all -e FOO=…', options of `docker run`"
+
+
+def test_a_program_that_is_named_twice_is_named_as_it_stands() -> None:
+    assert "'python3', and command with 'python3.11'" in one(call(["python3.11"], ["python3", "main.py"])).message
 
 
 @pytest.mark.parametrize(
@@ -185,6 +259,31 @@ def test_words_that_cannot_be_meant(command: list[str], args: list[str], code: s
         (["sh", "-c", 'exec "$@"', "sh"], ["sh", "run.sh"]),
         (["python", "-m", "a"], ["--text", "it's 10 o'clock: don't"]),
         (["java"], ["-Xmx4g", "-jar", "a.jar"]),
+        (["sh", "-c", 'echo "$0"'], ["a"]),
+        (["sh", "-c", 'python x.py "$@"', "--"], ["--lr", "3"]),
+        (["sh", "-c", 'python x.py "$1" "$2"', "x"], ["a", "b"]),
+        (["sh", "-c", 'python x.py "${1:-a}"', "x"], []),
+        (["sh", "-c", "awk '{print $1}' x", "x"], []),
+        (["sh", "-c", 'f() { echo "$3"; }; f 1 2 3', "x"], []),
+        (["sh", "-c", "shift; python x.py $2", "x"], ["a", "b"]),
+        (["sh", "-c", ". ./run.sh", "run"], ["--lr", "3"]),
+        (["sh", "-c", "./run.sh", "run"], []),
+        (["sh", "-c", 'for name; do echo "$name"; done', "x"], ["--a"]),
+        (["sh", "-c", "python x.py", "--"], []),
+        (["bash", "run.sh"], ["a b"]),
+        (["bash", "-o", "pipefail", "run.sh"], []),
+        (["bash", "/my scripts/run.sh"], []),
+        (["find", ".", "-exec", "rm", "{}", ";"], []),
+        (["cut"], ["--delimiter", "|", "x.csv"]),
+        (["filter"], ["age", ">", "30"]),
+        (["train"], ["--sep", "||"]),
+        (["train"], ["--pad-token", "<pad>", "<s>", "<|endoftext|>", "<image>", "a < b > c"]),
+        (["train"], ["a \u2013 b", "\u22125", "\u2013", "it\u2019s"]),
+        (["train"], ["--rdzv-endpoint=localhost:29400", "127.0.0.1", "http://localhost.example.com/x"]),
+        (["train"], ["gs://bucket/a b.csv", "https://storage.googleapis.com/b/x.csv"]),
+        (["train"], ["Your report", "100%", "%Y%m%d", "{name}"]),
+        ([], ["-e", "foo=bar"]),
+        ([], ["--name", "x", "-d"]),
     ],
 )
 def test_calls_that_are_right(command: list[str], args: list[str]) -> None:
@@ -209,7 +308,10 @@ def test_an_open_quote_is_unsure_where_the_shell_is() -> None:
         ("/Users/me/project/data", Severity.WARNING),
         ("--data=/Volumes/disk/images", Severity.WARNING),
         ("C:\\Users\\me\\data", Severity.WARNING),
+        ("C:/Users/me/data", Severity.WARNING),
+        ("/mnt/c/Users/me/data", Severity.WARNING),
         ("/mnt/disks/data", Severity.WARNING),
+        ("/mnt/data", Severity.NOTE),
         ("/media/me/usb/data", Severity.WARNING),
         ("/home/somebody-else/data", Severity.NOTE),
         ("/data/raw", Severity.NOTE),
@@ -264,6 +366,7 @@ def test_paths_inside_of_a_script() -> None:
         "/",
         "a/home/me/x",
         "//home/me",
+        "a:/b",
         "s/Users/x/",
         "-flag",
         "{{$.outputs.artifacts['model'].path}}",
@@ -298,6 +401,19 @@ def test_a_parameter_in_the_environment() -> None:
         ([{"name": f"A{n}", "value": "x"} for n in range(101)], "RK-ENV-MANY", Severity.ERROR),
         ([{"name": "CLOUD_ML_PROJECT_ID", "value": "p"}], "RK-ENV-RESERVED", Severity.WARNING),
         ([{"name": "A", "value": "$(HOME)/x"}], "RK-ENV-EXPANSION", Severity.NOTE),
+        ([{"name": "PATH", "value": "/usr/local/bin:$PATH"}], "RK-CALL-VARIABLE", Severity.WARNING),
+        ([{"name": "PYTHONPATH", "value": "${PYTHONPATH}:/app"}], "RK-CALL-VARIABLE", Severity.WARNING),
+        ([{"name": "A", "value": "$BUCKET"}], "RK-CALL-VARIABLE", Severity.NOTE),
+        ([{"name": "A", "value": "/Users/me/x"}], "RK-PATH-HOST", Severity.WARNING),
+        ([{"name": "PYTHONPATH", "value": "/app:/Users/me/x"}], "RK-PATH-HOST", Severity.WARNING),
+        (
+            [{"name": "GOOGLE_APPLICATION_CREDENTIALS", "value": "/secrets/k.json"}],
+            "RK-ENV-CREDENTIALS",
+            Severity.WARNING,
+        ),
+        ([{"name": "API_KEY", "value": "changeme"}], "RK-PARAM-TEMPLATE", Severity.WARNING),
+        ([{"name": "MLFLOW_TRACKING_URI", "value": "http://localhost:5000"}], "RK-SERVICE-LOCAL", Severity.WARNING),
+        ([{"name": "OLLAMA_HOST", "value": "http://127.0.0.1:11434"}], "RK-SERVICE-LOCAL", Severity.NOTE),
     ],
 )
 def test_the_environment(entries: list[dict[str, str]], code: str, severity: Severity) -> None:
@@ -310,6 +426,23 @@ def test_environments_that_are_right() -> None:
     assert codes(env({"name": "AIP_MODEL_DIR", "value": "/gcs/b/m"}, {"name": "B", "value": "$$(X) $HOME"})) == []
     assert codes(env({"name": "A", "value": "1"}, {"name": "A", "value": "1"})) == []
     assert codes(env({"name": "RUN", "value": "{{$.pipeline_job_name}}"})) == []
+    assert codes(env({"name": "PYTHONPATH", "value": "/workspace:/opt/lib"}, {"name": "H", "value": "/home/u/x"})) == []
+    assert codes(env({"name": "MASTER_ADDR", "value": "localhost"}, {"name": "MODE", "value": "none"})) == []
+
+
+def test_constants_and_values_that_reach_a_step() -> None:
+    def pipeline(data: str) -> None:
+        kfp_pipelines.echo(text="/Users/anna/data/train.csv")
+        kfp_pipelines.echo(text="/data/there")
+        kfp_pipelines.echo(text=data)
+        kfp_pipelines.echo(text="redis://localhost")
+
+    subject = subject_of_spec(spec_of_kfp(pipeline), params={"data": "gs:/bucket/x"})
+    assert [(found.code.name, found.place) for found in check_calls(subject)] == [
+        ("RK-PATH-STORAGE", "-p data"),
+        ("RK-PATH-HOST", "pipeline.yaml: root.dag.tasks.echo.inputs.parameters.text"),
+        ("RK-SERVICE-LOCAL", "pipeline.yaml: root.dag.tasks.echo-4.inputs.parameters.text"),
+    ]
 
 
 def test_no_finding_holds_a_value() -> None:
@@ -317,6 +450,10 @@ def test_no_finding_holds_a_value() -> None:
     found = [
         *check_calls(env({"name": "A", "value": f"{canary} $(B)"}, {"name": "A", "value": canary})),
         *check_calls(call(["sh", "-c", f"login {canary} {TAG} 'x"], [f"--token {canary}", f"$TOKEN/{canary}"])),
+        *check_calls(call(["sh", "-c", "python x.py"], [f"--token={canary}"])),
+        *check_calls(call([], ["-e", f"TOKEN={canary}"])),
+        *check_calls(env({"name": "DB", "value": f"redis://:{canary}@localhost:1"})),
+        *check_calls(env({"name": "A", "value": f"$A {canary}"})),
     ]
     assert found
     assert canary not in repr(found)

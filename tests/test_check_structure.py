@@ -129,6 +129,16 @@ def test_what_kfp_compiles_is_left_alone(function: Callable[..., None]) -> None:
     assert list(check_calls(subject)) == []
 
 
+def test_resources_that_wait_for_a_parameter_are_no_unknown_inputs() -> None:
+    def pipeline(cpu: str, memory: str, kind: str, count: str) -> None:
+        step = kfp_pipelines.echo().set_cpu_limit(cpu).set_memory_limit(memory).set_container_image(f"a/{kind}:1")
+        step.set_accelerator_type(kind).set_accelerator_limit(count)
+
+    spec = spec_of_kfp(pipeline)
+    assert {"cpu_limit", "base_image"} <= spec["root"]["dag"]["tasks"]["echo"]["inputs"]["parameters"].keys()
+    assert structure(spec) == []
+
+
 def test_what_this_program_compiles_is_left_alone() -> None:
     assert list(check_structure(subject_of_registry(None, ["1-4", "1"], params={"tag": "v1"}))) == []
 
@@ -490,6 +500,9 @@ def test_a_long_display_name() -> None:
     text = registry('command = ["true"]').replace("[containers.1]", f'display_name = "{"x" * 111}"\n[containers.1]')
     found = one(list(check_structure(subject_of_registry(text))))
     assert (found.code.name, found.place) == ("RK-DISPLAY-NAME", "run-kfp.toml: pipeline.display_name")
+    named = registry('command = ["true"]').replace("test-pipeline", "x" * 111)
+    found = one(list(check_structure(subject_of_registry(named))))
+    assert (found.code.name, found.place) == ("RK-DISPLAY-NAME", "run-kfp.toml: pipeline.name")
     assert list(check_structure(subject_of_registry(text.replace("x" * 111, "x" * 110)))) == []
 
 

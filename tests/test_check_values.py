@@ -6,6 +6,7 @@ import json
 import secrets
 import string
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from fakes.certs import service_account_key
 from run_kfp.preflight.findings import Finding, Severity
 from run_kfp.preflight.identity import check_identity
 from run_kfp.preflight.subject import Subject
-from run_kfp.preflight.values import LONGEST_ARGUMENT, check_values, check_written
+from run_kfp.preflight.values import LONGEST_ARGUMENT, check_values, check_written, without_tokens
+from run_kfp.registry_file import PACKAGED
+from run_kfp.settings import Setting, Settings
 from specs import registry, step_spec, subject_of_registry, subject_of_spec
 
 SECRET = """
@@ -88,13 +91,62 @@ def test_a_pipeline_that_takes_an_artifact_cannot_be_given_one() -> None:
     assert codes(check_values(subject_of_spec(spec))) == []
 
 
-@pytest.mark.parametrize("value", ["<your org>", "${ORG}", "$(ORG)", "..."])
+@pytest.mark.parametrize("value", ["<your org>", "${ORG}", "$(ORG)", "changeme"])
 def test_a_template_that_nobody_filled_in(value: str) -> None:
     subject = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})
     assert value in only(check_values(subject), "RK-PARAM-TEMPLATE").message
 
 
-@pytest.mark.parametrize("value", ["v1", "a<b", "x > y", "{}", "50%", "<a> and <b> b"])
+def test_a_long_template_is_shortened() -> None:
+    subject = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": f"<your {'x' * 5000}>"})
+    assert len(only(check_values(subject), "RK-PARAM-TEMPLATE").message) < 150
+
+
+@pytest.mark.parametrize(
+    ("tag", "said"),
+    [
+        ("my tag", "white space"),
+        ("v1\n", "a line break"),
+        ("-x", "begins with -"),
+        (".x", "begins with ."),
+        ("a..b", "it has .."),
+        ("a:b", "it has :"),
+        ("a@{b", "it has @{"),
+        ("a.lock", "ends with .lock"),
+        ("a/", "ends with /"),
+        ("a/.b", "begins with a dot"),
+        ("@", "it is @"),
+    ],
+)
+def test_a_tag_that_git_does_not_take(tag: str, said: str) -> None:
+    subject = subject_of_registry(registry(ARGS, SECRET), params={"tag": tag}, environ=RIGHT)
+    found = only(check_values(subject), "RK-TAG-NAME")
+    assert (found.severity, found.place) == (Severity.NOTE, "-t")
+    assert said in found.message
+    remote = '[check.git]\nremote = "https://git.example.org/x.git"\n'
+    with_remote = subject_of_registry(registry('args = [{ param = "tag" }]', remote), params={"tag": tag})
+    assert said in only(check_values(with_remote), "RK-TAG-NAME").message
+    without_git = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": tag})
+    assert "RK-TAG-NAME" not in codes(check_values(without_git))
+
+
+@pytest.mark.parametrize("tag", ["v1", "dataset_v22", "2024-01-01", "a/b", "v1.0+x", "ünïcödé", "a@b"])
+def test_a_tag_that_git_takes(tag: str) -> None:
+    subject = subject_of_registry(registry(ARGS, SECRET), params={"tag": tag}, environ=RIGHT)
+    assert codes(check_values(subject)) == ["RK-SECRET-VISIBLE"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [("a\n", "ends with"), ("\na", "begins with"), ("a\r\nb", "carriage return")]
+)
+def test_a_line_break_at_the_end_of_a_value(value: str, said: str) -> None:
+    subject = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})
+    found = only(check_values(subject), "RK-PARAM-LINE-BREAK")
+    assert found.severity is Severity.NOTE
+    assert said in found.message
+
+
+@pytest.mark.parametrize("value", ["v1", "a<b", "x > y", "{}", "50%", "<a> and <b> b", "null", "a\nb"])
 def test_text_that_only_looks_odd_is_none(value: str) -> None:
     subject = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})
     assert codes(check_values(subject)) == []
@@ -116,6 +168,8 @@ def test_text_that_only_looks_odd_is_none(value: str) -> None:
         (f"https://somebody:ghp_{word(20)}", "24 characters instead of 40"),
         (f'"https://somebody:{word(20)}"', "stands in quotes"),
         (f"https://[somebody:{word(20)}", "is no address"),
+        (f"https://somebody:pass {word(20)}@github.com", "has a space"),
+        (f"https://me@example.com:{word(20)}", "has an @ in its user"),
     ],
 )
 def test_a_git_login_of_another_form(login: str, said: str) -> None:
@@ -178,6 +232,7 @@ TOKENS = {
     "a Slack token": f"xoxb-{word(24)}",
     "a private key": "-----BEGIN " + "PRIVATE KEY-----",
     "a login with its password": f"https://me:{word(12)}@github.com/x/y.git",
+    "a key of OpenAI": f"sk-proj-A1{word(40)}",
 }
 
 
@@ -201,7 +256,109 @@ def test_what_looks_like_a_token_is_found_in_a_compiled_file(kind: str) -> None:
     }
     (found,) = check_written(subject_of_spec(spec), never)
     assert found.place == "pipeline.yaml: root.inputDefinitions.parameters.text.defaultValue"
+    assert "remove the default" in found.hint
     assert TOKENS[kind] not in f"{found}"
+
+
+def test_a_login_of_a_database_is_found() -> None:
+    subject = subject_of_registry(registry(f'env = {{ DB = "postgres://u:{word(12)}@h/db" }}'))
+    assert codes(check_written(subject, never)) == ["RK-SECRET-WRITTEN"]
+
+
+# Letters and digits in turns, as in what is drawn; drawn anew for each run.
+DRAWN = "".join(secrets.choice(string.ascii_lowercase) + secrets.choice(string.digits) for _ in range(20))
+
+
+@pytest.mark.failure("F35", "RK-SECRET-WRITTEN")
+@pytest.mark.parametrize(
+    ("form", "severity"),
+    [
+        ('env = {{ WANDB_API_KEY = "{}" }}', Severity.WARNING),
+        ('env = {{ AWS_SECRET_ACCESS_KEY = "{}/+" }}', Severity.WARNING),
+        ('env = {{ DB_PASSWORD = "{}" }}', Severity.WARNING),
+        ('env = {{ DB_PASSWORD = "ordinary-words" }}', Severity.NOTE),
+        ('args = ["--wandb-api-key", "{}"]', Severity.WARNING),
+        ('args = ["--apiKey={}"]', Severity.WARNING),
+        ('command = ["env", "TOKEN={}", "run"]', Severity.WARNING),
+    ],
+)
+def test_a_name_says_that_its_value_is_a_secret(form: str, severity: Severity) -> None:
+    (found,) = check_written(subject_of_registry(registry(form.format(DRAWN))), never)
+    assert (found.code.name, found.severity) == ("RK-SECRET-WRITTEN", severity)
+    assert found.place.startswith("run-kfp.toml: containers.1.")
+    assert DRAWN not in f"{found}"
+
+
+@pytest.mark.failure("F35", "RK-SECRET-WRITTEN")
+def test_a_default_whose_name_says_that_it_is_a_secret() -> None:
+    text = registry('args = [{ param = "api_key" }]', f'[params.api_key]\ndefault = "{DRAWN}"\n')
+    assert only(check_written(subject_of_registry(text), never), "RK-SECRET-WRITTEN").place.endswith(
+        "params.api_key.default"
+    )
+    spec = step_spec({})
+    spec["root"]["inputDefinitions"] = {"parameters": {"api_key": {"parameterType": "STRING", "defaultValue": DRAWN}}}
+    found = only(check_written(subject_of_spec(spec), never), "RK-SECRET-WRITTEN")
+    assert found.severity is Severity.WARNING
+    assert "remove the default" in found.hint
+
+
+def test_what_looks_like_a_token_is_told_once_whatever_its_name() -> None:
+    token = TOKENS["a GitHub token"]
+    for text in (
+        registry(f'args = ["--token={token}"]'),
+        registry(f'env = {{ TOKEN = "{token}" }}'),
+        registry('args = [{ param = "token" }]', f'[params.token]\ndefault = "{token}"\n'),
+    ):
+        (found,) = check_written(subject_of_registry(text), never)
+        assert found.severity is Severity.ERROR
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PAD_TOKEN": "<pad>"},
+        {"SORT_KEY": DRAWN},
+        {"API_KEY": "changeme"},
+        {"API_KEY": "dummy"},
+        {"API_KEY": "/run/secrets/k1a2b3c4d5e6f7g8"},
+        {"API_KEY": "projects/p1/secrets/k1a2b3c4/versions/1"},
+        {"API_TOKEN": "the-name-of-a-token-in-a-vault"},
+        {"PASSWORD": "short"},
+        {"PASSWORD": "password"},
+        {"PASSWORD": "arn:aws:secretsmanager:x"},
+        {"TOKEN": "$TOKEN_OF_SOMEBODY_1"},
+        {"DB": "postgresql://postgres:postgres@db.example.org/x"},
+    ],
+)
+def test_a_name_alone_makes_no_secret(env: Mapping[str, str]) -> None:
+    entries = [{"name": name, "value": value} for name, value in env.items()]
+    assert list(check_written(subject_of_spec(step_spec({"env": entries})), never)) == []
+
+
+@pytest.mark.parametrize("kind", TOKENS)
+def test_tokens_are_cut_out_of_what_is_told(kind: str) -> None:
+    token = TOKENS[kind]
+    assert token not in without_tokens(f"parameter {token} is {token!r}")
+    # Shortened, as in a finding.
+    cut = without_tokens(f"is {token[:30]}…, which")
+    assert kind == "a private key" or token[12:30] not in cut
+    assert "***" in without_tokens(token)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a Git login is https://USER:PASSWORD@HOST",
+        "http://localhost:8080/x",
+        "us-docker.pkg.dev/a/sk-learn-image-for-training-pipelines:v1@sha256:" + "0" * 64,
+        "asia-southeast1",
+        "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k",
+        "ghp_",
+        'write { secret = "NAME" }',
+    ],
+)
+def test_other_texts_are_told_as_they_are(text: str) -> None:
+    assert without_tokens(text) == text
 
 
 @pytest.mark.failure("F35", "RK-SECRET-WRITTEN")
@@ -268,10 +425,21 @@ def identity(settings: Mapping[str, str]) -> list[Finding]:
         {"encryption_key": "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k"},
         {"api_endpoint": "us-east1-aiplatform.googleapis.com"},
         {"api_endpoint": "127.0.0.1:8443"},
+        {"api_endpoint": "aiplatform.googleapis.com"},
+        {"api_endpoint": "aiplatform.us-east1.rep.googleapis.com"},
+        {"api_endpoint": "us-east1-aiplatform-mine.p.googleapis.com"},
+        {"api_endpoint": "aiplatform.example.com"},
+        {"bucket": "churn-data", "pipeline_root": "gs://churn-runs/root"},
+        {"bucket": "flowers-1", "pipeline_root": "gs://flowers-2/root"},
+        {"bucket": "data-dev", "pipeline_root": "gs://data-prod/root"},
+        {"bucket": "your-car-rides"},
     ],
 )
 def test_right_settings_are_found_right(settings: dict[str, str]) -> None:
     assert identity(settings) == []
+
+
+_TEMPLATE = ("RK-SETTING-TEMPLATE", "looks like an example that nobody filled in")
 
 
 @pytest.mark.parametrize(
@@ -308,6 +476,14 @@ def test_right_settings_are_found_right(settings: dict[str, str]) -> None:
         ({"network": "projects/test-project/global/networks/default"}, "RK-NETWORK-NUMBER", "number"),
         ({"encryption_key": "projects/p/locations/global/keyRings/r/cryptoKeys/k"}, "RK-KMS-REGION", "global"),
         ({"api_endpoint": "us-west1-aiplatform.googleapis.com"}, "RK-ENDPOINT-REGION", "us-west1"),
+        ({"api_endpoint": "us-east1-aiplatfrom.googleapis.com"}, "RK-ENDPOINT-HOST", "aiplatfrom"),
+        ({"api_endpoint": "us-east1-aiplatform.googleapi.com"}, "RK-ENDPOINT-HOST", "googleapi.com"),
+        ({"bucket": "churn-data", "pipeline_root": "gs://chrun-data/root"}, "RK-BUCKET-TWO", "'chrun-data'"),
+        ({"bucket": "churn-data", "pipeline_root": "gs://churn-dat/root"}, "RK-BUCKET-TWO", "'churn-dat'"),
+        ({"bucket": "churn-data", "pipeline_root": "gs://churn-date"}, "RK-BUCKET-TWO", "'churn-date'"),
+        ({"project": "123456", "service_account": "runner@your-project.iam.gserviceaccount.com"}, *_TEMPLATE),
+        ({"pipeline_root": "gs://your-bucket-name/root"}, *_TEMPLATE),
+        ({"network": "projects/12/global/networks/your-vpc"}, *_TEMPLATE),
     ],
 )
 def test_settings_that_do_not_fit(settings: dict[str, str], code: str, said: str) -> None:
@@ -315,6 +491,41 @@ def test_settings_that_do_not_fit(settings: dict[str, str], code: str, said: str
     assert found.code.name == code
     assert said in found.message
     assert found.hint
+
+
+def test_a_project_of_an_example_is_told_with_its_account() -> None:
+    account = "pipeline-runner@your-project.iam.gserviceaccount.com"
+    told = identity({"project": "your-project", "service_account": account})
+    assert [(one.code.name, one.place) for one in told] == [
+        ("RK-SETTING-TEMPLATE", "--project"),
+        ("RK-SETTING-TEMPLATE", "--service-account"),
+    ]
+
+
+def test_an_account_of_a_misspelt_project() -> None:
+    (found,) = identity({"service_account": "runner@test-projct.iam.gserviceaccount.com"})
+    assert found.hint == "did you mean runner@test-project.iam.gserviceaccount.com?"
+
+
+def test_settings_of_the_registry_have_their_key_as_place() -> None:
+    key = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
+    text = registry("", f'[settings]\nregion = "us-east1"\nencryption_key = "{key}"')
+    (found,) = [one for one in check_identity(subject_of_registry(text), {}) if one.code.name == "RK-KMS-REGION"]
+    assert found.place == "run-kfp.toml: settings.encryption_key"
+
+
+def test_a_region_that_nobody_chose_is_told_of_a_finished_file() -> None:
+    spec = step_spec({})
+    subject = subject_of_spec(spec, registry_text=registry("", '[settings]\nregion = "us-east1"'))
+    place = f"{PACKAGED}: settings.region"
+    packaged = Settings({"region": Setting("us-east1", f"[settings] of {PACKAGED}", place)})
+
+    def told(subject: Subject) -> list[tuple[str, str]]:
+        return [(one.code.name, one.place) for one in check_identity(subject, {}) if "REGION" in one.code.name]
+
+    assert told(replace(subject, settings=packaged)) == [("RK-REGION-PACKAGED", place)]
+    assert told(subject) == [], "the region of a registry of one's own"
+    assert told(replace(subject_of_registry(None, ("3",)), settings=packaged)) == [], "the packaged containers"
 
 
 def login(file: Path | None, folder: Path, *, project: str = "test-project") -> list[Finding]:
@@ -341,7 +552,7 @@ def test_no_login_is_told_where_none_can_be_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "does not name a file"),
+        (None, "no such file is there"),
         ("", "not JSON"),
         ("[]", "no key"),
         ("{}", "no type"),
@@ -355,7 +566,16 @@ def test_a_key_file_that_is_none(tmp_path: Path, text: str | None, said: str) ->
     (found,) = login(file, tmp_path)
     assert found.code.name == "RK-LOGIN-FILE"
     assert said in found.message
-    assert str(file) not in f"{found}"
+    assert str(file) in found.message
+    assert found.place == "environment GOOGLE_APPLICATION_CREDENTIALS"
+
+
+def test_a_key_in_the_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
+    key = service_account_key(project="test-project", email=RUNNER)
+    for text in (json.dumps(key), key["private_key"], secrets.token_urlsafe(40)):
+        (found,) = login(Path(text), tmp_path)
+        assert found.code.name == "RK-LOGIN-FILE"
+        assert found.message == "names a text that is no name of a key file, and no such file is there"
 
 
 def test_a_key_whose_private_key_was_replaced(tmp_path: Path) -> None:

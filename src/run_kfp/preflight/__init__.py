@@ -27,7 +27,7 @@ from run_kfp.preflight.references import check_references
 from run_kfp.preflight.resources import check_resources, chosen_machines
 from run_kfp.preflight.structure import check_structure
 from run_kfp.preflight.subject import StepSpec, Subject, read_steps
-from run_kfp.preflight.values import check_values, check_written
+from run_kfp.preflight.values import check_values, check_written, without_tokens
 from run_kfp.registry import CheckSection, Registry
 from run_kfp.secrets import Located, SecretFinder
 
@@ -274,6 +274,12 @@ def _check_section(registry: Registry) -> Iterator[Finding]:
 _EXPLAIN = "`run-kfp explain` lists all of them"
 
 
+def _without_tokens(found: Finding) -> Finding:
+    """Return a finding in whose words nothing of the shape of a token stands, whether anybody knows it as a secret."""
+    place, message, hint = map(without_tokens, (found.place, found.message, found.hint))
+    return dataclasses.replace(found, place=place, message=message, hint=hint)
+
+
 def _report(
     findings: Iterable[Finding],
     watcher: Watcher,
@@ -286,7 +292,7 @@ def _report(
     reasons = {**dict.fromkeys(watcher.ignore, "--ignore"), **watcher.registry.check.ignore}
     told: list[Finding] = []
     ignored: list[tuple[Finding, str]] = []
-    for found in in_order(findings):
+    for found in in_order(map(_without_tokens, findings)):
         name = found.code.name
         if name in reasons:
             ignored.append((found, reasons[name]))

@@ -118,8 +118,10 @@ def _check_names(subject: Subject, spec: Spec) -> Iterator[Finding]:
             f"write {kept!r}" if kept else "write a name of lower-case letters, digits and dashes",
         )
     if len(pipeline.display_name) > _LONGEST_DISPLAY_NAME:
+        # Without a display name the name itself is shown.
+        key = "name" if pipeline.display_name == pipeline.name else "display_name" if own else "displayName"
         yield DISPLAY_NAME(
-            spec.at("pipeline.display_name" if own else "pipelineInfo.displayName"),
+            spec.at(f"{'pipeline' if own else 'pipelineInfo'}.{key}"),
             f"has {len(pipeline.display_name)} characters; {_LONGEST_DISPLAY_NAME} of them are kept, because the name "
             "of a run has at most 128 with its suffix",
             "shorten it",

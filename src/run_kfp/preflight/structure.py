@@ -279,15 +279,35 @@ def _check_given(
                 None if spec.body.get("schemaVersion") == "2.1.0" else Severity.WARNING,
             )
     used = {name for way, _, name in _in_constants(task) if way == "inputs"} | {*_in_condition(task), *_iterated(task)}
-    for name in given:
+    for name, source in given.items():
         # kfp's own names are for texts that are joined and for conditions.
-        if name in declared or name in used or name.startswith("pipelinechannel--"):
+        if name in declared or name in used or name.startswith("pipelinechannel--") or _of_resources(name, source):
             continue
         yield INPUT_UNKNOWN(
             spec.at(f"{place}.inputs.{kind}.{name}"),
             f"the component has no {kind[:-1]} {name!r}",
             did_you_mean(name, declared) or (f"it has {names_in_words(list(declared))}" if declared else "it has none"),
         )
+
+
+# What kfp 2.17 itself adds to the inputs of a task whose resource or image waits for a parameter
+# (compiler/pipeline_spec_builder.py, build_task_spec_for_task). That they wait is told by the checks of resources.
+_RESOURCE_INPUTS = frozenset(
+    {
+        "cpu_request",
+        "cpu_limit",
+        "memory_request",
+        "memory_limit",
+        "accelerator_type",
+        "accelerator_count",
+        "base_image",
+    }
+)
+
+
+def _of_resources(name: str, source: Any) -> bool:
+    constant = table_at(source, "runtimeValue").get("constant")
+    return name in _RESOURCE_INPUTS and isinstance(constant, str) and "'pipelinechannel--" in constant
 
 
 def _in_constants(task: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

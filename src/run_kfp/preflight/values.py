@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from run_kfp.backends import Given
+from run_kfp.masking import MASK, SHORTEST_SECRET
 from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.spec import compiled_here, shown, table_at
 from run_kfp.preflight.subject import Subject
 from run_kfp.registry import SecretSource
 from run_kfp.secrets import Located, is_template
@@ -65,6 +67,30 @@ PARAM_TEMPLATE = Code(
     "shell expanded: .env files are read without interpolation.",
     "run-kfp's own rules",
 )
+PARAM_LINE_BREAK = Code(
+    "RK-PARAM-LINE-BREAK",
+    "parameters",
+    "a value with a line break at its end",
+    Severity.NOTE,
+    When.RUN,
+    "the container gets the line break as a part of the value",
+    "A line break in front of a value or behind it mostly comes from a file or from copying, and a name or path with "
+    "it is another one than is meant. The same goes for a carriage return, with which Windows ends its lines. Nothing "
+    "takes it off on the way: values arrive as they are.",
+    "execve(2)",
+)
+TAG_NAME = Code(
+    "RK-TAG-NAME",
+    "parameters",
+    "a tag that Git does not take",
+    Severity.NOTE,
+    When.RUN,
+    "a step that makes a tag of this name in Git, or checks it out, fails",
+    "Git refuses names of tags with white space, control characters, `..`, `@{`, a backslash or one of ~ ^ : ? * [, "
+    "and those that begin with a dash, a dot or a slash, or end with a dot, a slash or .lock. It is told where "
+    "[check.git] names a remote or a step takes a Git login; steps that use the tag for something else may take it.",
+    "https://git-scm.com/docs/git-check-ref-format; git-tag(1)",
+)
 SECRET_SHAPE = Code(
     "RK-SECRET-SHAPE",
     "secrets",
@@ -75,7 +101,8 @@ SECRET_SHAPE = Code(
     "Some secrets can be told by the variable that they come from. A Git login (GIT_LOGIN) is https://USER:TOKEN, "
     "with or without @HOST behind it. A key of Weights & Biases has 40 characters or more, letters, digits, _ and -. "
     "GitHub's tokens have prefixes and fixed lengths, so that one that was cut off shows. Quotes around a value come "
-    "from copying and would be part of it. The value is never shown.",
+    "from copying and would be part of it. In a login %40 stands for an @ of the user, %20 for a space. The value is "
+    "never shown.",
     "docs.wandb.ai (wandb.login checks for 40 characters); docs.github.com, “About authentication to GitHub”, token "
     "formats",
 )
@@ -87,10 +114,11 @@ SECRET_WRITTEN = Code(
     When.SILENT,
     "it stays in the file, in Git, in the artifacts of CI and in every run made from it",
     "A literal of the registry, a default, or a string of the compiled file holds the value of a secret, or something "
-    "of the "
-    'shape of a token or private key. Replace it by { secret = "NAME" } and declare where its value lies; then make '
-    "the old "
-    "one invalid: what was written down once is known.",
+    "of the shape of a token or private key. It is a warning where only a name says so, such as WANDB_API_KEY or "
+    "--password in front of the value."
+    '\n\nIn a registry, write { secret = "NAME" } instead and declare where its value lies. In a file compiled by kfp, '
+    "make it a parameter without a default; a parameter that is called like a secret of the registry gets its value at "
+    "the submission. Then make the old value invalid: what was written down once is known.",
     "the token formats of the services named in the message",
 )
 SECRET_VISIBLE = Code(
@@ -116,10 +144,38 @@ TOKENS: Mapping[str, re.Pattern[str]] = {
     "an access token of Google": re.compile(r"\bya29\.[A-Za-z0-9_-]{30,}"),
     "an access key of AWS": re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"),
     "a Slack token": re.compile(r"\bxox[abposr]-[A-Za-z0-9-]{20,}"),
-    "a key of OpenAI": re.compile(r"\bsk-(?:proj-)?[A-Za-z0-9_-]{32,}"),
+    # With an upper-case letter and a digit: names of images may begin with sk- as well.
+    "a key of OpenAI": re.compile(r"\bsk-(?=[a-z0-9_-]{0,60}[A-Z])(?=[A-Za-z_-]{0,60}[0-9])[A-Za-z0-9_-]{32,}"),
     "a private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
-    "a login with its password": re.compile(r"\bhttps?://[^\s/:@'\"$<{]+:[^\s/:@'\"$<{]{8,}@"),
+    # Of a database of a test the password is often its name.
+    "a login with its password": re.compile(
+        r"\b[A-Za-z][A-Za-z0-9+.-]{1,30}://(?P<user>[^\s/:@'\"$<{]*):(?!(?P=user)@|(?i:password|changeme)@)"
+        r"[^\s/:@'\"$<{]{8,}@"
+    ),
 }
+
+# The same, and what is left of them where a text was shortened or its case changed. A word of capitals stands for a
+# password ("https://USER:PASSWORD").
+_TRACES = re.compile(
+    r"""
+    (?i: gh[pousr]_[a-z0-9]{12,} | github_pat_\w{12,} | glpat-[\w-]{12,} | \bhf_[a-z0-9]{20,} | wandb_v1_\w{12,}
+       | \baiza[\w-]{20,} | \bya29\.[\w-]{12,} | \bxox[abposr]-[\w-]{12,} )
+    | \b(?:AKIA|ASIA)[A-Z2-7]{12,}
+    | \bsk-(?=[a-z0-9_-]{0,60}[A-Z])(?=[A-Za-z_-]{0,60}[0-9])[A-Za-z0-9_-]{20,}
+    | -----BEGIN\ (?:[A-Z]+\ )*PRIVATE\ KEY-----.*
+    | (?<=://)[^\s/:@'"$<{]*:(?![A-Z]+\b)[^\s/:@'"$<{]{8,}
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def without_tokens(text: str) -> str:
+    """Return a text with `***` in place of everything that `TOKENS` recognise, also where it was cut off.
+
+    A secret that was typed in the wrong place is known to no masker; what a finding says of the place passes here.
+    """
+    return _TRACES.sub(MASK, text)
+
 
 # GitHub's tokens that are cut off or have something behind them (docs.github.com, token formats: 4 + 36 characters).
 _GITHUB = re.compile(r"gh[pousr]_[A-Za-z0-9]*")
@@ -133,7 +189,7 @@ def check_values(subject: Subject) -> Iterator[Finding]:
         if isinstance(value, Located):
             yield from _secret(name, value, subject.registry.secrets[name])
         else:
-            yield from _parameter(name, value)
+            yield from _parameter(name, value, for_git=name == "tag" and _has_git(subject))
     hidden = [name for name, value in subject.values.items() if isinstance(value, Located)]
     if hidden:
         count = "1 secret travels" if len(hidden) == 1 else f"{len(hidden)} secrets travel"
@@ -153,10 +209,26 @@ def check_written(subject: Subject, holds_secret: Callable[[str], bool]) -> Iter
     """
     texts = [*_texts(subject.pipeline.spec, "")]
     seen: set[str] = set()
+    instead = _REPLACE if compiled_here(subject) else _REPLACE_IN_FILE
     for path, text in texts:
         if words := _written(text, holds_secret):
             seen.add(text)
-            yield SECRET_WRITTEN(_author_place(subject, text, path), words, _REPLACE)
+            yield SECRET_WRITTEN(
+                _author_place(subject, text, path),
+                words,
+                _REQUIRE if path.endswith(".defaultValue") and instead is _REPLACE_IN_FILE else instead,
+            )
+    for place, name, text in _named(subject):
+        if text in seen or _written(text, holds_secret):
+            continue  # told by what it is
+        if (sure := _called_secret(name, text)) is not None:
+            seen.add(text)
+            yield SECRET_WRITTEN(
+                place,
+                f"{name} has a value that looks like a secret, in clear",
+                _REQUIRE if place.endswith(".defaultValue") else instead,
+                Severity.WARNING if sure else Severity.NOTE,
+            )
     for name, param in subject.registry.params.items():
         if param.default and param.default not in seen and (words := _written(param.default, holds_secret)):
             yield SECRET_WRITTEN(f"{subject.registry.source}: params.{name}.default", words, _REPLACE)
@@ -169,6 +241,60 @@ def check_written(subject: Subject, holds_secret: Callable[[str], bool]) -> Iter
 
 
 _REPLACE = 'write { secret = "NAME" } and declare [secrets.NAME]; then make the old value invalid'
+_REPLACE_IN_FILE = (
+    "make it a parameter without a default, and declare a secret of that name in the registry; then make the old value "
+    "invalid"
+)
+_REQUIRE = (
+    "remove the default, so that the value is given at the submission: declare a secret of the parameter's name in the "
+    "registry; then make the old value invalid"
+)
+
+
+def _named(subject: Subject) -> Iterator[tuple[str, str, str]]:
+    """Yield the texts that have a name, each with its place: variables, options, defaults of parameters."""
+    for step in subject.steps:
+        for name, value in step.env.items():
+            yield step.at(f"env.{name}"), name, value
+        for key, words in (("command", step.command), ("args", step.args)):
+            for number, word in enumerate(words):
+                if match := re.fullmatch(r"(?P<name>(?:--?)?[A-Za-z][\w-]*)=(?P<value>.*)", word):
+                    yield step.at(key), match["name"], match["value"]
+                elif number + 1 < len(words) and re.fullmatch(r"--[A-Za-z][\w-]*", word):
+                    yield step.at(key), word, words[number + 1]
+    for name, param in subject.registry.params.items():
+        if param.default:
+            yield f"{subject.registry.source}: params.{name}.default", name, param.default
+    parameters = table_at(subject.pipeline.spec, "root", "inputDefinitions", "parameters")
+    for name, body in parameters.items():
+        if isinstance(default := table_at(body).get("defaultValue"), str):
+            place = f"{subject.pipeline.source}: root.inputDefinitions.parameters.{name}.defaultValue"
+            yield place, name, default
+
+
+_CALLED_PASSWORD = re.compile(r"(?:.*_)?(?:PASSWORD|PASSWD|PASSPHRASE)")
+_CALLED_TOKEN = re.compile(r"(?:.*_)?(?:(?:API|ACCESS|SECRET|PRIVATE|AUTH|ACCOUNT|SIGNING)_?KEY|TOKEN|SECRET)")
+# A path, an address, a reference to where a value lies, a placeholder; a name in place of a value.
+_NO_VALUE = re.compile(r"[./~$%{<\[].*|\w+:.*|projects/.*|.*\bsecrets?/.*", re.DOTALL | re.IGNORECASE)
+
+
+def _called_secret(name: str, value: str) -> bool | None:
+    """Say whether a value under this name surely is a secret: None where it need not be one."""
+    upper = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).strip("-").replace("-", "_").upper()
+    if len(value) < SHORTEST_SECRET or re.search(r"\s", value) or _NO_VALUE.fullmatch(value) or is_template(value):
+        return None
+    if value.lower() in ("password", "placeholder"):
+        return None
+    if _CALLED_PASSWORD.fullmatch(upper):
+        return _is_random(value)
+    return True if _CALLED_TOKEN.fullmatch(upper) and _is_random(value) else None
+
+
+def _is_random(value: str) -> bool:
+    """Say whether a text looks as if it was drawn: 16 characters or more, with letters and digits in turns."""
+    if not re.fullmatch(r"[A-Za-z0-9+/=_.~-]{16,}", value):
+        return False
+    return len(re.findall(r"(?<=[0-9])[A-Za-z]|(?<=[A-Za-z])[0-9]", value)) >= 4
 
 
 def _written(text: str, holds_secret: Callable[[str], bool]) -> str:
@@ -227,7 +353,7 @@ def _artifact_inputs(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _parameter(name: str, given: Given) -> Iterator[Finding]:
+def _parameter(name: str, given: Given, *, for_git: bool) -> Iterator[Finding]:
     text = given.value if isinstance(given.value, str) else json.dumps(given.value)
     if (size := len(text.encode())) >= LONGEST_ARGUMENT:
         yield PARAM_LONG(
@@ -238,9 +364,43 @@ def _parameter(name: str, given: Given) -> Iterator[Finding]:
     if is_template(text):
         yield PARAM_TEMPLATE(
             given.source,
-            f"parameter {name} is {text!r}, which looks like a template that nobody filled in",
+            f"parameter {name} is {shown(text)}, which looks like a template that nobody filled in",
             f"put the value there, or give it by -p {name}=…",
         )
+    elif for_git and (words := _no_git_tag(text)):
+        yield TAG_NAME(
+            given.source,
+            f"{shown(text)} is no name of a tag in Git: {words}",
+            "write letters, digits, dots, dashes and underscores",
+        )
+    elif text != text.strip("\r\n") or "\r" in text:
+        where = "ends with" if text.endswith(("\r", "\n")) else "begins with" if text[:1] in ("\r", "\n") else "has"
+        what = "a carriage return, as lines of Windows have" if where == "has" else "a line break"
+        yield PARAM_LINE_BREAK(given.source, f"parameter {name} {where} {what}", "take it off")
+
+
+def _has_git(subject: Subject) -> bool:
+    """Say whether the run has to do with Git: by [check.git], or by a secret that is called like a Git login."""
+    secrets = [name for name, value in subject.values.items() if isinstance(value, Located)]
+    names = {word.lower() for name in secrets for word in (name, subject.registry.secrets[name].env or "")}
+    return subject.registry.check.git is not None or any(re.match(r"(?:.*_)?git(?:hub|lab)?(?:_|$)", n) for n in names)
+
+
+def _no_git_tag(tag: str) -> str:
+    """Say why Git takes no tag of this name (git-check-ref-format), an empty text where it does."""
+    if not tag or tag == "@":
+        return "it is empty" if not tag else "it is @"
+    if re.search(r"\s", tag):
+        return "it has a line break" if re.search(r"[\r\n]", tag) else "it has white space"
+    if re.search(r"[\x00-\x1f\x7f]", tag):
+        return "it has a control character"
+    if match := re.search(r"\.\.|@\{|//|[~^:?*\[\\]", tag):
+        return f"it has {match[0]}"
+    if match := re.match(r"[-/.]", tag):
+        return f"it begins with {match[0]}"
+    if match := re.search(r"(?:\.lock|[./])$", tag):
+        return f"it ends with {match[0]}"
+    return "a part of it begins with a dot or ends with .lock" if re.search(r"/\.|\.lock/", tag) else ""
 
 
 def _secret(name: str, located: Located, source: SecretSource) -> Iterator[Finding]:
@@ -252,38 +412,52 @@ def _secret(name: str, located: Located, source: SecretSource) -> Iterator[Findi
             f"secret {name} has {size:,} bytes; an argument has less than {LONGEST_ARGUMENT:,}",
             "is it the right file?",
         )
-    if words := _wrong_shape(value, {source.env or "", name.upper()}):
-        yield SECRET_SHAPE(located.place, f"secret {name} {words}", "put the real value there; it is not shown here")
+    words, hint = _wrong_shape(value, {source.env or "", name.upper()})
+    if words:
+        yield SECRET_SHAPE(located.place, f"secret {name} {words}", hint)
 
 
-def _wrong_shape(value: str, names: set[str]) -> str:
-    """Say in what a secret differs from others of its kind, without showing it; an empty text where it does not."""
+_RENEW = "put the real value there; it is not shown here"
+_RIGHT = ("", "")
+
+
+def _wrong_shape(value: str, names: set[str]) -> tuple[str, str]:
+    """Say in what a secret differs from others of its kind, and what to do, without showing it; else empty texts."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'`":
-        return "stands in quotes, which would be part of it"
+        return "stands in quotes, which would be part of it", "remove the quotes"
     if names & {"GIT_LOGIN"}:
         return _wrong_login(value)
     if names & {"WANDB_API_KEY"} and not re.fullmatch(r"[A-Za-z0-9_-]{40,}", value):
-        return f"has {len(value)} characters; a key of Weights & Biases has 40 or more, letters, digits, _ and - alone"
+        if match := re.match(r"(?P<front>.{1,30}?[\s=:]\s*)[A-Za-z0-9_-]{40,}$", value):
+            return f"has {len(match['front'])} characters in front of the key", "leave the key alone there"
+        words = f"has {len(value)} characters; a key of Weights & Biases has 40 or more, letters, digits, _ and - alone"
+        return words, _RENEW
     return _cut_off(value)
 
 
-def _wrong_login(value: str) -> str:
-    form = "a Git login is https://USER:TOKEN, with or without @HOST behind it"
+_LOGIN_FORM = "a Git login is https://USER:TOKEN, with or without @HOST behind it"
+
+
+def _wrong_login(value: str) -> tuple[str, str]:
     try:
         parts = urlsplit(value)
     except ValueError:
-        return f"is no address; {form}"
+        return f"is no address; {_LOGIN_FORM}", _RENEW
     if parts.scheme != "https":
-        return f"does not begin with https://; {form}"
+        return f"does not begin with https://; {_LOGIN_FORM}", _RENEW
+    if re.search(r"\s", value):
+        return f"has a space in it; {_LOGIN_FORM}", "write %20 for a space that belongs to it, else take it out"
     user, colon, token = parts.netloc.partition("@")[0].partition(":")
+    if not colon and re.search(r"@[^@:]+\.[^@:]+:(?![0-9]{1,5}$)[^@]+", parts.netloc):
+        return f"has an @ in its user; {_LOGIN_FORM}", "write %40 for the @ of the user"
     if not (user and colon and token):
-        return f"names no {'user' if not user else 'token'}; {form}"
+        return f"names no {'user' if not user else 'token'}; {_LOGIN_FORM}", _RENEW
     if value.endswith(("/", "@")):
-        return f"ends with {value[-1]!r}, which would stand twice in the address; {form}"
+        return f"ends with {value[-1]!r}, which would stand twice in the address; {_LOGIN_FORM}", "take it off"
     return _cut_off(token)
 
 
-def _cut_off(token: str) -> str:
+def _cut_off(token: str) -> tuple[str, str]:
     if _GITHUB.fullmatch(token) and len(token) != 40:
-        return f"begins as a GitHub token does, but has {len(token)} characters instead of 40"
-    return ""
+        return f"begins as a GitHub token does, but has {len(token)} characters instead of 40", _RENEW
+    return _RIGHT

@@ -1,0 +1,271 @@
+"""What a literal text says of the world around the container, wherever it stands.
+
+Paths of other machines, services that are not there, addresses that nobody can open, templates nobody filled in: in
+arguments, variables, constants of tasks and the values of parameters.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from run_kfp.backends import Given
+from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.spec import Spec, shown, source_of, table_at
+from run_kfp.preflight.subject import Subject
+from run_kfp.preflight.values import PARAM_TEMPLATE
+
+_GROUP = "calls"
+
+HOST_PATH = Code(
+    "RK-PATH-HOST",
+    _GROUP,
+    "a path of a machine that is not there",
+    Severity.WARNING,
+    When.RUN,
+    "the step would not find the file: it runs on a fresh machine, and nothing of this one is mounted",
+    """\
+Each step runs on a machine of its own that begins with the files of its image. Folders mounted by `docker run -v` do
+not exist there. Cloud Storage is mounted: gs://bucket/data is /gcs/bucket/data. Upload the files once with
+`gcloud storage cp -r FOLDER gs://BUCKET/FOLDER`, and name them as /gcs/BUCKET/FOLDER.""",
+    "https://cloud.google.com/vertex-ai/docs/training/cloud-storage-file-system",
+)
+
+STORAGE_PATH = Code(
+    "RK-PATH-STORAGE",
+    _GROUP,
+    "an address that Cloud Storage does not have",
+    Severity.WARNING,
+    When.RUN,
+    "the step would not find the file",
+    """\
+An object of Cloud Storage is gs://BUCKET/NAME with two slashes, and the file /gcs/BUCKET/NAME in a container. The
+addresses of storage.cloud.google.com and console.cloud.google.com are for a browser with a login: a program that opens
+them gets a page that asks for one.""",
+    "https://cloud.google.com/storage/docs/request-endpoints",
+)
+
+LOCAL_SERVICE = Code(
+    "RK-SERVICE-LOCAL",
+    _GROUP,
+    "a service of this machine",
+    Severity.WARNING,
+    When.RUN,
+    "the step would find nobody there: it runs on a machine of its own",
+    """\
+localhost and 127.0.0.1 are the container itself, host.docker.internal exists on Docker's desktops only, and the socket
+of the Docker daemon is not mounted on Vertex AI. Name a host that the network of the run reaches. For an address of
+localhost that a program opens by itself, or that the processes of one step share, nothing has to be done.""",
+    "https://cloud.google.com/vertex-ai/docs/training/configure-container-settings; "
+    "https://docs.docker.com/desktop/features/networking/",
+)
+
+ENV_CREDENTIALS = Code(
+    "RK-ENV-CREDENTIALS",
+    _GROUP,
+    "a variable that replaces the account of the run",
+    Severity.WARNING,
+    When.RUN,
+    "the libraries of Google Cloud in the step would look for that file, and not use the service account of the run",
+    """\
+Where GOOGLE_APPLICATION_CREDENTIALS is set, Google's libraries log in with the file that it names, and stop where the
+file is not there. On Vertex AI a step has the service account of the run without it. Leave the variable out, and grant
+that account what the step needs.""",
+    "https://cloud.google.com/docs/authentication/application-default-credentials",
+)
+
+# What a folder of this machine may be that an image has as well.
+_OF_IMAGES = re.compile(r"/|/home|/(root|usr|bin|sbin|lib|etc|opt|app|src|code|workspace|tmp|var|srv|run|gcs)(/.*)?")
+# An absolute path at the beginning of a word, or behind what may stand in front of one; not inside of an address.
+_PATHS = re.compile(r"""(?:^|(?<=[\s='"(,]))(?:/|~/|[A-Za-z]:\\|[A-Zcd]:/(?!/))[^\s'"),;]*""")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The folders of this machine that a text may name by mistake; None where there is none."""
+
+    home: Path | None
+    here: Path | None
+
+
+def check_paths(place: str, text: str, around: Surroundings, told: set[str]) -> Iterator[Finding]:
+    """Look for paths of another machine.
+
+    Args:
+        place: where the text stands.
+        text: a literal; it may be a script.
+        around: this machine.
+        told: the paths that were told already; those that are found join them.
+    """
+    for path in _PATHS.findall(text):
+        found = _host_path(path, around)
+        if found is None or path in told:
+            continue
+        told.add(path)
+        severity, whose = found
+        yield HOST_PATH(
+            place,
+            f"{_short(path)} is {whose}",
+            f"upload it (gcloud storage cp -r {shlex.quote(path)} gs://BUCKET/) and write /gcs/BUCKET/…"
+            if severity is Severity.WARNING
+            else "a file that is not in the image is found under /gcs/BUCKET/…",
+            severity,
+        )
+
+
+def _host_path(path: str, around: Surroundings) -> tuple[Severity, str] | None:
+    """Say what speaks for a path being one of a machine of the user, and how surely; None where nothing does."""
+    if path.startswith("~/"):
+        return None  # which home is meant is the shell's to say, if there is one
+    if re.match(r"[A-Za-z]:[\\/]", path):
+        return Severity.WARNING, "a path of Windows"
+    if re.match(r"/(Users|Volumes)/[^/]", path):
+        return Severity.WARNING, "a path of a Mac"
+    if re.match(r"/media/[^/]+/", path):
+        return Severity.WARNING, "a path of a drive of one machine"
+    for folder, whose in (
+        (around.here, "in the current folder of this machine"),
+        (around.home, "in your home on this machine"),
+    ):
+        place = folder.as_posix() if folder else "/"
+        if not _OF_IMAGES.fullmatch(place) and (path == place or path.startswith(f"{place}/")):
+            return Severity.WARNING, whose
+    if re.match(r"/mnt/[a-z](/|$)", path):
+        return Severity.WARNING, "a drive of Windows, as WSL mounts it"
+    if re.match(r"/mnt/disks/[^/]", path):
+        return Severity.WARNING, "where a machine mounts its drives"
+    # Images have folders there as well. NFS shares of a custom job are mounted below /mnt/nfs.
+    if re.match(r"/(home/[^/]+|data)/|/mnt/(?!nfs(/|$))[^/]", path):
+        return Severity.NOTE, "there only if the image has it"
+    return None
+
+
+def check_environment(place: str, name: str, value: str, around: Surroundings) -> Iterator[Finding]:
+    """Look at a variable of a step; no part of its value is told but a path, a host or the text of a template."""
+    if name == "GOOGLE_APPLICATION_CREDENTIALS" and value:
+        yield ENV_CREDENTIALS(
+            place, f"{name} is set: the step would not run as the service account of the run", "leave it out"
+        )
+        return
+    told: set[str] = set()
+    for part in re.split(r":(?=/(?!/))", value):
+        # Folders that an image may have are too common in variables for a line each.
+        yield from (one for one in check_paths(place, part, around, told) if one.severity is Severity.WARNING)
+    yield from check_text(place, value, name)
+
+
+_LOCAL = r"(?:localhost|127\.0\.0\.1|\[::1\]|0\.0\.0\.0)"
+_LOCAL_URL = re.compile(
+    rf"(?P<scheme>\b[a-z][a-z0-9+.-]{{1,30}})://(?:[^\s/@'\"]{{0,200}}@)?(?P<host>{_LOCAL}(?::[0-9]{{1,5}})?)(?![\w.-])"
+)
+_HOST_OF_DOCKER = re.compile(r"\b(?:host|gateway)\.docker\.internal\b(?::[0-9]{1,5})?")
+_DOCKER_SOCKET = re.compile(r"(?:/var)?/run/docker\.sock\b")
+_DATABASES = frozenset({"postgres", "postgresql", "mysql", "mariadb", "mongodb", "redis", "amqp", "mssql", "oracle"})
+# A program is told by them where another one is; its own address it gets by others, such as OLLAMA_HOST.
+_OF_CLIENTS = re.compile(r"(?i)(?:.*_)?(?:tracking_uri|database_url|base_url|https?_proxy|webhook_url|broker_url)")
+
+_STORAGE = r"(?:^|(?<=[\s='\"(,]))"
+_ONE_SLASH = re.compile(rf"{_STORAGE}gs:/(?!/)[^\s'\"]+")
+_BROWSER = re.compile(r"https?://(?:storage\.cloud\.google\.com|console\.cloud\.google\.com/storage/browser)/")
+_SPACE = re.compile(r"(?:--?[\w-]+=)?gs://[^\s/]*\s+(?:/\S*)?")
+
+# Words of a template, not those of a tokenizer (<pad>, <s>) or of markup.
+_GAP_WORDS = (
+    r"your|bucket|project|region|tag|path|folder|name|password|login|paste|insert|replace|fill|version|url|account|key"
+)
+_GAP = re.compile(
+    rf"(?i)(?:--?[\w-]+=)?(?P<gap>(?:\w+://)?<(?:[a-z][^<>]*(?<![a-z]))?(?:{_GAP_WORDS})(?![a-z])[^<>]*>)(?:/.*)?"
+)
+_BRACES = re.compile(r"(?:--?[\w-]+=)?(?P<gap>\{\{\s*[A-Za-z_][\w.]*\s*\}\})")
+_WORDS = re.compile(r"(?i)(?:--?[\w-]+=)?(?P<gap>(?:change|replace|fill)[-_ ]?(?:me|this)|your[-_][a-z_-]+)")
+
+# What is longer is a document or a script.
+_LONGEST_WORD = 4096
+
+
+def check_text(place: str, text: str, name: str = "") -> Iterator[Finding]:
+    """Look for services that are not there, addresses that nobody can open, and templates.
+
+    Args:
+        place: where the text stands.
+        text: a literal.
+        name: of the variable or parameter that has it.
+    """
+    if len(text) > _LONGEST_WORD:
+        return
+    yield from _services(place, text, name)
+    if match := _ONE_SLASH.search(text):
+        yield STORAGE_PATH(
+            place,
+            f"{_short(match[0])} lacks a slash",
+            f"write {_short(match[0].replace('gs:/', 'gs://', 1), 200)}",
+        )
+    elif _SPACE.fullmatch(text):
+        yield STORAGE_PATH(place, "an address of gs:// has a space in it", "take it out", Severity.NOTE)
+    elif match := _BROWSER.search(text):
+        yield STORAGE_PATH(
+            place,
+            f"{match[0]}… is for a browser with a login",
+            "a program finds the file under gs://BUCKET/NAME or /gcs/BUCKET/NAME",
+            Severity.NOTE,
+        )
+    if match := _GAP.fullmatch(text) or _BRACES.fullmatch(text) or _WORDS.fullmatch(text):
+        yield PARAM_TEMPLATE(
+            place,
+            f"{name} holds {shown(match['gap'])}, which looks like a template that nobody filled in".lstrip(),
+            "put the value there",
+            # The program may have templates of its own.
+            Severity.NOTE if match["gap"].startswith("{") else None,
+        )
+
+
+def _services(place: str, text: str, name: str) -> Iterator[Finding]:
+    for pattern, why in (
+        (_HOST_OF_DOCKER, "exists on Docker's desktops only"),
+        (_DOCKER_SOCKET, "is not mounted: a step has no Docker daemon"),
+    ):
+        if match := pattern.search(text):
+            yield LOCAL_SERVICE(place, f"{match[0]} {why}", "name a host that the network of the run reaches")
+            return
+    if match := _LOCAL_URL.search(text):
+        known = match["scheme"].partition("+")[0] in _DATABASES or _OF_CLIENTS.fullmatch(name) is not None
+        sure = known and not re.search(r"\s", text)  # a script may start the service itself
+        yield LOCAL_SERVICE(
+            place,
+            f"{match['scheme']}://{'…@' if '@' in match[0] else ''}{match['host']} is the container of the step itself",
+            "name a host that the network of the run reaches"
+            if sure
+            else "nothing to do, if the step starts that service itself",
+            None if sure else Severity.NOTE,
+        )
+
+
+def check_constants(subject: Subject, around: Surroundings) -> Iterator[Finding]:
+    """Look at the texts that reach a step by its inputs: constants of tasks, and values of parameters."""
+    spec = Spec(subject.pipeline.spec, source_of(subject))
+    for name, given in subject.values.items():
+        if isinstance(given, Given) and isinstance(given.value, str):
+            # Templates among the values of parameters are told with them.
+            place = f"-p {name}" if given.source == "-p" else given.source
+            found = _of_constant(place, name, given.value, around)
+            yield from (one for one in found if one.code is not PARAM_TEMPLATE)
+    for dag in spec.dags.values():
+        for task_name, task in dag.tasks.items():
+            for name, source in table_at(task, "inputs", "parameters").items():
+                if isinstance(constant := table_at(source, "runtimeValue").get("constant"), str):
+                    place = spec.at(f"{dag.place}.dag.tasks.{task_name}.inputs.parameters.{name}")
+                    yield from _of_constant(place, name, constant, around)
+
+
+def _of_constant(place: str, name: str, text: str, around: Surroundings) -> Iterator[Finding]:
+    if len(text) > _LONGEST_WORD or "\n" in text:
+        return
+    yield from (one for one in check_paths(place, text, around, set()) if one.severity is Severity.WARNING)
+    yield from check_text(place, text, name)
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
