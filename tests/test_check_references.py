@@ -108,6 +108,12 @@ BAD = [
     ("team/train@v1", "has 'v1' behind the @", ""),
     (f"team/train@md5:{HEX}", "behind the @", ""),
     (HEX, "is the id of an image of this machine", ""),
+    ("gs://bucket/image.tar", "is a file", ""),
+    ("us-docker.pkg.dev/PROJECT/REPOSITORY/train:1", "holds PROJECT and REPOSITORY, in whose place a name of", ""),
+    ("us-docker.pkg.dev/test-project/MY_REPO/train:1", "holds MY_REPO", ""),
+    ("https://hub.docker.com/r/team/train", "begins with https://", "hub.docker.com/r/team/train"),
+    ("https://hub.docker.com/_/python", "begins with https://", "hub.docker.com/python"),
+    ("https://github.com/team/train", "begins with https://", "github.com/team/train"),
     ("a/" * 128 + "b", "has a name of 257 characters", ""),
     ("host.example.com:99999/train", "has the port 99999", ""),
     ("host..example.com/train", "which is no host", ""),
@@ -127,7 +133,13 @@ def test_a_text_that_is_no_reference_is_an_error_with_the_nearest_that_is(text: 
         assert found.severity is Severity.ERROR
         assert found.place == "pipeline.yaml: deploymentSpec.executors.exec-step.container.image"
         assert words in found.message
-        assert found.hint.startswith(f"write {nearest}" if nearest else "write it as `docker pull` takes it")
+        of_a_web_site = {
+            "hub.docker.com/r/team/train": "write team/train",
+            "hub.docker.com/python": "write python",
+            "github.com/team/train": "write the address that `docker push` was given",
+        }
+        hint = f"write {nearest}" if nearest else "write it as `docker pull` takes it"
+        assert found.hint.startswith(of_a_web_site.get(nearest, hint))
 
 
 @pytest.mark.engine
@@ -187,14 +199,38 @@ def test_the_place_is_the_key_of_the_registry() -> None:
         ("dokcer.io/team/train:v1", "there is no registry", "did you mean docker.io?"),
         ("us-east1-dokcer.pkg.dev/p/r/i:v1", "there is no registry", "did you mean us-east1-docker.pkg.dev?"),
         ("us-east1-docker.pgk.dev/p/r/i:v1", "there is no registry", "did you mean us-east1-docker.pkg.dev?"),
-        ("hub.docker.com/r/team/train:v1", "is a web site", "write team/train"),
+        ("hub.docker.com/r/team/train:v1", "is a web site", "write team/train:v1"),
+        ("hub.docker.com/r/team/train/tags", "is a web site", "write team/train"),
         ("docker.pkg.github.com/team/repo/train:v1", "ghcr.io", "write ghcr.io/team/repo/train"),
-        ("us-docker.pkg.dev/train:v1", "is not PROJECT/REPOSITORY/IMAGE", "us-docker.pkg.dev/PROJECT/REPOSITORY/train"),
-        ("us-docker.pkg.dev/test-project/train:v1", "is not PROJECT/REPOSITORY/IMAGE", "PROJECT/REPOSITORY/train"),
-        ("us-docker.pkg.dev/example.com/p/train:v1", "is not PROJECT/REPOSITORY/IMAGE", "PROJECT/REPOSITORY/train"),
+        (
+            "us-docker.pkg.dev/train:v1",
+            "is not PROJECT/REPOSITORY/IMAGE",
+            "write us-docker.pkg.dev/test-project/REPOSITORY/train:v1; the repositories: gcloud artifacts repositories "
+            "list --project=test-project",
+        ),
+        (
+            "us-docker.pkg.dev/test-project/train:v1",
+            "is not PROJECT/REPOSITORY/IMAGE",
+            "test-project/REPOSITORY/train:v1",
+        ),
+        ("us-docker.pkg.dev/example.com/p/train:v1", "is not PROJECT/REPOSITORY/IMAGE", "/REPOSITORY/train:v1"),
+        (
+            "us-east-1-docker.pkg.dev/p/r/i:v1",
+            "there is no location us-east-1",
+            "did you mean us-east1-docker.pkg.dev?",
+        ),
+        ("useast1-docker.pkg.dev/p/r/i:v1", "there is no location useast1", "did you mean us-east1-docker.pkg.dev?"),
+        ("us-east1-b-docker.pkg.dev/p/r/i:v1", "no location us-east1-b", "did you mean us-east1-docker.pkg.dev?"),
+        ("eu-docker.pkg.dev/p/r/i:v1", "there is no location eu of", "did you mean europe-docker.pkg.dev?"),
+        ("LOCATION-docker.pkg.dev/p/r/i:v1", "there is no location location", "gcloud artifacts locations list"),
+        ("us-docker.pkg.dev/test_project/r/i:v1", "test_project is no project id", "write test-project"),
+        ("us-docker.pkg.dev/other_project/r/i:v1", "other_project is no project id", "gcloud projects list"),
+        ("gcr.io/my_project/i:v1", "my_project is no project id", "gcloud projects list"),
+        (DIGEST, "is the id of an image of this machine", f"docker tag {DIGEST} NAME && docker push NAME"),
+        ("3f4e5d6c7b8a", "is the id of an image of this machine", "docker tag 3f4e5d6c7b8a NAME && docker push NAME"),
         ("us-east1-python.pkg.dev/p/r/i:v1", "no host of Docker images", "LOCATION-docker.pkg.dev"),
         ("us-east1.docker.pkg.dev/p/r/i:v1", "no host of Docker images", "LOCATION-docker.pkg.dev"),
-        ("gcr.io/train:v1", "has no project in front", "write gcr.io/PROJECT/train"),
+        ("gcr.io/train:v1", "has no project in front", "write gcr.io/test-project/train:v1"),
         ("europe.gcr.io/test-project/train:v1", "there is no registry", "did you mean eu.gcr.io?"),
         ("us-east1.gcr.io/test-project/train:v1", "there is no registry", "did you mean us.gcr.io?"),
     ],
@@ -234,7 +270,11 @@ def test_a_registry_that_vertex_does_not_name_is_a_warning(host: str) -> None:
 
     assert found.severity is Severity.WARNING
     assert host in found.message
-    assert not found.hint
+    there = f"{ARTIFACTS}/test-project/REPOSITORY/train:v1"
+    image = f"{host}/team/train:v1"
+    assert found.hint == (
+        f"to be sure, copy it: docker pull {image} && docker tag {image} {there} && docker push {there}"
+    )
 
 
 def test_a_likely_misspelling_of_a_host_gets_a_question() -> None:
@@ -303,6 +343,10 @@ def test_a_repository_far_from_the_run_is_a_note(location: str, region: str) -> 
         (f"{ARTIFACTS}/example.com/test-project/images/train:v1", {"project": "example.com:test-project"}),
         (f"{ARTIFACTS}/test-project/images/train:v1", {"project": "123456789012"}),
         ("us-docker.pkg.dev/test-project/images/train:v1", {}),
+        ("facade:v1", {}),
+        ("deadbeefcafe:v1", {}),
+        (f"{ARTIFACTS}/123456789012/images/train:v1", {}),
+        ("europe-north9-docker.pkg.dev/test-project/images/train:v1", {"region": "europe-north9"}),
         ("europe-docker.pkg.dev/test-project/images/train:v1", {"region": "europe-west4"}),
         ("asia-docker.pkg.dev/test-project/images/train:v1", {"region": "asia-northeast1"}),
         ("europe-docker.pkg.dev/vertex-ai/training/pytorch-gpu.2-4.py310:v1", {}),
@@ -350,3 +394,11 @@ def test_references_are_read_without_network_libraries(cli: Cli) -> None:
     )
 
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["facadefacade", "gcr.io/google_containers/pause:3.1", "nam4-docker.pkg.dev/test-project/images/train:v1"],
+)
+def test_what_may_be_right_is_no_error(reference: str) -> None:
+    assert {found.severity for found in check(reference)} == {Severity.NOTE}

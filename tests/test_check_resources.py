@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import kfp_pipelines
 from conftest import Write
+from run_kfp.errors import shown
 from run_kfp.machines import load_machines
 from run_kfp.preflight.findings import Finding, Severity
 from run_kfp.preflight.resources import check_resources, chosen_machines
@@ -80,11 +81,11 @@ def both(cpu: float | None = None, memory: float | None = None, kind: str = "", 
         both(kind="NVIDIA_TESLA_V100", count=1),
         both(kind="NVIDIA_TESLA_A100", count=8),
         {"cpuLimit": 16, "memoryLimit": 64},
-        {"cpuLimit": "16", "memoryLimit": "64.5"},
+        {"cpuLimit": "16", "memoryLimit": "63.5"},
         {"cpuLimit": 8.0, "memoryLimit": 52.0, "accelerator": {"type": T4, "count": "4"}},
         {"cpuLimit": 0.5, "resourceCpuLimit": "500m"},
-        {"memoryLimit": 34.359738368, "resourceMemoryLimit": "32Gi"},
-        {"memoryLimit": 34.36, "resourceMemoryLimit": "32Gi"},
+        {"memoryLimit": 42.949672960, "resourceMemoryLimit": "40Gi"},
+        {"memoryLimit": 42.95, "resourceMemoryLimit": "40Gi"},
         {"memoryLimit": 32.0, "resourceMemoryLimit": "32000000000"},
         {"accelerator": {"type": "NVIDIA_L4", "resourceType": "NVIDIA_L4", "resourceCount": "0"}},
         {"accelerator": {"type": "ACCELERATOR_TYPE_UNSPECIFIED"}},
@@ -158,7 +159,7 @@ def test_memory_of_a_wrong_form(text: Any, hint: str) -> None:
     (finding, *rest) = found(limits({"resourceMemoryLimit": text}))
     assert (finding.code.name, finding.severity) == ("RK-MEMORY-FORMAT", Severity.ERROR)
     assert finding.place == "pipeline.yaml: deploymentSpec.executors.exec-step.container.resources.resourceMemoryLimit"
-    assert repr(text)[:20] in finding.message
+    assert shown(text)[:20] in finding.message
     assert hint in finding.message
     assert rest == []
 
@@ -220,6 +221,31 @@ def test_more_than_a_step_may_ask_for(resources: dict[str, Any], code: str, seve
     assert told(limits(resources, region="us-central1")) == [(code, severity)]
 
 
+@pytest.mark.parametrize("resources", [both(memory=625), both(cpu=80, memory=640), both(memory=670)])
+def test_a_limit_between_the_two_sizes_of_a_gb_says_why_it_is_a_warning(resources: dict[str, Any]) -> None:
+    (finding,) = found(limits(resources, region="us-central1"))
+    assert finding.severity is Severity.WARNING
+    assert "GB is 2^30 bytes" in finding.message
+    assert finding.hint == "ask for 624G at most"
+
+
+@pytest.mark.parametrize(
+    ("resources", "hint"),
+    [
+        (
+            both(memory=1000, kind="NVIDIA_L4", count=4),
+            "ask for 192G at most, as no machine with 4 × NVIDIA_L4 has more",
+        ),
+        (both(cpu=97, kind="NVIDIA_L4", count=1), "ask for 32 at most, as no machine with 1 × NVIDIA_L4 has more"),
+        (both(memory=1000, kind="NVIDIA_L4", count=3), "ask for 624G at most"),
+        (both(memory=1000, kind="TPU_V3", count=8), "ask for 624G at most"),
+    ],
+)
+def test_the_most_that_is_named_leads_to_a_machine(resources: dict[str, Any], hint: str) -> None:
+    hints = [one.hint for one in found(limits(resources)) if one.code.name in ("RK-CPU-LIMIT", "RK-MEMORY-LIMIT")]
+    assert hints == [hint]
+
+
 # ── accelerators ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -239,7 +265,11 @@ def test_more_than_a_step_may_ask_for(resources: dict[str, Any], code: str, seve
         ("cloud-tpus.google.com/v3", Severity.ERROR, "NVIDIA_TESLA_T4"),
         ("GPU", Severity.ERROR, "`run-kfp machines` lists them"),
         ("NVIDIA_B300", Severity.WARNING, "did you mean"),
-        ("NVIDIA_H100", Severity.WARNING, "write NVIDIA_H100_80GB or NVIDIA_H100_MEGA_80GB"),
+        ("NVIDIA_T4", Severity.ERROR, "write NVIDIA_TESLA_T4"),
+        ("NVIDIA_A100", Severity.ERROR, "write NVIDIA_TESLA_A100 or NVIDIA_A100_80GB"),
+        ("NVIDIA_A100_40GB", Severity.ERROR, "write NVIDIA_TESLA_A100"),
+        ("NVIDIA_H100", Severity.ERROR, "write NVIDIA_H100_80GB or NVIDIA_H100_MEGA_80GB"),
+        ("NVIDIA_RTX_6000", Severity.WARNING, "write NVIDIA_RTX_PRO_6000"),
     ],
 )
 def test_an_accelerator_that_is_none(kind: str, severity: Severity, hint: str) -> None:
@@ -279,6 +309,32 @@ def test_a_count_that_no_machine_has(kind: str, count: int, hint: str) -> None:
     assert (finding.code.name, finding.severity) == ("RK-GPU-COUNT", Severity.ERROR)
     assert f"{count} × {kind}" in finding.message
     assert finding.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("resources", "hint"),
+    [
+        (both(cpu=64, memory=512, kind="NVIDIA_TESLA_V100", count=3), "take 8, for the CPU and memory asked for"),
+        (both(memory=200, kind=T4, count=3), "take 2 or 4, for the CPU and memory asked for"),
+        (both(memory=600, kind="NVIDIA_L4", count=3), "take 2 or 4, and ask for less CPU or memory"),
+        (both(memory=200, kind="NVIDIA_T4", count=3), "take 2 or 4, for the CPU and memory asked for"),
+    ],
+)
+def test_the_count_that_is_named_leads_to_a_machine(resources: dict[str, Any], hint: str) -> None:
+    findings = found(limits(resources))
+    assert [one.hint for one in findings if one.code.name == "RK-GPU-COUNT"] == [hint]
+
+
+@pytest.mark.parametrize("kind", ["NVIDIA_H200", "nvidia-h200"])
+def test_what_another_name_of_an_accelerator_hides_is_told_too(kind: str) -> None:
+    subject = limits(both(kind=kind, count=1), region="us-east1")
+    assert told(subject) == [("RK-GPU-COUNT", "error"), ("RK-GPU-REGION", "error"), ("RK-GPU-TYPE", "error")]
+
+
+def test_a_retired_accelerator_by_another_name_is_not_offered() -> None:
+    findings = found(limits(both(kind="K80", count=1)))
+    assert {one.code.name for one in findings} == {"RK-GPU-TYPE", "RK-GPU-RETIRED"}
+    assert not any("write NVIDIA_TESLA_K80" in one.hint for one in findings)
 
 
 @pytest.mark.failure("F48", "RK-GPU-COUNT")
@@ -361,9 +417,34 @@ def test_no_machine_has_all_of_it(resources: dict[str, Any], words: str) -> None
     assert words in finding.hint
 
 
-def test_what_only_the_larger_gb_allows_is_a_warning() -> None:
-    subject = limits(both(memory=86, kind="NVIDIA_TESLA_A100", count=1), region="us-central1")
-    assert told(subject) == [("RK-MACHINE-NONE", "warning")]
+@pytest.mark.parametrize(
+    ("memory", "kind", "certain"), [("85Gi", "NVIDIA_TESLA_A100", "85G"), ("128Gi", "NVIDIA_L4", "128G")]
+)
+def test_what_only_the_larger_gb_allows_is_a_warning(memory: str, kind: str, certain: str) -> None:
+    resources = {**both(kind=kind, count=1), "resourceMemoryLimit": memory}
+    (finding,) = [
+        one
+        for one in found(limits({**resources, "memoryLimit": int(memory[:-2]) * 1.073741824}, region="us-central1"))
+        if one.code.name != "RK-QUOTA-DEFAULT"
+    ]
+    assert (finding.code.name, finding.severity) == ("RK-MACHINE-NONE", Severity.WARNING)
+    assert finding.hint == f"with {certain} it is certain"
+
+
+@pytest.mark.parametrize(
+    ("keys", "words", "certain"),
+    [
+        ("memory = '32Gi'", "34.36 GB lead to e2-highmem-8 (8 vCPU, 64 GB); e2-highmem-4", "32G"),
+        ("memory = '33G'\ncpu = 8", "33 GB lead to e2-highmem-8 (8 vCPU, 64 GB); e2-standard-8", "32G"),
+        ("memory = '16384M'", "16.384 GB lead to e2-highmem-4", "16G"),
+        ("memory = '128Gi'\ncpu = 16", "137.439 GB lead to n1-highmem-32 (32 vCPU, 208 GB); e2-highmem-16", "128G"),
+    ],
+)
+def test_near_the_size_of_a_machine_without_accelerator(keys: str, words: str, certain: str) -> None:
+    (finding,) = found(subject_of_registry(registry(keys), region="us-central1"))
+    assert (finding.code.name, finding.severity) == ("RK-MEMORY-BOUNDARY", Severity.NOTE)
+    assert finding.message.startswith(words)
+    assert finding.hint == f"with {certain} it is certain"
 
 
 def test_near_the_size_of_a_machine() -> None:
@@ -371,6 +452,9 @@ def test_near_the_size_of_a_machine() -> None:
     assert (finding.code.name, finding.severity) == ("RK-MEMORY-BOUNDARY", Severity.NOTE)
     assert "n1-highmem-8 (8 vCPU, 52 GB); n1-standard-8 (8 vCPU, 30 GB) is enough if" in finding.message
     assert finding.hint == "with 30G it is certain"
+    (finding,) = found(limits(both(cpu=16, memory=15, kind=T4, count=1), region="us-central1"))
+    assert "n1-highcpu-16 (16 vCPU, 14.4 GB) is enough if" in finding.message
+    assert finding.hint == "with 14G it is certain", "kfp takes whole numbers"
 
 
 def test_all_mistakes_of_a_step_are_told_at_once() -> None:
@@ -400,9 +484,11 @@ def test_an_old_accelerator_and_too_much_memory() -> None:
     ("region", "severity", "hint"),
     [
         ("us-centrl1", "error", "did you mean 'us-central1'?"),
-        ("eu-west1", "error", "did you mean"),
-        ("us-central9", "warning", "did you mean 'us-central1'?"),
-        ("europe-north2", "warning", "did you mean 'europe-north1'?"),
+        ("us-esat1", "error", "did you mean 'us-east1'?"),
+        ("eu-west1", "error", "did you mean 'europe-west1'?"),
+        ("us-east2", "warning", "with Pipelines there are us-east1, us-east4, us-east5"),
+        ("us-central9", "warning", "with Pipelines there is us-central1"),
+        ("europe-north2", "warning", "with Pipelines there is europe-north1"),
         ("moon-base1", "error", "the nearest first"),
     ],
 )

@@ -22,9 +22,12 @@ from run_kfp.machines import (
     Choice,
     _Table,
     accelerator_rows,
+    accelerators_like,
     choose,
+    find_accelerator,
     load_machines,
     machine_rows,
+    most,
     quota_uses,
 )
 
@@ -227,6 +230,42 @@ def test_the_chosen_machine_satisfies_every_demand_and_is_minimal(
         assert not any(one.family == "e2" for one in fitting)
 
 
+@given(count=st.sampled_from([0, 1, 2, 3, 4, 8]), accelerator=accelerators)
+def test_the_most_of_each_can_be_had(accelerator: str | None, count: int) -> None:
+    cpus, memory = most(MACHINES, accelerator if count else None, count, None)
+    known = not (accelerator and count) or count in MACHINES.counts(accelerator)
+    for demand in ({"cpu": cpus}, {"memory": memory}):
+        assert (choose(MACHINES, accelerator=accelerator, count=count, **demand).machine is not None) == known
+    if not known:
+        assert (cpus, memory) == (MAX_CPUS, MAX_MEMORY)
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("T4", [T4]),
+        ("t4", [T4]),
+        ("nvidia-tesla-t4", [T4]),
+        ("NVIDIA_T4", [T4]),
+        (T4, [T4]),
+        ("nvidia-l4", [L4]),
+        ("A100", [A100, "NVIDIA_A100_80GB"]),
+        ("a100-80gb", ["NVIDIA_A100_80GB"]),
+        ("NVIDIA A100 40GB", [A100]),
+        ("H100", ["NVIDIA_H100_80GB", "NVIDIA_H100_MEGA_80GB"]),
+        ("h100-80gb", ["NVIDIA_H100_80GB"]),
+        ("tpu-v3", ["TPU_V3"]),
+        ("GPU", []),
+        ("nvidia.com/gpu", []),
+        ("", []),
+        ("X", []),
+    ],
+)
+def test_other_names_of_accelerators(word: str, names: list[str]) -> None:
+    assert sorted(accelerators_like(MACHINES, word)) == sorted(names)
+    assert find_accelerator(MACHINES, word) == (names[0] if len(names) == 1 else None)
+
+
 def test_default_quotas() -> None:
     choice = choose(MACHINES, cpu=16, memory=128, accelerator=T4, count=4, region="us-west2")
     uses = {use.what: (use.needed, use.limit, use.metric) for use in quota_uses(MACHINES, choice, "us-west2")}
@@ -370,6 +409,12 @@ def test_accelerator_rows() -> None:
     assert json.loads(json.dumps(rows)) == rows, "plain values"
     assert rows["NVIDIA_TESLA_P100"]["end_of_support"] == "2026-09-15"
     assert rows["NVIDIA_TESLA_K80"]["retired"]
+    before, after = (
+        {row["accelerator"] for row in accelerator_rows(MACHINES, today=today) if row["supported"]}
+        for today in (date(2026, 9, 14), date(2026, 9, 15))
+    )
+    assert before - after == {"NVIDIA_TESLA_P100"}
+    assert "NVIDIA_TESLA_K80" not in before
     here = {row["accelerator"]: row["default_quota"] for row in accelerator_rows(MACHINES, region="us-east1")}
     assert (here[T4], here[L4], here[A100]) == (2, 0, None)
 

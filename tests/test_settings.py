@@ -6,6 +6,9 @@ import pytest
 
 from conftest import Cli, Result, Write
 from dermaid import MAIN, RUNNER, SETTINGS, Canaries
+from run_kfp.errors import Fault
+from run_kfp.registry import SettingsSection
+from run_kfp.settings import RULES, Layers, Settings, load_settings, region_meant
 
 
 def plan(cli: Cli, *args: str, **variables: str) -> Result:
@@ -109,7 +112,7 @@ def test_everything_that_is_wrong_comes_in_one_message(cli: Cli) -> None:
 
     assert result.code == 2
     for told in (
-        "project is 'P' (--project)",
+        "--project: project is 'P'",
         "region is 'useast1'",
         "bucket is 'gs://my-bucket/x'",
         "write 'my-bucket'",
@@ -255,3 +258,180 @@ def test_the_endpoint_is_in_the_plan(cli: Cli, write: Write) -> None:
     assert plan(cli, "--api-endpoint", "host:8443", **SETTINGS).json["endpoint"] == "host:8443"
     text = cli("-r", "1", "--dry-run", "--api-endpoint", "host:8443", **SETTINGS)
     assert "host:8443" in text.out
+
+
+# ── values of a wrong form ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def load(values: dict[str, str], layers: Layers | None = None) -> tuple[Settings, list[Fault]]:
+    """Read `[settings]` of a registry run-kfp.toml."""
+    section = SettingsSection.model_validate(values)
+    settings, typed, ambient = load_settings(layers or Layers({}, {}, {}), section, registry_source="run-kfp.toml")
+    return settings, [*typed, *ambient]
+
+
+KEY = "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k"
+WRONG = [
+    ("project", "my-project-", "it ends with a dash", "gcloud projects list"),
+    ("project", "MyProject", "it has capitals", "gcloud projects list"),
+    ("project", "my_project", "it holds other characters", "gcloud projects list"),
+    ("project", "proj", "it is shorter than 6 characters", "gcloud projects list"),
+    ("project", "p" * 31, "it is longer than 30 characters", "gcloud projects list"),
+    ("project", "1-project", "it does not begin with a letter", "gcloud projects list"),
+    ("project", "<project id>", "it is still the text of a template", "gcloud projects list"),
+    ("project", "PROJECT_ID", "it is still the text of a template", "gcloud projects list"),
+    ("project", "my-project ", "white space around it", "write 'my-project'"),
+    ("project", "projects/my-project", "other characters", "write 'my-project'"),
+    ("region", "us-east-1", "not a region", "write 'us-east1'"),
+    ("region", "useast1", "not a region", "write 'us-east1'"),
+    ("region", "US-EAST1", "it has capitals", "write 'us-east1'"),
+    ("region", "us-central1-a", "it is a zone of one", "write 'us-central1'"),
+    ("region", "eu-west-1", "not a region", "write 'europe-west1'"),
+    ("region", "us", "it is more than one", "such as us-central1, us-east1"),
+    ("region", "Europe", "it is more than one", "such as europe-west1"),
+    ("region", "global", "it is more than one", "such as us-central1 or europe-west4"),
+    ("region", "us-central", "not a region", "add the number at its end, as in us-central1"),
+    ("region", "here", "not a region", "`run-kfp machines --json` lists the regions"),
+    ("bucket", "fl", "it is shorter than 3 characters", "gcloud storage buckets list"),
+    ("bucket", "flowers_", "it does not end with a letter or digit", "gcloud storage buckets list"),
+    ("bucket", "-flowers", "it does not begin with a letter or digit", "gcloud storage buckets list"),
+    ("bucket", "Flowers", "it has capitals", "gcloud storage buckets list"),
+    ("bucket", "gs://flowers", "it is an address", "write 'flowers'"),
+    ("bucket", "/gcs/flowers", "it is an address", "write 'flowers'"),
+    (
+        "bucket",
+        "flowers/sub",
+        "it holds a slash, and a folder goes into pipeline_root",
+        "write 'flowers'; for a folder of it, pipeline_root 'gs://flowers/sub'",
+    ),
+    ("pipeline_root", "gs://flowers-1//x", "two slashes", "write 'gs://flowers-1/x'"),
+    ("pipeline_root", "gs://gs://flowers", "gs:// twice", "write 'gs://flowers'"),
+    ("pipeline_root", "/gcs/flowers/x", "does not begin with gs://", "write 'gs://flowers/x'"),
+    ("pipeline_root", "flowers/x", "does not begin with gs://", "write 'gs://flowers/x'"),
+    ("pipeline_root", "https://storage.googleapis.com/flowers/x", "does not begin", "write 'gs://flowers/x'"),
+    ("pipeline_root", "s3://flowers/x", "does not begin with gs://", "gcloud storage buckets list"),
+    ("pipeline_root", "gs://Flowers/x", "its bucket has capitals", "gcloud storage buckets list"),
+    ("pipeline_root", "gs://flowers/x y", "it holds white space", "gcloud storage buckets list"),
+    ("service_account", f"serviceAccount:{RUNNER}", "not an e-mail", f"write {RUNNER!r}"),
+    ("service_account", f"projects/p/serviceAccounts/{RUNNER}", "not an e-mail", f"write {RUNNER!r}"),
+    ("service_account", RUNNER.replace("account.com", "acount.com"), "not an e-mail", f"write {RUNNER!r}"),
+    ("service_account", RUNNER.removesuffix(".gserviceaccount.com"), "not an e-mail", f"write {RUNNER!r}"),
+    ("service_account", "me@gmail.com", "not an e-mail", "a person's login cannot run steps; look it up: gcloud iam"),
+    ("service_account", "1234567890", "not an e-mail", "look it up: gcloud iam service-accounts list"),
+    (
+        "network",
+        "default",
+        "not projects/<number>",
+        "write 'projects/NUMBER/global/networks/default'; the number: gcloud projects describe",
+    ),
+    (
+        "network",
+        "https://www.googleapis.com/compute/v1/projects/12/global/networks/vpc",
+        "not projects/<number>",
+        "write 'projects/12/global/networks/vpc'",
+    ),
+    ("network", "projects/12/regions/us-east1/subnetworks/s", "not projects/<number>", "gcloud compute networks list"),
+    ("encryption_key", f"{KEY}/cryptoKeyVersions/1", "not projects/", f"write {KEY!r}"),
+    ("encryption_key", "k", "not projects/", "gcloud kms keys list"),
+    ("api_endpoint", "https://host.example.com/v1", "not a host", "write 'host.example.com'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words", "hint"), WRONG)
+def test_a_value_of_a_wrong_form_names_its_key_the_rule_and_the_right_one(
+    name: str, value: str, words: str, hint: str
+) -> None:
+    settings, (fault,) = load({name: value})
+
+    assert name in settings.malformed
+    assert fault.place == f"run-kfp.toml: settings.{name}"
+    assert fault.message.startswith(f"{fault.place}: ")
+    assert fault.message.count("run-kfp.toml") == 1
+    assert repr(value) in fault.message
+    assert words in fault.message
+    assert hint in fault.hint
+    if fault.hint.startswith("write '") and "NUMBER" not in fault.hint:
+        right = fault.hint.split("'")[1]
+        assert load({name: right})[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("project", "example.com:my-project"),
+        ("project", "123456789012"),
+        ("region", "europe-west12"),
+        ("bucket", "data.example.org"),
+        ("bucket", "a_b-c.1"),
+        ("pipeline_root", "gs://flowers/a/b/"),
+        ("service_account", "my-project@appspot.gserviceaccount.com"),
+        ("service_account", "runner@my-project.example.com.iam.gserviceaccount.com"),
+        ("service_account", "12-compute@developer.gserviceaccount.com"),
+        ("encryption_key", KEY),
+        ("api_endpoint", "us-east1-aiplatform.googleapis.com:443"),
+    ],
+)
+def test_a_value_of_a_right_form_has_no_fault(name: str, value: str) -> None:
+    assert load({name: value})[1] == []
+
+
+def test_a_name_alone_is_completed_with_the_project() -> None:
+    _, (fault,) = load({"project": "my-project", "service_account": "runner"})
+    assert fault.hint == "write 'runner@my-project.iam.gserviceaccount.com'"
+    _, (_, fault) = load({"project": "my-project-", "service_account": "runner"})
+    assert fault.hint == "look it up: gcloud iam service-accounts list"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("us-east1", "us-east1"),
+        ("us-east-1", "us-east1"),
+        ("us-east1-b", "us-east1"),
+        ("ap-southeast-2", "asia-southeast2"),
+        ("us-central", ""),
+        ("moon-base1", ""),
+    ],
+)
+def test_the_region_that_is_meant(text: str, meant: str) -> None:
+    assert region_meant(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("dotenv", "environ", "words"),
+    [
+        ({"GCP_PROJCT": "x"}, {}, ".env has GCP_PROJCT, which is not read: did you mean GCP_PROJECT?"),
+        ({"gcp_project": "x"}, {}, ".env has gcp_project, which is not read: did you mean GCP_PROJECT?"),
+        ({"PROJECT_ID": "x"}, {}, ".env has PROJECT_ID"),
+        ({}, {"GOOGLE_CLOUD_PROJECT": "x"}, "the environment has GOOGLE_CLOUD_PROJECT"),
+        ({"GCP_PROJCT": ""}, {"PROJECTOR": "x", "GCP_REGION": "us-east1"}, ""),
+    ],
+)
+def test_a_variable_that_may_have_been_meant_is_named(
+    dotenv: dict[str, str], environ: dict[str, str], words: str
+) -> None:
+    settings, _ = load({}, Layers({}, environ, dotenv))
+    (fault,) = settings.require(["project"])
+    assert fault.hint.startswith("give it by --project, or set GCP_PROJECT")
+    assert fault.hint.partition("; ")[2].startswith(words)
+    assert bool(words) == ("; " in fault.hint)
+
+
+def test_a_setting_that_is_given_has_no_variable_beside_it() -> None:
+    settings, _ = load(dict.fromkeys(RULES, "x"), Layers({}, {}, {"GCP_PROJCT": "x", "BUCKET": "y"}))
+    assert settings.misnamed == {}
+
+
+def test_plans_name_the_table_and_faults_its_key(cli: Cli, write: Write) -> None:
+    write(
+        "run-kfp.toml",
+        '[settings]\nregion = "us-east1"\nbucket = "flowers"\n'
+        '[containers.3]\nname = "x"\nimage = "alpine"\nargs = [{ param = "bucket" }]\n',
+    )
+    settings = {name: value for name, value in SETTINGS.items() if name != "GCS_BUCKET_NAME"}
+    right = plan(cli, **settings)
+    wrong = plan(cli, "--encryption-key", "k", "--region", "us-east-1", **settings)
+
+    assert right.json["parameter_values"]["bucket"] == {"value": "flowers", "from": "[settings] of run-kfp.toml"}
+    assert "--region: region is 'us-east-1'" in wrong.err
+    assert "--encryption-key: encryption key is 'k'" in wrong.err

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from run_kfp.errors import Fault, InputError, did_you_mean
+from run_kfp.errors import Fault, InputError
 from run_kfp.launch import Checking, examine
-from run_kfp.machines import Machines, accelerator_rows, load_machines, machine_rows
+from run_kfp.machines import (
+    Machines,
+    accelerator_rows,
+    accelerators_like,
+    find_accelerator,
+    load_machines,
+    machine_rows,
+)
 from run_kfp.preflight import Finding, Report, Severity, codes, find_code
 from run_kfp.preflight.findings import Code
+from run_kfp.preflight.resources import region_hint
 from run_kfp.prepare import Call, find_registry
 
 if TYPE_CHECKING:
@@ -103,15 +111,13 @@ def machines_table(screen: Screen, registry: Path | None, region: str | None, ac
     found = find_registry(registry, os.environ)
     table = load_machines(found.folder / found.check.machines if found.check.machines else None)
     if region is not None and region not in table.regions:
-        raise InputError(
-            f"{table.source} has no region {region!r}", did_you_mean(region, table.regions) or "see `run-kfp machines`"
-        )
+        raise InputError(f"{table.source} has no region {region!r}", region_hint(region, table))
     if accelerator is not None and accelerator not in table.accelerators:
-        known = table.accelerators
-        raise InputError(
-            f"{table.source} has no accelerator {accelerator!r}",
-            did_you_mean(accelerator, known) or f"it has {', '.join(known)}",
-        )
+        found_name = find_accelerator(table, accelerator)
+        if found_name is None:
+            known = accelerators_like(table, accelerator) or list(table.accelerators)
+            raise InputError(f"{table.source} has no accelerator {accelerator!r}", f"it has {', '.join(known)}")
+        accelerator = found_name
     machines = machine_rows(table, region=region, accelerator=accelerator)
     accelerators = [row for row in accelerator_rows(table, region=region) if accelerator in (None, row["accelerator"])]
     screen.data(source=table.source, machines=machines, accelerators=accelerators, regions=sorted(table.regions))
@@ -316,16 +322,18 @@ def _machine_lines(
     yield Text.assemble((table.source, "bold"), f"  {'in ' + region if region else 'all regions'}")
     yield Text("")
     for row in machines:
-        size = f"{row['vcpus'] or '?':>4} vCPU  {row['memory_gb'] or '?':>6} GB"
+        known = row["vcpus"] is not None and row["memory_gb"] is not None
+        size = f"{row['vcpus']:>4} vCPU  {row['memory_gb']:>6} GB" if known else f"{'size not known':>20}"
         takes = "; ".join(f"{'/'.join(map(str, counts))} × {name}" for name, counts in row["accelerators"].items())
         yield Text.assemble("  ", (f"{row['machine']:<22}", "bold"), size, (f"   {takes}" if takes else "", "dim"))
     yield Text("")
     for row in accelerators:
-        quota = row["default_quota"]
+        counts = f"{'/'.join(map(str, row['counts']))} a machine" if row["counts"] else "machines not known"
+        quota = "" if row["default_quota"] is None else f"; default quota {row['default_quota']}"
         yield Text.assemble(
             "  ",
             (f"{row['accelerator']:<22}", "bold"),
-            f"{'/'.join(map(str, row['counts'])) or '?'} a machine",
-            f"; default quota {quota}" if quota is not None else "",
+            counts,
+            quota if row["supported"] else f"; support ended {row['end_of_support'] or ''}".rstrip(),
             (f"   {', '.join(row['regions'])}" if region is None else "", "dim"),
         )

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,6 +104,10 @@ class Accelerator:
     def is_tpu(self) -> bool:
         """Whether it is a TPU."""
         return self.name.startswith("TPU_")
+
+    def is_supported(self, today: date) -> bool:
+        """Whether Google still supports it."""
+        return not self.retired and (self.end_of_support is None or today < self.end_of_support)
 
     def offered(self, region: str | None) -> bool | None:
         """Whether training offers it in a region; None where the table does not know, or Google's pages disagree."""
@@ -238,7 +243,7 @@ def load_machines(override: Path | None = None) -> Machines:
     try:
         changes = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{override} is not TOML: {error}", code="RK-FILE", place=str(override)) from None
+        raise InputError(f"{override}: is not TOML: {error}", code="RK-FILE", place=str(override)) from None
     # A date without quotes is TOML's own, and means the same.
     if isinstance(changes.get("date"), date):
         changes["date"] = str(changes["date"])
@@ -421,6 +426,23 @@ def _refused(machines: Machines, demand: Choice, accelerator: str, region: str |
     return None
 
 
+def most(machines: Machines, accelerator: str | None, count: int, region: str | None) -> tuple[int, float]:
+    """Return the most CPUs and GB that a step may ask for: of any machine with that accelerator and count.
+
+    Args:
+        machines: the table.
+        accelerator: the name of the API; None for none.
+        count: of the accelerator.
+        region: where the step runs, None where that is not known.
+
+    Returns:
+        The limits of all steps where the table knows no such machine.
+    """
+    candidates = [one for tier in _tiers(machines, accelerator or None, count, region) for one in tier]
+    vcpus, memory = [one.vcpus for one in candidates if one.vcpus], [one.memory for one in candidates if one.memory]
+    return min(MAX_CPUS, max(vcpus, default=MAX_CPUS)), min(MAX_MEMORY, max(memory, default=MAX_MEMORY))
+
+
 def _exceeded(cpu: float | None, memory: float | None) -> tuple[str, ...]:
     over = {"cpu": (cpu or 0) > MAX_CPUS, "memory": (memory or 0) > MAX_MEMORY}
     return tuple(name for name, exceeds in over.items() if exceeds)
@@ -478,11 +500,16 @@ def _words(tiers: list[list[MachineType]], accelerator: str | None) -> str:
 
 def _asked(cpu: float | None, memory: float | None, accelerator: str | None, count: int) -> str:
     parts = [
-        f"{cpu:g} CPU" if cpu is not None else "",
-        f"{memory:g} GB" if memory is not None else "",
+        f"{plain(cpu)} CPU" if cpu is not None else "",
+        f"{plain(memory)} GB" if memory is not None else "",
         f"{count} × {accelerator}" if accelerator else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def plain(number: float) -> str:
+    """Return a number of CPUs or GB without exponent, to a thousandth: 34.36, 1000000."""
+    return f"{number:.3f}".rstrip("0").rstrip(".")
 
 
 def either(words: Iterable[object]) -> str:
@@ -523,6 +550,38 @@ def quota_uses(machines: Machines, choice: Choice, region: str) -> Iterator[Quot
         if machine and machine.vcpus and machine.family in quota.families and region in quota.limits:
             what = f"{' and '.join(family.upper() for family in quota.families)} CPUs"
             yield QuotaUse(what, region, quota.metric, machine.vcpus, quota.limits[region])
+
+
+# ── other names of accelerators ──────────────────────────────────────────────────────────────────────────────────────
+
+# Words of a name that tell no two accelerators apart.
+_BRANDS = frozenset({"NVIDIA", "TESLA", "GPU"})
+# What Google's pages call the one whose name says nothing of its memory.
+_SPELLED_OUT = {frozenset({"A100", "40GB"}): "NVIDIA_TESLA_A100"}
+
+
+def accelerators_like(machines: Machines, word: str) -> list[str]:
+    """Return the accelerators that a word may mean: T4, A100, nvidia-tesla-t4, NVIDIA_H100; empty where none.
+
+    Compute Engine, Kubernetes and people have other names for them than the API of Vertex AI.
+    """
+    spelled = re.sub(r"[^A-Z0-9]+", "_", word.upper()).strip("_")
+    if spelled in machines.accelerators:
+        return [spelled]
+    words = frozenset(spelled.split("_")) - _BRANDS
+    if words in _SPELLED_OUT:
+        return [_SPELLED_OUT[words]]
+    names = {one.name: frozenset(one.name.split("_")) - _BRANDS for one in machines.accelerators.values()}
+    like = [name for name, parts in names.items() if words and words <= parts]
+    # H100_80GB is one of them, though H100_MEGA_80GB has these words too; A100 alone may be either of two.
+    same = [name for name in like if names[name] == words]
+    return same if len(same) == 1 and len(words) > 1 else like
+
+
+def find_accelerator(machines: Machines, word: str) -> str | None:
+    """Return the one accelerator that a word means, None where it is none or may be several (`accelerators_like`)."""
+    like = accelerators_like(machines, word)
+    return like[0] if len(like) == 1 else None
 
 
 # ── the table to look at ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -567,17 +626,22 @@ def machine_rows(
     return rows
 
 
-def accelerator_rows(machines: Machines, *, region: str | None = None) -> list[dict[str, Any]]:
+def accelerator_rows(
+    machines: Machines, *, region: str | None = None, today: date | None = None
+) -> list[dict[str, Any]]:
     """Return the accelerators as plain values, in the order of the table.
 
     Args:
         machines: the table.
         region: only those that training offers there, with the documented default quota.
+        today: for the end of support; None for the day it is.
 
     Returns:
         For each `accelerator`, `counts`, `families`, `regions`, `default_quota` (of the region; None without one, or
-        where none is documented), `quota_metric`, `end_of_support` (a date as text or None) and `retired`.
+        where none is documented), `quota_metric`, `end_of_support` (a date as text or None), `supported` (whether that
+        day is still to come) and `retired`.
     """
+    today = today or datetime.now(tz=UTC).date()
     return [
         {
             "accelerator": one.name,
@@ -587,6 +651,7 @@ def accelerator_rows(machines: Machines, *, region: str | None = None) -> list[d
             "default_quota": one.limits.get(region) if region else None,
             "quota_metric": one.metric,
             "end_of_support": str(one.end_of_support) if one.end_of_support else None,
+            "supported": one.is_supported(today),
             "retired": one.retired,
         }
         for one in machines.accelerators.values()

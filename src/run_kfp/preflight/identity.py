@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import json
 import os
 import re
@@ -13,7 +15,9 @@ from run_kfp.errors import InputError
 from run_kfp.files import is_file, read_text
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.subject import Subject
-from run_kfp.settings import CREDENTIALS_VARIABLE, RULES, Settings
+from run_kfp.registry_file import PACKAGED
+from run_kfp.secrets import is_template
+from run_kfp.settings import RULES, Settings
 
 ACCOUNT_DEFAULT = Code(
     "RK-ACCOUNT-DEFAULT",
@@ -63,6 +67,38 @@ BUCKET_NAME = Code(
     "may be longer, and each part has at most 63 characters.",
     "https://docs.cloud.google.com/storage/docs/buckets#naming",
 )
+BUCKET_TWO = Code(
+    "RK-BUCKET-TWO",
+    "storage",
+    "two buckets whose names differ by a letter",
+    Severity.NOTE,
+    When.SILENT,
+    "where one of them is misspelt, the run's own files and its data go to two places, or it fails at its first file",
+    "The pipeline root (pipeline_root) holds what Vertex AI writes for a run; the bucket is handed to the steps. They "
+    "may be two buckets. Where their names differ by a single letter, one is likely misspelt.",
+    "run-kfp's own rules",
+)
+SETTING_TEMPLATE = Code(
+    "RK-SETTING-TEMPLATE",
+    "settings",
+    "a setting that is still the text of a template",
+    Severity.WARNING,
+    When.SUBMIT,
+    "Vertex AI refuses the job, or does not find what the setting names",
+    "A name such as your-project or project-id has the right form and comes from an example that nobody filled in.",
+    "run-kfp's own rules",
+)
+REGION_PACKAGED = Code(
+    "RK-REGION-PACKAGED",
+    "settings",
+    "a region that nobody chose",
+    Severity.NOTE,
+    When.SILENT,
+    "the run is made in that region, far from a bucket that lies elsewhere",
+    "Without a registry of its own, a call takes the packaged one, whose [settings] name a region. A finished file "
+    "(-f) has nothing else to do with that registry. Give the region by --region, GCP_REGION, or a run-kfp.toml.",
+    "docs/settings.md",
+)
 KEY_REGION = Code(
     "RK-KMS-REGION",
     "settings",
@@ -82,6 +118,18 @@ ENDPOINT_REGION = Code(
     "Vertex AI refuses the job, or looks for it where it is not",
     "The host REGION-aiplatform.googleapis.com serves its own region. Leave --api-endpoint out, or name the region's "
     "host.",
+    "https://docs.cloud.google.com/vertex-ai/docs/general/locations",
+)
+ENDPOINT_HOST = Code(
+    "RK-ENDPOINT-HOST",
+    "settings",
+    "an API endpoint that is nearly one of Vertex AI",
+    Severity.WARNING,
+    When.SUBMIT,
+    "the submission does not find the host, or sends its token to another one",
+    "The hosts of Vertex AI are REGION-aiplatform.googleapis.com, aiplatform.REGION.rep.googleapis.com and, for "
+    "private endpoints, REGION-aiplatform-NAME.p.googleapis.com. Leave --api-endpoint out where none of them is "
+    "needed.",
     "https://docs.cloud.google.com/vertex-ai/docs/general/locations",
 )
 NETWORK_NUMBER = Code(
@@ -153,6 +201,7 @@ def check_identity(subject: Subject, environ: Mapping[str, str]) -> Iterator[Fin
         environ: for where gcloud keeps its login.
     """
     settings = subject.settings
+    yield from _templates(subject)
     yield from _account(subject)
     yield from _buckets(settings)
     yield from _login(subject, environ)
@@ -164,7 +213,17 @@ def check_identity(subject: Subject, environ: Mapping[str, str]) -> Iterator[Fin
             f"the key lies in {location}, and the run is in {region}",
             f"name a key of {region}: gcloud kms keys list --location={region} --keyring=NAME",
         )
+    if region and settings.values["region"].place.startswith(f"{PACKAGED}: ") and _is_file(subject):
+        yield REGION_PACKAGED(
+            _place(settings, "region"),
+            f"the run is in {region}, which the packaged registry says and nobody else",
+            f"if that is not meant: --region REGION, or {RULES['region'].variable} in .env",
+        )
     endpoint = _well_formed(settings, "api_endpoint") or ""
+    if meant := _endpoint_meant(endpoint):
+        yield ENDPOINT_HOST(
+            _place(settings, "api_endpoint"), f"{endpoint} is no host of Vertex AI", f"did you mean {meant!r}?"
+        )
     host = re.match(r"([a-z]+-[a-z]+[0-9]+)-aiplatform\.", endpoint)
     if host and region and host[1] != region:
         yield ENDPOINT_REGION(
@@ -184,6 +243,51 @@ def check_identity(subject: Subject, environ: Mapping[str, str]) -> Iterator[Fin
         yield JOB_ID_FIXED(
             "--job-id", f"the id {subject.job_id!r} works for one submission", "leave it out for a fresh id each time"
         )
+
+
+# A part of a name that examples have where a reader is to put a name of their own.
+_STAND_IN = re.compile(
+    r"your[-_]((gcp|gcs|google|own|cloud|service)[-_])*(project|bucket|account|sa|network|vpc|key|keyring|org)"
+    r"([-_](id|name|here))*|(gcp[-_])?project[-_](id|name|number)|bucket[-_]name|change[-_]?me"
+)
+
+
+def _templates(subject: Subject) -> Iterator[Finding]:
+    """Say which settings are of a right form and still text of an example."""
+    for name in RULES:
+        value = _well_formed(subject.settings, name)
+        # What is handed to a step is told as a parameter.
+        if value is None or (name in subject.values and is_template(value)):
+            continue
+        if part := next((part for part in re.split(r"[/@:.]+", value) if _STAND_IN.fullmatch(part)), None):
+            yield SETTING_TEMPLATE(
+                _place(subject.settings, name),
+                f"{name.replace('_', ' ')} is {value!r}, and {part!r} looks like an example that nobody filled in",
+                f"put the name there, or give it by {RULES[name].flag}",
+            )
+
+
+def _is_file(subject: Subject) -> bool:
+    """Whether the pipeline is a finished file."""
+    return not any(step.container for step in subject.steps)
+
+
+def _endpoint_meant(endpoint: str) -> str:
+    """Return the host of Vertex AI that an endpoint misspells; empty where it is one, or none at all."""
+    host = endpoint.lower().partition(":")[0]
+    labels = host.split(".")
+    meant = [
+        _nearly(label, "googleapis") if number == len(labels) - 2 else label for number, label in enumerate(labels)
+    ]
+    meant[0] = "-".join(_nearly(word, "aiplatform") for word in meant[0].split("-"))
+    joined = ".".join(meant)
+    is_google = joined.endswith(".googleapis.com") and "aiplatform" in joined
+    return joined if is_google and joined != host else ""
+
+
+def _nearly(word: str, known: str) -> str:
+    """Return `known` where `word` is a misspelling of it, else `word`."""
+    return known if difflib.SequenceMatcher(None, word, known).ratio() >= 0.8 else word
 
 
 def _account(subject: Subject) -> Iterator[Finding]:
@@ -216,7 +320,9 @@ def _account(subject: Subject) -> Iterator[Finding]:
             yield ACCOUNT_PROJECT(
                 place,
                 f"{account} is of project {_project_of(match[1])!r}, and the run is in {project!r}",
-                f"name an account of {project}: gcloud iam service-accounts list --project={project}",
+                f"did you mean {name}@{project}.iam.gserviceaccount.com?"
+                if ":" not in project and _differ_by_a_letter(match[1], project)
+                else f"name an account of {project}: gcloud iam service-accounts list --project={project}",
             )
 
 
@@ -234,6 +340,23 @@ def _buckets(settings: Settings) -> Iterator[Finding]:
         bucket = value.removeprefix("gs://").partition("/")[0]
         if words := _bucket_fault(bucket):
             yield BUCKET_NAME(_place(settings, name), f"{bucket!r} {words}", "look it up: gcloud storage buckets list")
+    data, root = _well_formed(settings, "bucket"), _well_formed(settings, "pipeline_root")
+    if data and root and _differ_by_a_letter(data, bucket := root.removeprefix("gs://").partition("/")[0]):
+        yield BUCKET_TWO(
+            _place(settings, "pipeline_root"),
+            f"the pipeline root is in {bucket!r} and the bucket is {data!r}",
+            f"if one bucket is meant: gs://{data}{root.removeprefix('gs://').removeprefix(bucket)}",
+        )
+
+
+def _differ_by_a_letter(one: str, other: str) -> bool:
+    """Whether two names differ by one letter, or by two neighbours that changed places; digits are no accident."""
+    start = _common(one, other)
+    end = _common(one[start:][::-1], other[start:][::-1])
+    first, second = one[start : len(one) - end], other[start : len(other) - end]
+    swapped = len(first) == 2 and first == second[::-1]
+    single = {len(first), len(second)} <= {0, 1} and first != second
+    return (swapped or single) and (first + second).isalpha()
 
 
 def _bucket_fault(name: str) -> str:
@@ -252,8 +375,13 @@ def _bucket_fault(name: str) -> str:
     return ""
 
 
+def _common(one: str, other: str) -> int:
+    """Return how many letters two texts begin with in common."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
 def _login(subject: Subject, environ: Mapping[str, str]) -> Iterator[Finding]:
-    file = subject.settings.credentials_file
+    file, place = subject.settings.credentials_file, subject.settings.credentials_place
     if file is None:
         folder = environ.get("CLOUDSDK_CONFIG") or (
             str(Path(environ["APPDATA"]) / "gcloud")
@@ -261,40 +389,46 @@ def _login(subject: Subject, environ: Mapping[str, str]) -> Iterator[Finding]:
             else str(Path(environ.get("HOME", "")) / ".config" / "gcloud")
         )
         if not is_file(Path(folder) / "application_default_credentials.json"):
-            yield LOGIN_MISSING(CREDENTIALS_VARIABLE, "no Google login is found on this machine", _LOGIN)
+            yield LOGIN_MISSING(place, "no Google login is found on this machine", _LOGIN)
         return
     words, key = _read_login(file)
     if words:
-        # What stands in the variable may be the key itself, so it is not repeated.
-        yield LOGIN_FILE(CREDENTIALS_VARIABLE, words, _LOGIN)
+        yield LOGIN_FILE(place, f"names {_shown(file)}, {words}", _LOGIN)
     project = subject.project
     of = key.get("project_id")
     if isinstance(of, str) and project and not project.isdigit() and of != project:
         yield LOGIN_PROJECT(
-            CREDENTIALS_VARIABLE,
+            place,
             f"the key is of project {of!r}, and the run is in {project!r}",
             "use a key of that project, or see that the account has its roles there",
         )
 
 
+def _shown(file: Path) -> str:
+    """Return the name of a key file, or words for it: what stands in the variable may be the key itself."""
+    text = str(file)
+    is_name = is_file(file) or re.fullmatch(r"[\w ./\\:~-]{1,200}\.json", text, re.IGNORECASE)
+    return repr(text) if is_name and text.isprintable() else "a text that is no name of a key file"
+
+
 def _read_login(file: Path) -> tuple[str, Mapping[str, Any]]:
     """Return what is wrong with a key file, and what it holds."""
     if not is_file(file):
-        return "does not name a file that is there", {}
+        return "and no such file is there", {}
     try:
         key = json.loads(read_text(file, "the key file") or "")
     except InputError:
-        return "names a file that cannot be read", {}
+        return "which cannot be read", {}
     except (ValueError, RecursionError):
-        return "names a file that is not JSON", {}
+        return "which is not JSON", {}
     if not isinstance(key, dict) or not isinstance(key.get("type"), str):
-        return "names a JSON file that is no key: it has no type", {}
+        return "which is JSON but no key: it has no type", {}
     if key["type"] == "service_account":
         missing = [name for name in ("client_email", "private_key", "token_uri") if not isinstance(key.get(name), str)]
         if missing:
-            return f"names a service account key without {', '.join(missing)}", key
+            return f"a service account key without {', '.join(missing)}", key
         if "PRIVATE KEY-----" not in key["private_key"]:
-            return "names a service account key whose private_key is none", key
+            return "a service account key whose private_key is none", key
     return "", key
 
 
@@ -304,4 +438,4 @@ def _well_formed(settings: Settings, name: str) -> str | None:
 
 def _place(settings: Settings, name: str) -> str:
     setting = settings.values.get(name)
-    return setting.source if setting else RULES[name].flag
+    return setting.place if setting else RULES[name].flag

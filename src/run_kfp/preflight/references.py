@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from run_kfp.errors import did_you_mean
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.subject import StepSpec, Subject, holds_placeholder
+from run_kfp.settings import region_meant
 
 DOCKER_HUB = "docker.io"
 
@@ -24,6 +25,11 @@ _HEX = re.compile(r"[0-9a-f]+")
 
 # What a template or a shell leaves behind: $IMAGE, ${REGION}, <project>, {tag}, %s.
 _UNFILLED = re.compile(r"\$\{?\w+\}?|<[^<>]*>|\{[^{}]*\}|%[sd]\b")
+
+# Words in capitals that stand for a name of one's own, in this program's own hints too.
+_STAND_IN = re.compile(
+    r"((YOUR|MY)[-_])?((GCP|DOCKER)[-_])?(PROJECT|REPOSITORY|REPO|IMAGE|USER|USERNAME|ORG|ACCOUNT)([-_](ID|NAME))?"
+)
 
 # Hosts of Container Registry, and where Artifact Registry keeps what they serve
 # (https://cloud.google.com/artifact-registry/docs/transition/gcr-repositories).
@@ -153,9 +159,13 @@ OTHER_LOCATION = Code(
 
 
 class BadImageError(ValueError):
-    """A text that is no reference of an image; `nearest` is the nearest one that is, empty where none is."""
+    """A text that is no reference of an image.
 
-    def __init__(self, words: str, nearest: str = "") -> None:
+    Attributes:
+        nearest: the nearest one that is, empty where none is; while the text is read, None where it is not known yet.
+    """
+
+    def __init__(self, words: str, nearest: str | None = None) -> None:
         """Take what is wrong, as the end of a sentence that begins with the text."""
         super().__init__(words)
         self.nearest = nearest
@@ -225,9 +235,7 @@ def parse_image(text: str) -> ImageReference:
     try:
         return _parse(text)
     except BadImageError as error:
-        if error.nearest or not text:
-            raise
-        raise BadImageError(str(error), _nearest(text)) from None
+        raise BadImageError(str(error), _nearest(text) if error.nearest is None else error.nearest) from None
 
 
 def google_repository(image: ImageReference) -> GoogleRepository | None:
@@ -260,7 +268,7 @@ def check_references(subject: Subject) -> Iterator[Finding]:
             yield BAD_REFERENCE(
                 place,
                 f"{_without_login(step.image)!r} {error}",
-                f"write {error.nearest}" if error.nearest else "write it as `docker pull` takes it: user/image:tag",
+                _next_step(error.nearest or "", subject.project),
             )
             continue
         wrong = list(_host_findings(place, image, subject))
@@ -270,13 +278,21 @@ def check_references(subject: Subject) -> Iterator[Finding]:
             yield from _google_findings(place, image, subject)
 
 
+def _next_step(nearest: str, project: str | None) -> str:
+    """Say what to write in place of a text that is no reference; the nearest one may be of a web site."""
+    if not nearest:
+        return "write it as `docker pull` takes it: user/image:tag"
+    wrong = wrong_address(parse_image(nearest), project)
+    return wrong[1] if wrong else f"write {nearest}"
+
+
 def _without_login(text: str) -> str:
     """Leave out the user and password of a URL, which some copy with it: `https://user:password@host/…`."""
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?[^/@]*:[^/@]*@(?!sha)", r"\1…@", text)
 
 
 def _host_findings(place: str, image: ImageReference, subject: Subject) -> Iterator[Finding]:
-    if wrong := wrong_address(image):
+    if wrong := wrong_address(image, subject.project):
         yield BAD_HOST(place, f"{image.name}: {wrong[0]}", wrong[1])
     elif image.on_loopback:
         yield PRIVATE_HOST(
@@ -302,7 +318,8 @@ def _host_findings(place: str, image: ImageReference, subject: Subject) -> Itera
         yield OTHER_HOST(
             place,
             f"{image.name} is on {image.host}; Vertex AI names Artifact Registry and Docker Hub as places of images",
-            did_you_mean(image.host, [*_GCR, "ghcr.io", "quay.io", DOCKER_HUB]) if image.host not in _OTHERS else "",
+            (did_you_mean(image.host, [*_GCR, "ghcr.io", "quay.io", DOCKER_HUB]) if image.host not in _OTHERS else "")
+            or f"to be sure, copy it: docker pull {_written(image)} && {_push_elsewhere(image, subject)}",
         )
     elif image.host in _GCR and (found := google_repository(image)) and not found.is_public:
         yield CONTAINER_REGISTRY(
@@ -360,36 +377,97 @@ def _google_findings(place: str, image: ImageReference, subject: Subject) -> Ite
 _OTHERS = frozenset({"ghcr.io", "quay.io", "icr.io", "mcr.microsoft.com", "public.ecr.aws", "nvcr.io", "lscr.io"})
 
 
-def wrong_address(image: ImageReference) -> tuple[str, str] | None:
-    """Say why nothing can be found under an address, and what to write instead; None where something may."""
+def wrong_address(image: ImageReference, project: str | None = None) -> tuple[str, str] | None:
+    """Say why nothing can be found under an address, and what to do instead; None where something may.
+
+    Args:
+        image: the reference.
+        project: of the run, for what to write instead; None where it is not known.
+    """
     host, path = image.host, image.repository
-    last = path.rpartition("/")[2]
     if host in ("hub.docker.com", "www.docker.com", "docker.com"):
-        return f"{host} is a web site, not a registry", f"write {re.sub(r'^(r|_|repository/docker)/', '', path)}"
+        name = re.sub(r"^(r|_|repository/docker)/|/(tags|general)$", "", path)
+        return f"{host} is a web site, not a registry", f"write {name}{_suffix(image)}"
     if host in ("console.cloud.google.com", "github.com", "gitlab.com", "cloud.google.com"):
         return f"{host} is a web site, not a registry", "write the address that `docker push` was given"
     if host == "docker.pkg.github.com":
-        return f"{host} was closed; GitHub's registry is ghcr.io", f"write ghcr.io/{path}"
+        return f"{host} was closed; GitHub's registry is ghcr.io", f"write ghcr.io/{path}{_suffix(image)}"
+    if _is_local_id(image):
+        return (
+            "this is the id of an image of this machine, which no registry knows",
+            f"give it a name and push it: docker tag {_written(image)} NAME && docker push NAME",
+        )
     if meant := _letters_swapped(host):
         return f"there is no registry {host}", f"did you mean {meant}?"
+    return _wrong_google_address(image, project)
+
+
+def _wrong_google_address(image: ImageReference, project: str | None) -> tuple[str, str] | None:
+    """Say why nothing of Artifact Registry, or under a name of Container Registry, can be there."""
+    host, path = image.host, image.repository
+    project = project or "PROJECT"
+    own, end = project.replace(":", "/"), f"{path.rpartition('/')[2]}{_suffix(image)}"
     if (host == "pkg.dev" or host.endswith((".pkg.dev", "-pkg.dev"))) and ".rep." not in host:
         if not (found := _ARTIFACT_REGISTRY.fullmatch(host)):
             return (
                 f"{host} is no host of Docker images in Artifact Registry",
                 "write LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE, as us-east1-docker.pkg.dev/…",
             )
+        if (meant := _location_meant(found["location"])) is not None:
+            return (
+                f"there is no location {found['location']} of Artifact Registry",
+                f"did you mean {meant}-docker.pkg.dev?" if meant else "look it up: gcloud artifacts locations list",
+            )
         if google_repository(image) is None or path.count("/") < (3 if "." in path.split("/")[0] else 2):
             return (
                 f"{path} is not PROJECT/REPOSITORY/IMAGE",
-                f"write {found['location']}-docker.pkg.dev/PROJECT/REPOSITORY/{last}",
+                f"write {host}/{own}/REPOSITORY/{end}; the repositories: gcloud artifacts repositories list "
+                f"--project={project}",
             )
     if host in _GCR and google_repository(image) is None:
-        return f"{path} has no project in front", f"write {host}/PROJECT/{last}"
+        return f"{path} has no project in front", f"write {host}/{own}/{end}"
     if found := re.fullmatch(r"(?P<area>us|europe|asia)(-[a-z]+[0-9]+)?\.gcr\.io", host):
         area = {"europe": "eu"}.get(found["area"], found["area"])
         if host != f"{area}.gcr.io":
             return f"there is no registry {host}", f"did you mean {area}.gcr.io?"
+    repository = google_repository(image)
+    name = repository.project.rpartition(":")[2] if repository else ""
+    # Container Registry had google_containers and others of Google's under an older spelling.
+    if ("_" in name and not name.startswith("google_")) or len(name) > 30:
+        return (
+            f"{name} is no project id, which has 6 to 30 lower-case letters, digits and dashes",
+            f"write {project}" if project == name.replace("_", "-") else "look it up: gcloud projects list",
+        )
     return None
+
+
+def _is_local_id(image: ImageReference) -> bool:
+    """Whether a reference is the id that `docker images` shows, which a registry would look for among its own names."""
+    if image.repository == "library/sha256":
+        return image.tag is not None and _HEX.fullmatch(image.tag) is not None and len(image.tag) in (12, 64)
+    short = re.fullmatch(r"[0-9a-f]{12}", image.name)
+    return bool(short and image.tag is None and image.digest is None and re.search(r"[0-9]", image.name))
+
+
+def _location_meant(location: str) -> str | None:
+    """Return the location of Artifact Registry that one misspells, empty where it cannot be told; None for a right one.
+
+    A right one is a region or a multi-region (https://cloud.google.com/artifact-registry/docs/repositories/repo-locations).
+    What is none of them may be newer than this program, and counts as right.
+    """
+    if location in ("location", "region", "eu"):
+        return {"eu": "europe"}.get(location, "")
+    meant = region_meant(location)
+    return meant if meant not in ("", location) and not location.startswith("eu-") else None
+
+
+def _suffix(image: ImageReference) -> str:
+    """Return the tag and digest of a reference as they were written."""
+    return (f":{image.tag}" if image.tag else "") + (f"@{image.digest}" if image.digest else "")
+
+
+def _written(image: ImageReference) -> str:
+    return f"{image.name}{_suffix(image)}"
 
 
 def _letters_swapped(host: str) -> str:
@@ -467,6 +545,10 @@ def _refuse_foreign_text(text: str) -> None:
         raise BadImageError("names no image")
     if any(character.isspace() for character in text):
         raise BadImageError("holds white space, which no reference does")
+    if re.match(r"(gs|s3|file)://", text, re.IGNORECASE):
+        raise BadImageError(
+            "is a file, and an image is taken from a registry: docker load, docker tag, docker push", ""
+        )
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise BadImageError(f"begins with {scheme[0]}, and a reference begins with the registry's host or the name")
     if unfilled := _UNFILLED.search(text):
@@ -493,6 +575,8 @@ def _check_path(path: str) -> None:
         raise BadImageError(f"has a name of {len(path)} characters, and {_LONGEST_PATH} are allowed")
     if _HEX.fullmatch(path) and len(path) == 64:
         raise BadImageError("is the id of an image of this machine, which no registry knows", "")
+    if stand_ins := [part for part in path.split("/") if _STAND_IN.fullmatch(part)]:
+        raise BadImageError(f"holds {' and '.join(stand_ins)}, in whose place a name of yours belongs", "")
     for part in path.split("/"):
         if _PATH_PART.fullmatch(part):
             continue
@@ -550,7 +634,7 @@ def _nearest(text: str) -> str:
     path, colon, tag = _split_tag(name)
     tag = re.sub(r"[^A-Za-z0-9_.-]+", "-", tag).lstrip(".-")[:_LONGEST_TAG]
     host, repository = _split_host(path)
-    repository = "/".join(part.strip("._-") for part in repository.lower().split("/"))
+    repository = "/".join(filter(None, (part.strip("._-") for part in repository.lower().split("/"))))
     name = (f"{host}/" if host else "") + repository + (f":{tag}" if colon and tag else "")
     return _if_right(f"{name}{at}{digest}") if mended and not _UNFILLED.search(text) else ""
 

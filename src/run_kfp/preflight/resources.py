@@ -20,12 +20,17 @@ from run_kfp.machines import (
     Choice,
     Machines,
     QuotaUse,
+    accelerators_like,
     choose,
     either,
+    find_accelerator,
+    most,
+    plain,
     quota_uses,
 )
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.subject import StepSpec, Subject, holds_placeholder
+from run_kfp.settings import region_meant
 
 _GROUP = "resources"
 _LIMITS = "https://docs.cloud.google.com/vertex-ai/docs/pipelines/machine-types"
@@ -472,7 +477,7 @@ def _incomplete(step: StepSpec, kind: str | None, count: int | None) -> Iterator
     elif kind is None and count:
         yield GPU_INCOMPLETE(
             _place(step, _TYPE),
-            f"{count} accelerators are asked for, and no type of accelerator",
+            f"{count} {'accelerator is' if count == 1 else 'accelerators are'} asked for, and no type of accelerator",
             "add the type, such as NVIDIA_TESLA_T4, or leave the count out",
         )
 
@@ -511,19 +516,7 @@ def _check_limits(
     step: StepSpec, limits: _Limits, machines: Machines, region: str | None, today: date
 ) -> Iterator[Finding]:
     """Check what a step asks for: each limit by itself, then all of them together."""
-    alone: list[Finding] = []
-    if limits.cpu is not None and limits.cpu > MAX_CPUS:
-        hint = f"ask for {MAX_CPUS} at most"
-        alone.append(CPU_LIMIT(_place(step, _CPU), f"{limits.cpu:g} CPUs; a step may ask for {MAX_CPUS}", hint))
-    if limits.memory is not None and limits.memory > MAX_MEMORY:
-        alone.append(
-            MEMORY_LIMIT(
-                _place(step, _MEMORY),
-                f"{limits.memory:g} GB of memory; a step may ask for {MAX_MEMORY:g} GB",
-                f"ask for {MAX_MEMORY:g}G at most",
-                severity=Severity.WARNING if limits.memory <= MAX_MEMORY * GIB else None,
-            )
-        )
+    alone = [*_check_most(step, limits, machines, region)]
     if limits.accelerator and limits.count != 0:
         alone += _check_accelerator(
             limits.accelerator,
@@ -534,6 +527,7 @@ def _check_limits(
             region,
             today,
             machines.counts(limits.accelerator),
+            _fitting_counts(limits, machines),
         )
     yield from alone
     offered = not any(finding.code is GPU_REGION for finding in alone)
@@ -541,19 +535,58 @@ def _check_limits(
     if told or (limits.memory or 0) > MAX_MEMORY:
         return
     choice = _choice(limits, machines, region if offered else None)
+    certain = (
+        f"with {int(choice.other.memory)}G it is certain" if choice and choice.other and choice.other.memory else ""
+    )
     if choice and choice.machine is None and choice.failing:
         yield MACHINE_NONE(
             step.at("accelerator" if choice.accelerator else "cpu"),
             "; ".join(filter(None, [choice.reason, choice.boundary])),
-            choice.nearest,
+            certain or choice.nearest,
             severity=Severity.WARNING if choice.other else None,
         )
-    elif choice and choice.machine and choice.boundary and choice.accelerator:
+    elif choice and choice.machine and choice.boundary:
         yield MEMORY_BOUNDARY(
             _place(step, _MEMORY),
-            f"{limits.memory:g} GB lead to {choice.machine}; {choice.boundary}",
-            f"with {choice.other.memory:g}G it is certain" if choice.other and choice.other.memory else "",
+            f"{plain(limits.memory or 0)} GB lead to {choice.machine}; {choice.boundary}",
+            certain,
         )
+
+
+def _check_most(step: StepSpec, limits: _Limits, machines: Machines, region: str | None) -> Iterator[Finding]:
+    """Check CPU and memory against the most that a step may ask for; the hints count with its accelerator."""
+    accelerator = limits.accelerator if limits.count else None
+    cpus_most, memory_most = most(machines, accelerator, limits.count or 0, region)
+    of = f", as no machine with {limits.count} × {accelerator} has more"
+    if limits.cpu is not None and limits.cpu > MAX_CPUS:
+        yield CPU_LIMIT(
+            _place(step, _CPU),
+            f"{plain(limits.cpu)} CPUs; a step may ask for {MAX_CPUS}",
+            f"ask for {cpus_most} at most{of if cpus_most < MAX_CPUS else ''}",
+        )
+    if limits.memory is not None and limits.memory > MAX_MEMORY:
+        within = limits.memory <= MAX_MEMORY * GIB
+        yield MEMORY_LIMIT(
+            _place(step, _MEMORY),
+            f"{plain(limits.memory)} GB of memory; a step may ask for {MAX_MEMORY:g} GB"
+            + (
+                ", which is enough only if Google's GB is 2^30 bytes: its documentation leaves it open"
+                if within
+                else ""
+            ),
+            f"ask for {int(memory_most)}G at most{of if memory_most < MAX_MEMORY else ''}",
+            severity=Severity.WARNING if within else None,
+        )
+
+
+def _fitting_counts(limits: _Limits, machines: Machines) -> tuple[int, ...]:
+    """Return how many of the accelerator lead to a machine with the CPU and memory asked for."""
+    name = find_accelerator(machines, limits.accelerator or "")
+    return tuple(
+        count
+        for count in machines.counts(name or "")
+        if choose(machines, cpu=limits.cpu, memory=limits.memory, accelerator=name, count=count).machine
+    )
 
 
 def _check_accelerator(
@@ -565,30 +598,48 @@ def _check_accelerator(
     region: str | None,
     today: date,
     counts: tuple[int, ...],
+    fitting: tuple[int, ...] | None = None,
 ) -> Iterator[Finding]:
-    """Check an accelerator by itself; `counts` are those allowed, empty where that is not known."""
+    """Check an accelerator by itself.
+
+    Args:
+        name: as it stands.
+        count: None for none.
+        type_place: where the name stands.
+        count_place: where the count stands.
+        machines: the table.
+        region: None where it is not known.
+        today: for the end of support.
+        counts: those allowed, empty where that is not known.
+        fitting: those of them that CPU and memory fit; None where nobody asks for these.
+    """
     known = machines.accelerators.get(name)
     if known is None:
         yield _unknown_accelerator(name, type_place, machines, region)
         # With the name put right, the rest of it may still be wrong.
-        if (meant := _spelled(name)) in machines.accelerators:
+        if meant := find_accelerator(machines, name):
+            counts = counts or machines.counts(meant)
             yield from _check_accelerator(
-                meant, count, type_place, count_place, machines, region, today, counts or machines.counts(meant)
+                meant, count, type_place, count_place, machines, region, today, counts, fitting
             )
         return
     if known.retired:
         words = f"{name} was retired" + (f" on {known.end_of_support}" if known.end_of_support else "")
         yield GPU_RETIRED(type_place, words, "take NVIDIA_TESLA_T4 or NVIDIA_L4")
         return
-    if known.end_of_support and known.end_of_support <= today:
+    if not known.is_supported(today):
         words = f"support for {name} ended on {known.end_of_support}"
         yield GPU_RETIRED(type_place, words, "take NVIDIA_TESLA_T4 or NVIDIA_L4", severity=Severity.WARNING)
     if known.is_tpu:
         yield TPU(type_place, f"{name} in a step of a pipeline", "run it as a CustomJob with a TPU machine type")
     if count is not None and counts and count not in counts:
-        near = [*[one for one in counts if one < count][-1:], *[one for one in counts if one > count][:1]]
+        possible = fitting or counts
+        near = [*[one for one in possible if one < count][-1:], *[one for one in possible if one > count][:1]]
         words = f"{count} × {name}; a machine has {either(counts)}"
-        yield GPU_COUNT(count_place, words, f"take {either(near)}")
+        more = ""
+        if fitting is not None and fitting != counts:
+            more = ", for the CPU and memory asked for" if fitting else ", and ask for less CPU or memory"
+        yield GPU_COUNT(count_place, words, f"take {either(near)}{more}")
     if region:
         yield from _check_offer(known, type_place, machines, region)
 
@@ -614,23 +665,15 @@ def _unknown_accelerator(name: str, place: str, machines: Machines, region: str 
         return GPU_TYPE(
             place, f"{name!r} is a resource of Kubernetes, not an accelerator of Vertex AI", f"take {either(here)}"
         )
-    spelled = _spelled(name)
-    words = set(spelled.split("_")) - {"NVIDIA", "TESLA", "GPU"}
-    if spelled in machines.accelerators:
-        hint = f"write {spelled}"
-    elif words and (likely := [one.name for one in current if words <= set(one.name.split("_"))]):
-        hint = f"write {either(likely)}"
-    else:
-        hint = did_you_mean(spelled, machines.accelerators) or "`run-kfp machines` lists them"
-    if _POSSIBLE_ACCELERATOR.fullmatch(name):
+    like = [one for one in accelerators_like(machines, name) if not machines.accelerators[one].retired]
+    hint = f"write {either(like)}" if like else did_you_mean(name.upper(), machines.accelerators)
+    hint = hint or "`run-kfp machines` lists them"
+    # NVIDIA_T4: the chip is known, and the API has another name for it.
+    is_known = like and any(re.fullmatch(r"[A-Z]{1,2}[0-9]+", word) for word in name.split("_"))
+    if _POSSIBLE_ACCELERATOR.fullmatch(name) and not is_known:
         message = f"{machines.source} does not know the accelerator {name}"
         return GPU_TYPE(place, message, hint, severity=Severity.WARNING)
     return GPU_TYPE(place, f"Vertex AI has no accelerator {name!r}", hint)
-
-
-def _spelled(name: str) -> str:
-    """Return the name of an accelerator as Vertex AI would spell it."""
-    return re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
 
 
 def _check_requests(step: StepSpec, limits: _Limits) -> Iterator[Finding]:
@@ -645,7 +688,7 @@ def _check_requests(step: StepSpec, limits: _Limits) -> Iterator[Finding]:
         yield REQUEST_IGNORED(
             step.at(f"resources.{field}"),
             f"the {kind} request {step.resources[field]} has no effect on Vertex AI, and "
-            + ("there is no limit" if limit is None else f"the limit is {limit:g}{unit}"),
+            + ("there is no limit" if limit is None else f"the limit is {plain(limit)}{unit}"),
             f"set the {kind} limit to it (set_{kind.lower()}_limit)",
         )
 
@@ -668,14 +711,25 @@ def _check_region(subject: Subject, machines: Machines) -> Iterator[Finding]:
     region = subject.region
     if region is None or region in machines.regions:
         return
-    place = subject.settings.values["region"].source
-    near = f"regions with Pipelines, the nearest first: {', '.join(machines.near(region, machines.regions)[:6])}, …"
-    hint = did_you_mean(region, machines.regions) or near
+    place = subject.settings.values["region"].place
+    hint = region_hint(region, machines)
     if _REGION.fullmatch(region):
         yield REGION_PIPELINES(place, f"{machines.source} has no Vertex AI Pipelines in {region}", hint)
     else:
         words = f"there is no region {region!r} in Google Cloud"
         yield REGION_PIPELINES(place, words, hint, severity=Severity.ERROR)
+
+
+def region_hint(region: str, machines: Machines) -> str:
+    """Return what to write for a region that the table does not have: the one meant, else its neighbours."""
+    if (meant := region_meant(region)) in machines.regions:
+        return f"did you mean {meant!r}?"
+    around = region.rstrip("0123456789")
+    beside = sorted(one for one in machines.regions if one.rstrip("0123456789") == around)
+    if beside:
+        return f"with Pipelines there {'is' if len(beside) == 1 else 'are'} {', '.join(beside)}"
+    near = f"regions with Pipelines, the nearest first: {', '.join(machines.near(region, machines.regions)[:6])}, …"
+    return did_you_mean(region, machines.regions) or near
 
 
 def _check_quotas(uses: list[tuple[QuotaUse, str]], subject: Subject, machines: Machines) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def setting(subject: Subject, name: str) -> str | None:
 def place(subject: Subject, name: str) -> str:
     """Return where a setting was given, or the flag that would give it."""
     found = subject.settings.values.get(name)
-    return found.source if found else RULES[name].flag
+    return found.place if found else RULES[name].flag
 
 
 def bucket(subject: Subject) -> tuple[str, str] | None:
