@@ -11,8 +11,8 @@ import pytest
 from kfp import dsl
 
 import kfp_pipelines
-from run_kfp.preflight.calls import check_calls
 from run_kfp.preflight.findings import Finding, Severity
+from run_kfp.preflight.offline.calls import check_calls
 from run_kfp.preflight.subject import Subject
 from specs import registry, spec_of_kfp, step_spec, subject_of_registry, subject_of_spec
 

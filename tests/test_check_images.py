@@ -39,8 +39,8 @@ from fakes.image_registry import (
 )
 from run_kfp.preflight.findings import Finding, Severity
 from run_kfp.preflight.images import ImagesReport, look_at_images, pinned
-from run_kfp.preflight.references import DOCKER_HUB
-from run_kfp.preflight.registry_api import find_logins
+from run_kfp.preflight.images.registry_api import find_logins
+from run_kfp.preflight.offline.references import DOCKER_HUB
 from run_kfp.preflight.subject import Subject
 
 ARTIFACTS, OTHER, PLAIN = "us-east1-docker.pkg.dev", "registry.example.org", "plain.example.org"

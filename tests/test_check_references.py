@@ -16,7 +16,7 @@ import specs
 from conftest import Cli
 from engine import Engine
 from run_kfp.preflight.findings import Finding, Severity
-from run_kfp.preflight.references import (
+from run_kfp.preflight.offline.references import (
     BadImageError,
     GoogleRepository,
     ImageReference,
@@ -386,7 +386,7 @@ def test_the_packaged_registry_has_notes_at_most() -> None:
 
 def test_references_are_read_without_network_libraries(cli: Cli) -> None:
     script = (
-        "import sys, run_kfp.preflight.references, run_kfp.preflight.images; "
+        "import sys, run_kfp.preflight.offline.references, run_kfp.preflight.images; "
         "print(sys.modules.keys() & {'requests', 'urllib3', 'docker', 'google.auth', 'kfp', 'grpc'})"
     )
     done = subprocess.run(

@@ -17,7 +17,7 @@ from conftest import Write
 from run_kfp.errors import shown
 from run_kfp.machines import load_machines
 from run_kfp.preflight.findings import Finding, Severity
-from run_kfp.preflight.resources import check_resources, chosen_machines
+from run_kfp.preflight.offline.resources import check_resources, chosen_machines
 from run_kfp.preflight.subject import Subject
 from specs import registry, spec_of_kfp, step_spec, subject_of_registry, subject_of_spec
 

@@ -15,11 +15,11 @@ from kfp import dsl
 
 import kfp_pipelines
 from run_kfp.errors import InputError
-from run_kfp.preflight.caching import check_caching
-from run_kfp.preflight.calls import check_calls
 from run_kfp.preflight.findings import Finding, Severity
-from run_kfp.preflight.origin import version_findings
-from run_kfp.preflight.structure import check_structure
+from run_kfp.preflight.offline.caching import check_caching
+from run_kfp.preflight.offline.calls import check_calls
+from run_kfp.preflight.offline.origin import version_findings
+from run_kfp.preflight.offline.structure import check_structure
 from run_kfp.preflight.subject import Subject
 from specs import registry, spec_of_kfp, step_spec, subject_of_registry, subject_of_spec
 

@@ -15,9 +15,9 @@ import pytest
 from dermaid import RUNNER
 from fakes.certs import service_account_key
 from run_kfp.preflight.findings import Finding, Severity
-from run_kfp.preflight.identity import check_identity
+from run_kfp.preflight.offline.identity import check_identity
+from run_kfp.preflight.offline.values import LONGEST_ARGUMENT, check_values, check_written, without_tokens
 from run_kfp.preflight.subject import Subject
-from run_kfp.preflight.values import LONGEST_ARGUMENT, check_values, check_written, without_tokens
 from run_kfp.registry_file import PACKAGED
 from run_kfp.settings import Setting, Settings
 from specs import registry, step_spec, subject_of_registry, subject_of_spec

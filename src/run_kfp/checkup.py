@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import Fault, InputError, did_you_mean
 from run_kfp.launch import Checking, examine
 from run_kfp.machines import (
     Machines,
@@ -23,7 +23,7 @@ from run_kfp.machines import (
 )
 from run_kfp.preflight import Finding, Report, Severity, codes, find_code
 from run_kfp.preflight.findings import Code
-from run_kfp.preflight.resources import region_hint
+from run_kfp.preflight.offline.resources import region_hint
 from run_kfp.prepare import Call, find_registry
 
 if TYPE_CHECKING:
@@ -115,8 +115,10 @@ def machines_table(screen: Screen, registry: Path | None, region: str | None, ac
     if accelerator is not None and accelerator not in table.accelerators:
         found_name = find_accelerator(table, accelerator)
         if found_name is None:
-            known = accelerators_like(table, accelerator) or list(table.accelerators)
-            raise InputError(f"{table.source} has no accelerator {accelerator!r}", f"it has {', '.join(known)}")
+            like = accelerators_like(table, accelerator)
+            hint = "" if like else did_you_mean(accelerator, table.accelerators)
+            hint = hint or f"it has {', '.join(like or table.accelerators)}"
+            raise InputError(f"{table.source} has no accelerator {accelerator!r}", hint)
         accelerator = found_name
     machines = machine_rows(table, region=region, accelerator=accelerator)
     accelerators = [row for row in accelerator_rows(table, region=region) if accelerator in (None, row["accelerator"])]

@@ -18,16 +18,12 @@ from typing import TYPE_CHECKING
 from run_kfp.errors import CheckFailed, Fault, InputError, did_you_mean
 from run_kfp.machines import Choice, Machines, load_machines
 from run_kfp.preflight.background import in_background
-from run_kfp.preflight.caching import check_caching
-from run_kfp.preflight.calls import check_calls
 from run_kfp.preflight.faults import CODES, finding_of
 from run_kfp.preflight.findings import Code, Finding, Severity, in_order
-from run_kfp.preflight.identity import check_identity
-from run_kfp.preflight.references import check_references
-from run_kfp.preflight.resources import check_resources, chosen_machines
-from run_kfp.preflight.structure import check_structure
+from run_kfp.preflight.offline import check_offline
+from run_kfp.preflight.offline.resources import chosen_machines
+from run_kfp.preflight.offline.values import without_tokens
 from run_kfp.preflight.subject import StepSpec, Subject, read_steps
-from run_kfp.preflight.values import check_values, check_written, without_tokens
 from run_kfp.registry import CheckSection, Registry
 from run_kfp.secrets import Located, SecretFinder
 
@@ -156,26 +152,14 @@ def check(subject: Subject | None, faults: Iterable[Fault], watcher: Watcher) ->
     machines = _machines(watcher.registry, findings)
     if subject is None:
         return _report(findings, watcher, looked=())
-    findings += check_offline(subject, machines, watcher)
+    masker = watcher.finder.masker
+    findings += check_offline(subject, machines, watcher.environ, lambda text: masker.mask(text) != text)
     choices = chosen_machines(subject, machines)
     if watcher.offline:
         return _report(findings, watcher, machines=choices)
     found, images, known = _online(subject, section, machines, watcher)
     findings = [one for one in findings if one.code.name not in known]
     return _report([*findings, *found], watcher, machines=choices, images=images, looked=("offline", "images", "cloud"))
-
-
-def check_offline(subject: Subject, machines: Machines, watcher: Watcher) -> Iterator[Finding]:
-    """Check what can be known without asking anybody."""
-    masker = watcher.finder.masker
-    yield from check_references(subject)
-    yield from check_calls(subject)
-    yield from check_structure(subject)
-    yield from check_caching(subject)
-    yield from check_resources(subject, machines)
-    yield from check_values(subject)
-    yield from check_written(subject, lambda text: masker.mask(text) != text)
-    yield from check_identity(subject, watcher.environ)
 
 
 def _online(

@@ -15,7 +15,7 @@ from run_kfp.backends import Given
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.registry import Container, Registry
 from run_kfp.secrets import Located
-from run_kfp.settings import Settings
+from run_kfp.settings import RULES, Settings
 
 # More than Vertex AI takes (10,000 tasks in a job), which is told elsewhere. DAGs that share their inner DAGs can have
 # more steps than could ever be looked at.
@@ -109,12 +109,21 @@ class Subject:
     @property
     def region(self) -> str | None:
         """The region, None where it is not set or cannot be one."""
-        return None if "region" in self.settings.malformed else self.settings.get("region")
+        return self.setting("region")
 
     @property
     def project(self) -> str | None:
         """The project, likewise."""
-        return None if "project" in self.settings.malformed else self.settings.get("project")
+        return self.setting("project")
+
+    def setting(self, name: str) -> str | None:
+        """Return a setting (a key of `RULES`); None where it is missing or malformed, which is told elsewhere."""
+        return None if name in self.settings.malformed else self.settings.get(name)
+
+    def place(self, name: str) -> str:
+        """Return where a setting was given, or the flag that would give it."""
+        found = self.settings.values.get(name)
+        return found.place if found else RULES[name].flag
 
 
 def read_steps(pipeline: CompiledPipeline, registry: Registry, selection: Sequence[Container]) -> tuple[StepSpec, ...]:

@@ -14,7 +14,7 @@ from run_kfp.machines import Machines, load_machines
 from run_kfp.preflight.background import in_background
 from run_kfp.preflight.cloud import accounts, project, quota, repositories, storage
 from run_kfp.preflight.cloud.session import SERVICES, Answer, GoogleSession
-from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, bucket, setting
+from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, bucket
 from run_kfp.preflight.findings import Code, Finding, Severity, When, in_order
 from run_kfp.preflight.subject import Subject
 
@@ -97,7 +97,7 @@ def _look(subject: Subject, session: GoogleSession, gpu_metrics: Mapping[str, st
 
 def _checks(subject: Subject, session: GoogleSession, gpu_metrics: Mapping[str, str]) -> Iterable[tuple[str, Seen]]:
     """Yield every check that the settings allow, with words for what it looks at."""
-    where, region, account = bucket(subject), subject.region, setting(subject, "service_account")
+    where, region, account = bucket(subject), subject.region, subject.setting("service_account")
     yield "the caller", accounts.check_identity(session)
     if account:
         yield f"service account {account}", accounts.check_account(subject, account, session)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from run_kfp.errors import BackendError
 from run_kfp.preflight.cloud.policies import Held, Resource, account_answer, held_by, project_policy
 from run_kfp.preflight.cloud.session import GoogleSession, TokenServiceDown, part, together
-from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, account_project, place
+from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, account_project
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.subject import Subject
 
@@ -160,7 +160,7 @@ def check_identity(session: GoogleSession) -> Seen:
 
 def check_account(subject: Subject, account: str, session: GoogleSession) -> Seen:
     """See whether the run's account exists and is enabled."""
-    owner, at = account_project(account), place(subject, "service_account")
+    owner, at = account_project(account), subject.place("service_account")
     answer = account_answer(session, account)
     if answer is None:
         return
@@ -180,7 +180,7 @@ def check_account(subject: Subject, account: str, session: GoogleSession) -> See
 
 def check_act_as(subject: Subject, account: str, session: GoogleSession) -> Seen:
     """See whether the caller may start a run that works under the account."""
-    owner, at = account_project(account), place(subject, "service_account")
+    owner, at = account_project(account), subject.place("service_account")
     if owner is None:
         return
     answer = session.post(
@@ -228,7 +228,7 @@ def check_act_as_itself(subject: Subject, account: str, session: GoogleSession) 
         return
     if verdict.held in (Held.NO, Held.ABSENT):
         yield ACT_AS_ITSELF(
-            place(subject, "service_account"),
+            subject.place("service_account"),
             f"step {step.name} starts a job on Vertex AI, and {account} has no grant to act as itself",
             f"gcloud iam service-accounts add-iam-policy-binding {account} --project={owner} "
             f"--member=serviceAccount:{account} --role=roles/iam.serviceAccountUser",
@@ -267,7 +267,7 @@ def check_roles(subject: Subject, account: str, project: str, session: GoogleSes
             "organisations, groups and custom roles cannot be seen from here)"
         )
         yield code(
-            place(subject, "service_account"),
+            subject.place("service_account"),
             words,
             f"gcloud projects add-iam-policy-binding {project} --member=serviceAccount:{account} --role={role}",
             severity,

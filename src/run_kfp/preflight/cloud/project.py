@@ -7,7 +7,7 @@ import re
 from run_kfp.preflight.cloud.policies import has_role, project_policy
 from run_kfp.preflight.cloud.repositories import AGENTS, repositories
 from run_kfp.preflight.cloud.session import GoogleSession, part, rows
-from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, place, project_number
+from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, project_number
 from run_kfp.preflight.findings import Code, Severity, When
 from run_kfp.preflight.subject import Subject
 
@@ -80,7 +80,7 @@ def check_project(subject: Subject, project: str, session: GoogleSession) -> See
     answer = session.get("cloudresourcemanager", f"/v3/projects/{part(project)}")
     if number := project_number(answer):
         yield Fact("project", f"{answer.body.get('projectId', project)} (number {number})")
-    at = place(subject, "project")
+    at = subject.place("project")
     if answer.status == 404:
         yield PROJECT_GONE(at, f"there is no project {project}", "see `gcloud projects list`")
     elif answer.ok and answer.body.get("state") == "DELETE_REQUESTED":
@@ -113,7 +113,7 @@ def check_services(subject: Subject, project: str, session: GoogleSession) -> Se
         names = [name for name in off if wanted[name] is (severity is Severity.ERROR)]
         if names:
             yield API_DISABLED(
-                place(subject, "project"),
+                subject.place("project"),
                 f"not enabled in project {project}: {', '.join(names)}",
                 f"gcloud services enable {' '.join(names)} --project={project}",
                 severity,
@@ -130,7 +130,7 @@ def check_caller(subject: Subject, project: str, session: GoogleSession) -> Seen
         yield Unseen(f"what you may do in {project}", answer.reason)
     elif permission not in (answer.body.get("permissions") or ()):
         yield CALLER_PERMISSION(
-            place(subject, "project"),
+            subject.place("project"),
             f"you do not have {permission} on project {project}",
             f"gcloud projects add-iam-policy-binding {project} --member={session.member} --role=roles/aiplatform.user",
         )
@@ -153,7 +153,7 @@ def check_agents(subject: Subject, project: str, session: GoogleSession) -> Seen
         agent = pattern.format(number)
         if not has_role(policy, agent, role):
             yield AGENT_MISSING(
-                place(subject, "project"),
+                subject.place("project"),
                 f"{agent} has no {role} in project {project}",
                 f"gcloud beta services identity create --service=aiplatform.googleapis.com --project={project}",
             )

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from run_kfp.preflight.cloud.session import Answer
 from run_kfp.preflight.findings import Finding
 from run_kfp.preflight.subject import Subject
-from run_kfp.settings import RULES
 
 
 @dataclass(frozen=True)
@@ -31,23 +30,12 @@ class Fact:
 Seen = Iterator[Finding | Unseen | Fact]
 
 
-def setting(subject: Subject, name: str) -> str | None:
-    """Return a setting; None where it is missing or malformed, which is told elsewhere."""
-    return None if name in subject.settings.malformed else subject.settings.get(name)
-
-
-def place(subject: Subject, name: str) -> str:
-    """Return where a setting was given, or the flag that would give it."""
-    found = subject.settings.values.get(name)
-    return found.place if found else RULES[name].flag
-
-
 def bucket(subject: Subject) -> tuple[str, str] | None:
     """Return the bucket of the pipeline root and where it was given, None where there is none."""
     for name in ("pipeline_root", "bucket"):
         if name in subject.settings.values:
-            value = setting(subject, name)
-            return (value.removeprefix("gs://").split("/")[0], place(subject, name)) if value else None
+            value = subject.setting(name)
+            return (value.removeprefix("gs://").split("/")[0], subject.place(name)) if value else None
     return None
 
 

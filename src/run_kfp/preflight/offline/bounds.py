@@ -10,7 +10,7 @@ from typing import Any
 
 from run_kfp.backends import Given
 from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.spec import SPEC_SOURCE, Dag, Spec, shown, table_at, waits_for
+from run_kfp.preflight.offline.spec import SPEC_SOURCE, Dag, Spec, shown, table_at, waits_for
 from run_kfp.preflight.subject import Subject, holds_placeholder
 
 _GROUP = "structure"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from run_kfp.backends import Given
 from run_kfp.masking import MASK, SHORTEST_SECRET
 from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.spec import compiled_here, shown, table_at
+from run_kfp.preflight.offline.spec import compiled_here, shown, table_at
 from run_kfp.preflight.subject import Subject
 from run_kfp.registry import SecretSource
 from run_kfp.secrets import Located, is_template

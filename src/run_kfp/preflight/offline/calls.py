@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.spec import names_in_words, shown, table_at
+from run_kfp.preflight.offline.spec import names_in_words, shown, table_at
+from run_kfp.preflight.offline.texts import Surroundings, check_constants, check_environment, check_paths, check_text
 from run_kfp.preflight.subject import StepSpec, Subject
-from run_kfp.preflight.texts import Surroundings, check_constants, check_environment, check_paths, check_text
 
 _GROUP = "calls"
 _CUSTOM_JOB = "google.cloud.aiplatform.v1.ContainerSpec and EnvVar (custom_job.proto, env_var.proto)"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.spec import compiled_here, names_in_words, source_of, table_at
+from run_kfp.preflight.offline.spec import compiled_here, names_in_words, source_of, table_at
 from run_kfp.preflight.subject import StepSpec, Subject
 
 _GROUP = "caching"

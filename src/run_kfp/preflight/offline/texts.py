@@ -14,9 +14,9 @@ from pathlib import Path
 
 from run_kfp.backends import Given
 from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.spec import Spec, shown, source_of, table_at
+from run_kfp.preflight.offline.spec import Spec, shown, source_of, table_at
+from run_kfp.preflight.offline.values import PARAM_TEMPLATE
 from run_kfp.preflight.subject import Subject
-from run_kfp.preflight.values import PARAM_TEMPLATE
 
 _GROUP = "calls"
 

@@ -16,14 +16,7 @@ from typing import Any, Generic, TypeVar
 from run_kfp.credentials import printable
 from run_kfp.errors import did_you_mean
 from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.references import (
-    BadImageError,
-    ImageReference,
-    image_place,
-    parse_image,
-    wrong_address,
-)
-from run_kfp.preflight.registry_api import (
+from run_kfp.preflight.images.registry_api import (
     GOOGLE_TOKEN_USER,
     SCHEMA_1,
     Answer,
@@ -34,6 +27,13 @@ from run_kfp.preflight.registry_api import (
     RegistryClient,
     Unreachable,
     find_logins,
+)
+from run_kfp.preflight.offline.references import (
+    BadImageError,
+    ImageReference,
+    image_place,
+    parse_image,
+    wrong_address,
 )
 from run_kfp.preflight.subject import StepSpec, Subject, holds_placeholder
 

@@ -17,7 +17,7 @@ from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.subject import Subject
 from run_kfp.registry_file import PACKAGED
 from run_kfp.secrets import is_template
-from run_kfp.settings import RULES, Settings
+from run_kfp.settings import RULES
 
 ACCOUNT_DEFAULT = Code(
     "RK-ACCOUNT-DEFAULT",
@@ -203,39 +203,39 @@ def check_identity(subject: Subject, environ: Mapping[str, str]) -> Iterator[Fin
     settings = subject.settings
     yield from _templates(subject)
     yield from _account(subject)
-    yield from _buckets(settings)
+    yield from _buckets(subject)
     yield from _login(subject, environ)
     region = subject.region
-    key = _well_formed(settings, "encryption_key")
+    key = subject.setting("encryption_key")
     if key and region and (location := key.split("/")[3]) != region:
         yield KEY_REGION(
-            _place(settings, "encryption_key"),
+            subject.place("encryption_key"),
             f"the key lies in {location}, and the run is in {region}",
             f"name a key of {region}: gcloud kms keys list --location={region} --keyring=NAME",
         )
     if region and settings.values["region"].place.startswith(f"{PACKAGED}: ") and _is_file(subject):
         yield REGION_PACKAGED(
-            _place(settings, "region"),
+            subject.place("region"),
             f"the run is in {region}, which the packaged registry says and nobody else",
             f"if that is not meant: --region REGION, or {RULES['region'].variable} in .env",
         )
-    endpoint = _well_formed(settings, "api_endpoint") or ""
+    endpoint = subject.setting("api_endpoint") or ""
     if meant := _endpoint_meant(endpoint):
         yield ENDPOINT_HOST(
-            _place(settings, "api_endpoint"), f"{endpoint} is no host of Vertex AI", f"did you mean {meant!r}?"
+            subject.place("api_endpoint"), f"{endpoint} is no host of Vertex AI", f"did you mean {meant!r}?"
         )
     host = re.match(r"([a-z]+-[a-z]+[0-9]+)-aiplatform\.", endpoint)
     if host and region and host[1] != region:
         yield ENDPOINT_REGION(
-            _place(settings, "api_endpoint"),
+            subject.place("api_endpoint"),
             f"{endpoint} serves {host[1]}, and the run is in {region}",
             f"leave it out, or write {region}-aiplatform.googleapis.com",
         )
-    network = _well_formed(settings, "network")
+    network = subject.setting("network")
     if network and not network.split("/")[1].isdigit():
         project = network.split("/")[1]
         yield NETWORK_NUMBER(
-            _place(settings, "network"),
+            subject.place("network"),
             f"the network is named by the id {project!r}; Vertex AI takes the project's number",
             f"gcloud projects describe {project} --format='value(projectNumber)'",
         )
@@ -255,13 +255,13 @@ _STAND_IN = re.compile(
 def _templates(subject: Subject) -> Iterator[Finding]:
     """Say which settings are of a right form and still text of an example."""
     for name in RULES:
-        value = _well_formed(subject.settings, name)
+        value = subject.setting(name)
         # What is handed to a step is told as a parameter.
         if value is None or (name in subject.values and is_template(value)):
             continue
         if part := next((part for part in re.split(r"[/@:.]+", value) if _STAND_IN.fullmatch(part)), None):
             yield SETTING_TEMPLATE(
-                _place(subject.settings, name),
+                subject.place(name),
                 f"{name.replace('_', ' ')} is {value!r}, and {part!r} looks like an example that nobody filled in",
                 f"put the name there, or give it by {RULES[name].flag}",
             )
@@ -291,10 +291,10 @@ def _nearly(word: str, known: str) -> str:
 
 
 def _account(subject: Subject) -> Iterator[Finding]:
-    account = _well_formed(subject.settings, "service_account")
+    account = subject.setting("service_account")
     if account is None:
         return
-    place = _place(subject.settings, "service_account")
+    place = subject.place("service_account")
     name, _, domain = account.partition("@")
     if domain == "developer.gserviceaccount.com":
         yield ACCOUNT_DEFAULT(
@@ -332,18 +332,18 @@ def _project_of(domain: str) -> str:
     return f"{organisation}:{project}" if dot else project
 
 
-def _buckets(settings: Settings) -> Iterator[Finding]:
+def _buckets(subject: Subject) -> Iterator[Finding]:
     for name in ("bucket", "pipeline_root"):
-        value = _well_formed(settings, name)
+        value = subject.setting(name)
         if value is None:
             continue
         bucket = value.removeprefix("gs://").partition("/")[0]
         if words := _bucket_fault(bucket):
-            yield BUCKET_NAME(_place(settings, name), f"{bucket!r} {words}", "look it up: gcloud storage buckets list")
-    data, root = _well_formed(settings, "bucket"), _well_formed(settings, "pipeline_root")
+            yield BUCKET_NAME(subject.place(name), f"{bucket!r} {words}", "look it up: gcloud storage buckets list")
+    data, root = subject.setting("bucket"), subject.setting("pipeline_root")
     if data and root and _differ_by_a_letter(data, bucket := root.removeprefix("gs://").partition("/")[0]):
         yield BUCKET_TWO(
-            _place(settings, "pipeline_root"),
+            subject.place("pipeline_root"),
             f"the pipeline root is in {bucket!r} and the bucket is {data!r}",
             f"if one bucket is meant: gs://{data}{root.removeprefix('gs://').removeprefix(bucket)}",
         )
@@ -430,12 +430,3 @@ def _read_login(file: Path) -> tuple[str, Mapping[str, Any]]:
         if "PRIVATE KEY-----" not in key["private_key"]:
             return "a service account key whose private_key is none", key
     return "", key
-
-
-def _well_formed(settings: Settings, name: str) -> str | None:
-    return None if name in settings.malformed else settings.get(name)
-
-
-def _place(settings: Settings, name: str) -> str:
-    setting = settings.values.get(name)
-    return setting.place if setting else RULES[name].flag

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
 from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.spec import SPEC_SOURCE, Spec, compiled_here, names_in_words, shown, table_at
+from run_kfp.preflight.offline.spec import SPEC_SOURCE, Spec, compiled_here, names_in_words, shown, table_at
 from run_kfp.preflight.subject import Subject
 
 _GROUP = "structure"
