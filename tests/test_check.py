@@ -14,6 +14,7 @@ import pytest
 from conftest import Cli, Result, Write
 from dermaid import MAIN, RUNNER, SETTINGS, Canaries, canary
 from fakes.vertex import FakeVertex
+from run_kfp.errors import shown
 from run_kfp.preflight import codes
 from run_kfp.preflight.faults import CODES
 
@@ -39,6 +40,11 @@ env = "API_KEY"
 def found(result: Result, severity: str) -> dict[str, str]:
     """Return the message of each finding of a severity, by its code."""
     return {one["code"]: one["message"] for one in result.json["findings"] if one["severity"] == severity}
+
+
+def of_code(result: Result, code: str) -> list[dict[str, str]]:
+    """Return the findings of a kind."""
+    return [one for one in result.json["findings"] if one["code"] == code]
 
 
 def test_a_right_call_is_found_right(cli: Cli) -> None:
@@ -84,7 +90,7 @@ def test_ten_mistakes_are_told_at_once(cli: Cli, write: Write) -> None:
     assert result.code == 3
     for code, place, word in [
         ("RK-REGISTRY", "pipeline.name", "'Skin' is no name"),
-        ("RK-SETTING-FORMAT", "[settings] of run-kfp.toml", "write 'my-bucket'"),
+        ("RK-SETTING-FORMAT", "settings.bucket", "write 'my-bucket'"),
         ("RK-REGION", "", "us-east1"),
         ("RK-IMAGE-REFERENCE", "containers.1.image", "is no image"),
         ("RK-MEMORY-FORMAT", "containers.2.memory", '"128G"?'),
@@ -144,6 +150,25 @@ sdkVersion: kfp-2.17.0
 """
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "hint"),
+    [
+        ("NUMBER_DOUBLE", "0,5", "write -p n=0.5"),
+        ("BOOLEAN", "yes", "write -p n=true"),
+        ("NUMBER_INTEGER", "1e3", "write -p n=1000"),
+        ("NUMBER_INTEGER", "3.5", "write a whole number, such as -p n=3"),
+        ("LIST", "1,b", "write -p n='[1, \"b\"]'"),
+        ("STRUCT", "[1]", "write a JSON object, such as -p n='{\"a\": 1}'"),
+    ],
+)
+def test_a_value_of_another_type_is_told_with_the_right_form(
+    cli: Cli, write: Write, kind: str, value: str, hint: str
+) -> None:
+    write("typed.yaml", TYPED.replace("KIND", kind))
+    result = cli("check", "-f", "typed.yaml", "-p", f"n={value}", "--offline", "--json", **RIGHT)
+    assert [(one["place"], one["hint"]) for one in of_code(result, "RK-PARAM-TYPE")] == [("-p n", hint)]
+
+
 @pytest.mark.failure("F27", "RK-PARAM-TYPE")
 @pytest.mark.parametrize(
     ("kind", "value"),
@@ -186,7 +211,7 @@ def test_an_illegal_job_id_is_told(cli: Cli, write: Write, job_id: str) -> None:
     write("run-kfp.toml", REGISTRY)
     result = cli("check", "-r", "1", "-t", "v1", "--job-id", job_id, "--offline", "--json", **RIGHT)
     assert result.code == 3
-    assert repr(job_id) in found(result, "error")["RK-JOB-ID"]
+    assert f"job id {shown(job_id)} is not allowed" in found(result, "error")["RK-JOB-ID"]
 
 
 @pytest.mark.failure("F90", "RK-JOB-ID-FIXED")
@@ -222,6 +247,97 @@ def test_a_factory_that_fails_does_not_hide_the_other_containers(cli: Cli, write
     result = cli("check", "-r", "2", "-r", "1", "-t", "v1", "--offline", "--json", **RIGHT)
     assert result.code == 3
     assert found(result, "error").keys() == {"RK-FACTORY", "RK-IMAGE-REFERENCE"}
+
+
+CALLED = """
+[settings]
+project = "test-project"
+region = "us-east1"
+bucket = "test-bucket"
+service_account = "ACCOUNT"
+[containers.1]
+name = "one"
+image = "a/Big:1"
+command = ["ls"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "files", "args", "expected"),
+    [
+        # What stands in a registry that cannot be read is not told to be missing.
+        ("[containers", {}, ["-r", "1"], {"RK-REGISTRY": 1}),
+        ("", {}, ["-r", "1", "--registry", "nowhere.toml"], {"RK-FILE": 1}),
+        ("[containers", {"t.yaml": TYPED.replace("KIND", "STRING")}, ["-f", "t.yaml", "-p", "x=1"], {"RK-REGISTRY": 1}),
+        # A bad line of .env leaves the others.
+        (
+            'args = [{ param = "q" }, { secret = "s" }]\n[params.q]\nenv = "Q"\n[secrets.s]\nenv = "SS"\n',
+            {".env": "Q=1\nSS=a-long-value\nsome junk\n"},
+            ["-r", "1"],
+            {"RK-ENV-FILE": 1, "RK-IMAGE-REFERENCE": 1},
+        ),
+        # A container keeps its index when its name is wrong, and the others of a range are looked at.
+        (
+            '[containers.2]\nname = "my_y"\nimage = "b/Big:1"\n[containers.3]\nimage = "c/Big:1"\n',
+            {},
+            ["-r", "1-3"],
+            {"RK-REGISTRY": 2, "RK-IMAGE-REFERENCE": 3},
+        ),
+        ("", {}, ["-r", "1-2"], {"RK-SELECTION": 1, "RK-IMAGE-REFERENCE": 1}),
+        (
+            '[containers.007]\nname = "bond"\nimage = "b/Big:1"\n',
+            {},
+            ["-r", "7"],
+            {"RK-REGISTRY": 1, "RK-IMAGE-REFERENCE": 1},
+        ),
+        ('[containers.train]\nimage = "b/Big:1"\n', {}, ["-r", "train"], {"RK-REGISTRY": 1, "RK-IMAGE-REFERENCE": 1}),
+        # A secret without a usable place is one mistake.
+        (
+            'args = [{ secret = "k" }]\n[secrets.k]\nenv = "MY-KEY"\n',
+            {},
+            ["-r", "1"],
+            {"RK-REGISTRY": 1, "RK-IMAGE-REFERENCE": 1},
+        ),
+        # A resource that is none leaves the rest of its container.
+        (
+            'cpu = { param = "cpus" }\n[params.cpus]\n',
+            {},
+            ["-r", "1", "-p", "cpus=eight"],
+            {"RK-RESOURCE-PARAM": 1, "RK-IMAGE-REFERENCE": 1},
+        ),
+        ("accelerator = {}\n", {}, ["-r", "1"], {"RK-GPU-TYPE": 1, "RK-IMAGE-REFERENCE": 1}),
+        # What is written in another form, or under a misspelt key, is not told to be missing as well.
+        (
+            'args = [{ param = "q" }, { param = "r" }]\nside_effects = "yes"\n'
+            '[params.q]\ndefault = 30\n[params.r]\ndefualt = "x"\n',
+            {},
+            ["-r", "1"],
+            {"RK-REGISTRY": 3, "RK-IMAGE-REFERENCE": 1},
+        ),
+        (
+            '[containers.2]\nname = "two"\nimgae = "b/Big:1"\n',
+            {},
+            ["-r", "2"],
+            {"RK-REGISTRY": 1, "RK-IMAGE-REFERENCE": 1},
+        ),
+    ],
+)
+def test_one_mistake_is_one_finding_and_hides_no_other(
+    cli: Cli, write: Write, more: str, files: dict[str, str], args: list[str], expected: dict[str, int]
+) -> None:
+    write("run-kfp.toml", CALLED.replace("ACCOUNT", RUNNER) + more)
+    for name, text in files.items():
+        write(name, text)
+    result = cli("check", *args, "--offline", "--json")
+    told = [one["code"] for one in result.json["findings"] if one["severity"] in ("error", "warning")]
+    assert {code: told.count(code) for code in told} == expected, result.out
+
+
+@pytest.mark.parametrize("value", ["null", "none", "secret", "token", "example", "xxx", "$5"])
+def test_a_parameter_may_be_a_word_that_no_secret_is(cli: Cli, write: Write, value: str) -> None:
+    write("run-kfp.toml", REGISTRY.replace('param = "tag"', 'param = "rounds"'))
+    result = cli("check", "-r", "1", "-p", f"rounds={value}", "--offline", "--json", **RIGHT)
+    assert found(result, "error") == found(result, "warning") == {}
 
 
 def test_warnings_are_refused_when_asked_for(cli: Cli) -> None:
@@ -338,7 +454,7 @@ def test_every_kind_of_finding_says_what_it_must() -> None:
         assert code.title[-1] not in ".!", name
         assert code.otherwise, name
         assert code.otherwise[-1] not in ".!", name
-        assert not code.otherwise[0].isupper() or code.otherwise.split()[0] in ("Vertex", "Cloud"), name
+        assert not code.otherwise[0].isupper() or code.otherwise.split()[0] in ("Vertex", "Cloud", "Google's"), name
         assert not code.title[0].isupper() or code.title.split()[0] in ("Vertex",), name
         assert len(code.explanation) > 60, name
         assert code.source, name

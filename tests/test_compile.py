@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -343,6 +344,20 @@ def test_json_tells_what_was_compiled(cli: Cli) -> None:
     assert result.json["steps"][1]["after"] == ["get-raw-data"]
 
 
+SMALL = """
+pipelineInfo: {name: x}
+deploymentSpec: {executors: {e: {container: {image: alpine, command: [ls]}}}}
+components: {c: {executorLabel: e}}
+root: {dag: {tasks: {a: {componentRef: {name: c}}}}}
+schemaVersion: 2.1.0
+sdkVersion: kfp-2.17.0
+"""
+# 341 bytes that stand for 9^10 texts.
+ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in itertools.pairwise("abcdefghij")
+)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -359,6 +374,14 @@ def test_json_tells_what_was_compiled(cli: Cli) -> None:
             "pipelineInfo: {name: x}\ndeploymentSpec: {}\ncomponents: {}\nroot: {dag: {tasks: {a: 3}}}",
             "its tasks or parameters are not of that form",
         ),
+        # libyaml's recursion would end the process.
+        ("[" * 100_000, "line 1 is nested more than 90 deep"),
+        ("{" * 50_000, "line 1 is nested more than 90 deep"),
+        ("- " * 50_000, "line 1 is nested more than 90 deep"),
+        (ALIASES, "with its aliases (*name) written out it is larger than 64 MB"),
+        ("a: &a " + "x" * 1_000_000 + "\nb: [" + "*a," * 100 + "1]", "written out it is larger than 64 MB"),
+        ("pipelineInfo: {name: x}\n" * 2, "line 2: the key 'pipelineInfo' stands twice in one table"),
+        (SMALL + "---\n" + SMALL, "holds several pipelines, apart by ---"),
     ],
 )
 def test_a_file_that_is_no_pipeline_is_refused(cli: Cli, write: Write, text: str, words: str) -> None:
@@ -368,6 +391,84 @@ def test_a_file_that_is_no_pipeline_is_refused(cli: Cli, write: Write, text: str
 
     assert result.code == 2
     assert words in result.err
+
+
+def test_aliases_and_a_platform_spec_belong_to_yaml(cli: Cli, write: Write) -> None:
+    shared = "extra: &shared {a: 1}\nmore: [*shared, *shared]\n"
+    write("given.yaml", f"{SMALL}{shared}---\nplatforms: {{}}\n")
+
+    result = cli("-f", "given.yaml", "--dry-run", **SETTINGS)
+
+    assert result.code == 0, result.err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            SMALL.replace("root: {dag", "root: {inputDefinitions: {parameters: {n: {parameterType: STR}}}, dag"),
+            ["root.inputDefinitions.parameters.n.parameterType: 'STR' is no type of a parameter", "write STRING"],
+        ),
+        (
+            SMALL.replace("command: [ls]", 'resources: {limits: {cpu: "4"}}'),
+            ["deploymentSpec.executors.e.container.resources.limits: is Kubernetes' form", "resourceCpuLimit"],
+        ),
+        (
+            SMALL.replace(
+                "{componentRef: {name: c}}", "{componentRef: {name: c}, dependentTasks: [inner, trian]}"
+            ).replace("tasks: {", "tasks: {train: {componentRef: {name: c}}, "),
+            [
+                "a waits for 'inner', which does not exist",
+                "a waits for 'trian', which does not exist",
+                "did you mean 'train'?",
+            ],
+        ),
+        (
+            SMALL.replace("{componentRef: {name: c}}", "{componentRef: {name: c}, dependentTasks: [a, inner]}"),
+            ["has tasks that wait for each other: a", "a waits for 'inner', which does not exist"],
+        ),
+    ],
+)
+def test_a_pipeline_of_no_use_is_told_wholly(cli: Cli, write: Write, text: str, told: list[str]) -> None:
+    write("given.yaml", text)
+
+    for args in (["--dry-run"], ["check", "--offline"]):
+        result = cli(
+            *[word for word in args if word == "check"], "-f", "given.yaml", *args[-1:], "-p", "n=1", **SETTINGS
+        )
+        assert result.code in (2, 3)
+        assert all(words in result.out + result.err for words in told), result.out + result.err
+
+
+def test_what_has_no_end_is_not_read_to_it(cli: Cli, folder: Path) -> None:
+    os.mkfifo(folder / "fifo")
+    (folder / "folder").mkdir()
+
+    for name, words in (
+        ("/dev/zero", "it is larger than 64 MB"),
+        ("fifo", "it is a pipe that nobody writes to"),
+        ("folder", "it is a folder"),
+    ):
+        result = cli("-f", name, "--dry-run", **SETTINGS)
+        assert result.code == 2
+        assert words in result.err
+
+
+def test_a_pipe_that_somebody_writes_to_is_read_to_its_end(cli: Cli, folder: Path) -> None:
+    os.mkfifo(folder / "fifo")
+    process = cli.start("-f", "fifo", "--dry-run", **SETTINGS)
+    with (folder / "fifo").open("w", encoding="utf-8") as fifo:  # waits until it is opened for reading
+        fifo.write(SMALL)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0, err
+    assert "alpine" in out
+    shell = [f"exec {sys.executable} -m run_kfp -f <(cat given.yaml) --dry-run"]
+    (folder / "given.yaml").write_text(SMALL, encoding="utf-8")
+    done = subprocess.run(
+        ["bash", "-c", *shell], cwd=folder, env=cli.environment(SETTINGS), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("selection", [("-r", "1-4"), ("-r", "3", "-r", "4", "-r", "3"), ("-r", "2", "--caching")])
@@ -428,7 +529,7 @@ def test_a_setting_that_lies_about_is_not_in_the_way(cli: Cli) -> None:
     result = cli("-r", "1", "--compile-only", GCS_BUCKET_NAME="gs://b")
 
     assert result.code == 0, result.err
-    assert "note: bucket is 'gs://b'" in result.err
+    assert "note: environment GCS_BUCKET_NAME: bucket is 'gs://b'" in result.err
 
 
 def test_a_prefix_and_a_value_do_not_make_a_placeholder(cli: Cli, write: Write) -> None:

@@ -63,8 +63,12 @@ def test_the_order_is_the_order_given(words: list[str], names: list[str]) -> Non
         (["trainmodel"], ["did you mean 'train-model'?"]),
         (["1-6"], ["no container '5, 6'"]),
         (["4-1"], ["runs backwards", "write 1-4"]),
-        ([""], ["no container ''"]),
-        (["1,,2"], ["no container ''"]),
+        ([""], ["names no container"]),
+        (["1,"], ["ends in a comma", "write -r 1"]),
+        ([",1"], ["begins with a comma"]),
+        (["Versioning"], ["did you mean 'versioning'?"]),
+        (["1" * 500], ["(500 characters)"]),
+        (["1,,2"], ["two commas", "write -r 1,2"]),
         (["1-99999"], ["longer than a pipeline can be"]),
         (["1-" + "9" * 5000], ["no container"]),
         (["2-300"], ["'5, 6, 7, 8, 9, …'"]),
@@ -91,6 +95,8 @@ def test_a_selection_of_nothing_is_told(words: list[str], told: list[str]) -> No
         ('[containers.1]\nimage = "x"\n', "containers.1.name: is missing"),
         ('[containers.1]\nname = "a"\n', "needs either an image or a factory"),
         ('[containers.train]\nname = "a"\nimage = "x"\n', "an index is a whole number"),
+        ('[containers.train]\nimage = "x"\n', 'write [containers.1] with name = "train"'),
+        ('[containers.007]\nname = "a"\nimage = "x"\n', "write [containers.7]"),
         ('[containers.1]\nname = "A"\nimage = "x"\n', "'A' is no name"),
         ('[containers.1]\nname = "a-2"\nimage = "x"\n', "KFP gives to repeated steps"),
         ('[containers.1]\nname = "a--b"\nimage = "x"\n', "'a--b' is no name"),
@@ -120,7 +126,41 @@ def test_a_selection_of_nothing_is_told(words: list[str], told: list[str]) -> No
         (ONE + 'env = { A = { param = "tag" } }\nentrypoint = ["A=b"]\n', "`env` would not take 'A=b'"),
         (ONE + 'env = { A = { param = "tag", prefix = "p" } }\nentrypoint = ["a"]\n', "has a prefix"),
         (ONE + 'entrypoint = ["a"]\n', "to replace the image's ENTRYPOINT, write command"),
-        (ONE + 'command = ["a"]\nentrypoint = ["b"]\n', "leave one of the two out"),
+        (ONE + 'command = ["a"]\nentrypoint = ["b"]\n', "stands beside command, which replaces"),
+        (ONE + "gpu = 2\n", 'write accelerator = { type = "NVIDIA_TESLA_T4", count = 2 }'),
+        (ONE + 'gpu_type = "NVIDIA_L4"\n', 'write accelerator = { type = "NVIDIA_L4", count = 1 }'),
+        (ONE + 'ram = "32 GB"\n', 'write memory = "32G"'),
+        (ONE + "cpus = 8\n", "write cpu = 8"),
+        (ONE + 'environment = { A = "b" }\n', 'write env = { NAME = "value" }'),
+        (ONE + 'machine_type = "n1-standard-4"\n', "Vertex AI chooses the machine"),
+        (ONE + 'accelerator = { type = "NVIDIA_L4", limit = 2 }\n', "write count = 2"),
+        (ONE + "command = \"python3 'my file.py'\"\n", 'write command = ["python3", "my file.py"]'),
+        (ONE + 'args = "cd /app && ls"\n', 'a line for a shell is command = ["sh", "-c", "…"]'),
+        (ONE + 'accelerator = "NVIDIA_L4"\n', 'write accelerator = { type = "NVIDIA_L4", count = 1 }'),
+        (ONE + 'accelerator = { type = "RTX 4090" }\n', "lists the types"),
+        (ONE + 'accelerator = { type = "NVIDIA TESLA T4 " }\n', "write 'NVIDIA_TESLA_T4'"),
+        (ONE + 'accelerator = { type = "" }\n', "accelerator.type: is empty"),
+        (ONE + 'side_effects = "yes"\n', "write side_effects = true"),
+        (ONE + 'cpu = "16 vCPU"\n', '"16"?'),
+        (ONE + "cpu = true\n", "true is no CPU limit"),
+        (ONE + f"cpu = 0x{'f' * 5000}\n", "a number of thousands of digits is no CPU limit"),
+        (ONE + f"memory = [0x{'f' * 5000}]\n", "a number of thousands of digits is no memory limit"),
+        (ONE + f"side_effects = 0x{'f' * 5000}\ngpu = 0x{'f' * 5000}\n", "must be true or false"),
+        (f"[containers.1]\nname = 0x{'f' * 5000}\nimage = 0x{'f' * 5000}\n", "containers.1.name: must be a string"),
+        (ONE + f"[settings]\nfailure_policy = 0x{'f' * 5000}\n", "must be one of fast, slow"),
+        (ONE + f"args = [0x{'f' * 5000}]\n", "is a number; arguments are strings"),
+        (ONE + 'args = ["a", { param = "tga" }]\n', "containers.1.args.1: no param 'tga'"),
+        (ONE + 'env = { A = { param = "tga" } }\nentrypoint = ["a"]\n', "containers.1.env.A: no param 'tga'"),
+        (ONE + 'cpu = { param = "nope" }\n', "containers.1.cpu: no param 'nope'"),
+        (ONE.replace('"alpine"', '"docker pull m/a:1"'), "write 'm/a:1'"),
+        (ONE.replace('"alpine"', '"m/a:1\u00a0"'), "write 'm/a:1'"),
+        (ONE.replace('"one"', '"Flowers_Train"'), "write 'flowers-train'"),
+        (ONE.replace('"one"', f'"{"x" * 500}_"'), "(501 characters)"),
+        (ONE + ONE, "line 4: is not TOML: this table stands twice ([containers.1])"),
+        (ONE + "name = 'x'\n#\n", "this key stands twice in its table"),
+        (ONE + 'cpu = "4\n', "line 4: is not TOML: a quote is not closed (cpu = …)"),
+        (ONE + "memory = 128G\n", "the value cannot be read (memory = …)"),
+        (ONE + "memory = “128G”\n", "quotes of a word processor"),
         (ONE + 'cpu = "many"\n', "'many' is no CPU limit"),
         (ONE + "cpu = 0\n", "0 is no CPU limit"),
         (ONE + "cpu = -2\n", "-2 is no CPU limit"),
@@ -141,20 +181,41 @@ def test_a_selection_of_nothing_is_told(words: list[str], told: list[str]) -> No
         (ONE + '[params.tag]\ndefault = "x"\n', "params.tag: every registry has this parameter"),
         (ONE + '[params.class]\ndefault = "x"\n', "no Python keyword"),
         (ONE + '[params.a-b]\ndefault = "x"\n', "single underscores"),
-        (ONE + "[params.n]\ndefault = 4\n", "params.n.default: must be a string"),
+        (ONE + "[params.n]\ndefault = 4\n", 'params.n.default: must be a string → write default = "4"'),
+        (ONE + '[secrets.key]\nenv = "MY-KEY"\n', "write 'MY_KEY'"),
         (ONE + "[secrets.key]\n", "names no place to look in"),
         (ONE + '[secrets.key]\nenv_file = "git.env"\nfile = "x"\n', "needs env"),
         (ONE + '[secrets.key]\nfile = "/etc/passwd"\n', "relative to it"),
         (ONE + '[secrets.key]\nfile = "../x"\n', "relative to it"),
         (ONE + '[params.key]\n[secrets.key]\nenv = "X"\n', "is also declared in [params]"),
         (ONE + '[settings]\nregoin = "x"\n', "did you mean 'region'?"),
-        (ONE + '[settings]\nfailure_policy = "quick"\n', "settings.failure_policy"),
+        (
+            ONE + '[settings]\nfailure_policy = "quick"\n',
+            "settings.failure_policy: is 'quick', and must be one of fast, slow",
+        ),
+        (ONE + '[settings]\nfailure_policy = "fsat"\n', "did you mean 'fast'?"),
         ("containers = 3\n", "containers: is a number"),
         ("[containers]\n1 = 3\n", "containers.1: is a number"),
     ],
 )
 def test_a_fault_is_told_with_its_place(text: str, told: str) -> None:
     assert any(told in fault for fault in faults_of(text)), faults_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ONE + 'command = ["a"]\nentrypoint = ["b"]\n',
+        ONE + '[check.git]\nremote = "https://github.com/a/b"\nmakes_tag = [1]\n',
+        ONE + '[secrets.key]\nenv = "MY-KEY"\n',
+        ONE + '[secrets.key]\nfile = "/etc/passwd"\n',
+        ONE + "accelerator = {}\n",
+        ONE.replace("one", "my_name") + '[containers.2]\nname = "my-name"\nimage = "x"\n',
+        "[containers]\n1 = 3\n",
+    ],
+)
+def test_one_mistake_is_one_fault(text: str) -> None:
+    assert len(faults_of(text)) == 1
 
 
 def test_all_faults_come_together() -> None:
@@ -172,7 +233,7 @@ def test_all_faults_come_together() -> None:
         "containers.1.memory",
         "containers.2.args.0",
         "containers.2.args.2",
-        "containers.3: no secret 'nope'",
+        "containers.3.args.0: no secret 'nope'",
         "params.if",
         "secrets.s",
     ):
@@ -197,7 +258,17 @@ def test_what_is_right_is_taken(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("given", "nearest"),
-    [("128GB", "128G"), ("32 GB", "32G"), ("16gib", "16Gi"), ("1.5Gi", "1536Mi"), ("500m", "500M"), ("64", "64G")],
+    [
+        ("128GB", "128G"),
+        ("32 GB", "32G"),
+        ("16gib", "16Gi"),
+        ("1.5Gi", "1536Mi"),
+        ("500m", "500M"),
+        ("64", "64G"),
+        ("0.5G", "500M"),
+        ("17179869184", "16Gi"),
+        ("16000000000", "16G"),
+    ],
 )
 def test_the_nearest_memory_is_offered(given: str, nearest: str) -> None:
     with pytest.raises(ValueError, match=f'"{nearest}"'):

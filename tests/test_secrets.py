@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,64 @@ def test_a_value_that_cannot_be_right(value: str) -> None:
 )
 def test_a_value_that_may_be_right(value: str) -> None:
     assert value_fault(value) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "hint"),
+    [
+        ("\nKEY\n", "has an empty first line", "move the value into the first line"),
+        ("\n\n", "is empty", "put the value there"),
+        ("short", "is shorter than 8 characters", "put the whole value there"),
+        (" KEY", "begins or ends with white space", "take the white space around it out"),
+        ("WANDB_API_KEY=KEY", "begins with WANDB_API_KEY=", "the value stands alone"),
+        ("WANDB_API_KEY: KEY", "begins with WANDB_API_KEY:", "the value stands alone"),
+        ("<your key>", "still holds the text of a template", "put the real value there"),
+        ("{\n", "is the first line of a JSON file", "put the whole JSON on one line"),
+    ],
+)
+def test_each_fault_of_a_value_has_its_next_step(cli: Cli, write: Write, content: str, words: str, hint: str) -> None:
+    canaries = Canaries()
+    write("secrets/wandb.txt", re.sub(r"\bKEY\b", canaries.wandb, content))
+
+    result = plan(cli, GIT_LOGIN=canaries.git_login)
+
+    assert result.code == 2
+    assert f"secret wandb_api_key (secrets/wandb.txt) {words}" in result.err
+    assert hint in result.err
+    assert canaries.wandb not in result.out + result.err
+
+
+def test_a_folder_in_the_place_of_a_secret_is_told(cli: Cli, write: Write) -> None:
+    write("secrets/wandb.txt/key", "x")
+
+    result = plan(cli, GIT_LOGIN=Canaries().git_login)
+
+    assert result.code == 2
+    assert "cannot read the secret file secrets/wandb.txt: it is a folder" in result.err
+    assert "permissions" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("WANDB_API_KEY: VALUE", "there is a colon instead of ="),
+        ('WANDB_API_KEY="VALUE', "the quote is never closed"),
+        ("set WANDB_API_KEY=VALUE", "a command of Windows stands in front"),
+        ("WANDB API KEY=VALUE", "there is a space in the name"),
+        ("VALUE", "= is missing"),
+        ("WANDB_API_KEY='VALUE' x", "quote values that hold spaces"),
+    ],
+)
+def test_a_line_of_an_env_file_is_told_without_its_value(cli: Cli, write: Write, line: str, told: str) -> None:
+    canaries = Canaries()
+    write(".env", f"A=1\n\n{line.replace('VALUE', canaries.wandb)}\nGIT_LOGIN={canaries.git_login}\n")
+
+    for args in (["--dry-run"], ["--compile-only"]):
+        result = cli("-r", "4", "-t", "v1", *args, **SETTINGS)
+        assert result.code == 2
+        assert ".env: line 3 is not NAME=VALUE" in result.err
+        assert told in result.err
+        assert canaries.wandb not in result.out + result.err
+    checked = cli("check", "-r", "4", "-t", "v1", "--offline", **SETTINGS)
+    assert "secret git_login is missing" not in checked.out, "the other lines are read"
+    assert canaries.wandb not in checked.out + checked.err

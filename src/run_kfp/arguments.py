@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from run_kfp.errors import shown
+
 # Vertex expands `$(VAR)` in the value of an environment variable (EnvVar.value in its CustomJob reference).
 _ENV_EXPANSION = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
 
@@ -89,8 +91,7 @@ def read_argument(value: Any) -> Argument:
             raise ValueError("has a key whose value is no string")
         return Reference(kinds[0], value[kinds[0]], read_literal(value.get("prefix", "")))
     if isinstance(value, bool | int | float):
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        raise ValueError(f'is {toml_type(value)}; arguments are strings: write "{text}"')
+        raise ValueError(f'is {toml_type(value)}; arguments are strings: write "{shown(value)}"')
     raise ValueError(f"is {toml_type(value)}; an argument is a string, {{ param = … }} or {{ secret = … }}")
 
 

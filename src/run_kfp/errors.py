@@ -138,10 +138,45 @@ class WatchGaveUp(RunKfpError):
     exit_code: ClassVar[int] = 7
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean 'x'?` for the known word nearest to `word`, or an empty string."""
-    words = list(known)
+class Refusal(ValueError):
+    """A value that is not taken: why, and what to write instead."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        """Take the reason, as the end of a sentence about the value or with the value in it, and the next step."""
+        super().__init__(message)
+        self.hint = hint
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word nearest to `word`, in upper or lower case; an empty string where none is near."""
+    words = {each.lower(): each for each in known}
+    word = word.lower()[:_LONGEST_SHOWN]
     # Two letters that changed places are nearer than difflib takes them to be: `us-esat1` is us-east1, not us-west1.
     swapped = [each for each in words if sorted(each) == sorted(word)]
     near = swapped or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else ""
+    return words[near[0]] if near else ""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean 'x'?` for the known word nearest to `word`, or an empty string."""
+    near = nearest(word, known)
+    return f"did you mean {near!r}?" if near else ""
+
+
+# Characters of a value that are enough to know it again.
+_LONGEST_SHOWN = 80
+
+
+def shown(value: object) -> str:
+    """Return a value as it is written in TOML and JSON, for a sentence: text in quotes, shortened where it is long."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits, and TOML reads one in hexadecimal
+        return "a number of thousands of digits"
+    return (
+        text
+        if len(text) <= _LONGEST_SHOWN + 2
+        else f"{text[:_LONGEST_SHOWN]}… ({len(value if isinstance(value, str) else text):,} characters)"
+    )

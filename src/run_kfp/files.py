@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import os
+import select
+import stat
 import tempfile
 from pathlib import Path
 
 from run_kfp.errors import InputError
+
+# No file that this program reads is larger; /dev/zero has no end.
+LARGEST_FILE = 64 * 2**20
+
+# Seconds to wait at a pipe: for somebody to open it for writing, and for whoever did to write on. The second has to
+# suffice for `-f <(kfp dsl compile …)`.
+_FIRST_WAIT = 2.0
+_NEXT_WAIT = 60.0
 
 
 def read_text(path: Path, what: str, hint: str = "") -> str | None:
@@ -24,19 +34,69 @@ def read_text(path: Path, what: str, hint: str = "") -> str | None:
         InputError: it cannot be read, or is not text in UTF-8.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = _read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:  # a NUL in the name; UnicodeDecodeError is one too
-        if isinstance(error, UnicodeDecodeError):
-            raise _unreadable(f"{what} is not text in UTF-8", "save it as UTF-8", what) from None
-        raise _unreadable(f"cannot read {what}: that is no name of a file", hint, what) from None
+    except IsADirectoryError:
+        raise _unreadable(f"cannot read {what}: it is a folder", "name a file, or put one in its place", path) from None
+    except TimeoutError as error:
+        raise _unreadable(f"cannot read {what}: {error}", hint, path) from None
+    except ValueError:  # a NUL in the name
+        raise _unreadable(f"cannot read {what}: that is no name of a file", hint, path) from None
     except OSError as error:
-        raise _unreadable(f"cannot read {what}: {error.strerror}", hint or "look at its permissions", what) from None
+        raise _unreadable(f"cannot read {what}: {error.strerror}", hint or "look at its permissions", path) from None
+    if len(content) > LARGEST_FILE:
+        raise _unreadable(f"cannot read {what}: it is larger than {LARGEST_FILE // 2**20} MB", hint, path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _unreadable(f"{what} is not text in UTF-8", "save it as UTF-8", path) from None
 
 
-def _unreadable(message: str, hint: str, what: str) -> InputError:
-    return InputError(message, hint, code="RK-FILE", place=what)
+def _read_bytes(path: Path) -> bytes:
+    """Return the content of a file, of one that is too large `LARGEST_FILE` bytes and one more.
+
+    Raises:
+        TimeoutError: it is a pipe, and nobody writes to it.
+        OSError: it cannot be read.
+    """
+    if path.is_dir():  # opening one is another error on each system
+        raise IsADirectoryError
+    # Without O_NONBLOCK, opening a pipe waits until somebody writes to it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode) or not hasattr(select, "poll"):
+            return file.read(LARGEST_FILE + 1)
+        return _read_stream(file.fileno())
+
+
+def _read_stream(descriptor: int) -> bytes:
+    """Read what is no regular file (a pipe, a terminal, a device) to its end, as `_read_bytes` does."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    pieces: list[bytes] = []
+    size, wait = 0, _FIRST_WAIT
+    while size <= LARGEST_FILE:
+        ready = poll.poll(wait * 1000)
+        try:
+            piece = os.read(descriptor, 2**20)
+        except BlockingIOError:  # somebody has it open for writing
+            if not ready and wait == _NEXT_WAIT:
+                raise TimeoutError(f"nothing more was written to this pipe for {wait:g} s") from None
+            wait = _NEXT_WAIT
+            continue
+        if not piece:
+            if not ready:
+                raise TimeoutError("it is a pipe that nobody writes to")
+            break
+        pieces.append(piece)
+        size += len(piece)
+        wait = _NEXT_WAIT
+    return b"".join(pieces)
+
+
+def _unreadable(message: str, hint: str, path: Path) -> InputError:
+    return InputError(message, hint, code="RK-FILE", place=str(from_here(path)))
 
 
 def is_file(path: Path) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
-from run_kfp.errors import InputError
+from run_kfp.errors import InputError, shown
 
 # kfp's own patterns (kfp 2.17, dsl/pipeline_task.py: set_cpu_limit, set_memory_limit).
 _CPU = re.compile(r"([0-9]*\.)?[0-9]+m?")
@@ -18,15 +19,27 @@ _UNITS = {"": 1} | {
 }
 
 
+# From here on a number without a unit is one of bytes: no machine has a million gigabytes.
+_FEWEST_BYTES = 1_000_000
+
+
 def cpu_text(value: Any) -> str:
     """Return a CPU limit as kfp takes it ("16", "0.5", "500m"); a number is accepted.
 
     Raises ValueError with what is allowed.
     """
-    text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not _CPU.fullmatch(text) or not text.strip("0.m"):
-        raise ValueError(f'{value!r} is no CPU limit: write a number of CPUs (16, 0.5) or thousandths of one ("500m")')
-    return text
+    text = shown(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(text, str) and _CPU.fullmatch(text) and text.strip("0.m"):
+        return text
+    suggestion = ""
+    # What people write behind a number of CPUs, and a comma where the fraction begins.
+    pattern = r"\s*([0-9]+)(?:[.,]([0-9]+))?\s*(m?)\s*(?:v?cpus?|v?cores?|)\s*"
+    number = re.fullmatch(pattern, text, re.IGNORECASE) if isinstance(text, str) else None
+    if number and (number[1] + (number[2] or "")).strip("0"):
+        suggestion = f': "{number[1]}{"." + number[2] if number[2] else ""}{number[3].lower()}"?'
+    raise ValueError(
+        f'{shown(value)} is no CPU limit: write a number of CPUs (16, 0.5) or thousandths of one ("500m"){suggestion}'
+    )
 
 
 def memory_text(value: Any) -> str:
@@ -38,29 +51,39 @@ def memory_text(value: Any) -> str:
     """
     if isinstance(value, str) and _MEMORY.fullmatch(value):
         return value
-    suggestion = ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        suggestion = f': "{value}G"?'
-    elif isinstance(value, str) and (
-        match := re.fullmatch(r"\s*([1-9][0-9]*)(\.[0-9]+)?\s*([EPTGMKegptmk]?)(i?)[bB]?\s*", value)
-    ):
-        whole, fraction, unit, binary = match[1], match[2], (match[3] or "G").upper(), match[4]
-        smaller = {"G": "M", "T": "G", "M": "K"}.get(unit)
-        if not fraction:
-            suggestion = f': "{whole}{unit}{binary}"?'
-        elif smaller:
-            factor = 1024 if binary else 1000
-            suggestion = f': "{round(float(whole + fraction) * factor)}{smaller}{binary}"?'
+    text = shown(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    nearest = nearest_memory(text) if isinstance(text, str) else ""
     raise ValueError(
-        f"{value!r} is no memory limit: write a whole number and a unit, K, M, G, T or Ki, Mi, Gi, Ti{suggestion}"
+        f"{shown(value)} is no memory limit: write a whole number and a unit, K, M, G, T or Ki, Mi, Gi, Ti"
+        + (f': "{nearest}"?' if nearest else "")
     )
+
+
+def nearest_memory(text: str) -> str:
+    """Return the memory limit that is meant, or an empty string; without a unit a small number means gigabytes."""
+    match = re.fullmatch(r"\s*([0-9]{1,18})([.,][0-9]{1,18})?\s*([EPTGMKegptmk]?)(i?)[bB]?\s*", text)
+    if not match or not float(match[1] + (match[2] or "").replace(",", ".")):
+        return ""
+    whole, fraction, unit, binary = match[1].lstrip("0"), match[2], match[3].upper(), match[4]
+    if not unit and not fraction and int(whole) >= _FEWEST_BYTES:
+        for name in ("Gi", "G", "Mi", "M", "Ki"):
+            if int(whole) % _UNITS[name] == 0:
+                return f"{int(whole) // _UNITS[name]}{name}"
+        return f"{math.ceil(int(whole) / _UNITS['M'])}M"
+    unit = unit or "G"
+    if not fraction:
+        return f"{whole}{unit}{binary}"
+    smaller = {"E": "P", "P": "T", "T": "G", "G": "M", "M": "K"}.get(unit)
+    factor = 1024 if binary else 1000
+    amount = round(float(f"{match[1]}.{fraction[1:]}") * factor)
+    return f"{amount}{smaller}{binary}" if smaller and amount else ""
 
 
 def count_text(value: Any) -> str:
     """Return an accelerator count as kfp takes it, "0" or more. Raises ValueError with what is allowed."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    text = shown(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}", text):
-        raise ValueError(f"{value!r} is no number of accelerators: write a whole number, 0 for none")
+        raise ValueError(f"{shown(value)} is no number of accelerators: write a whole number, 0 for none")
     return str(int(text))
 
 
@@ -80,7 +103,7 @@ def cpus(limit: Any) -> float | None:
         return float(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
     except ValueError:
         raise InputError(
-            f"{limit!r} is no CPU limit", hint='write a number of CPUs, or thousandths of one ("500m")'
+            f"{shown(limit)} is no CPU limit", hint='write a number of CPUs, or thousandths of one ("500m")'
         ) from None
 
 
@@ -101,6 +124,6 @@ def memory_bytes(limit: Any, gigabytes: Any) -> int | None:
         return int(float(gigabytes) * 1e9) if gigabytes else None
     match = re.fullmatch(r"([0-9]+)([KMGTPE]?i?)", str(limit))
     if not match or match[2] not in _UNITS:
-        raise InputError(f"{limit!r} is no memory limit", hint='write a whole number and a unit, such as "16G"')
+        raise InputError(f"{shown(limit)} is no memory limit", hint='write a whole number and a unit, such as "16G"')
     unit: int = _UNITS[match[2]]
     return int(match[1]) * unit

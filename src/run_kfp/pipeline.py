@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from run_kfp.arguments import Argument, Reference, literal_fault
-from run_kfp.errors import Fault, InputError
-from run_kfp.files import read_text
+from run_kfp.errors import Fault, InputError, did_you_mean, shown
+from run_kfp.files import LARGEST_FILE, read_text
 from run_kfp.lean import import_kfp
 from run_kfp.limits import count_text, cpu_text, memory_text
 from run_kfp.registry import BUILT_IN_PARAMS, Container, Registry
@@ -86,34 +86,103 @@ class CompiledPipeline:
         return _read_spec(self.text, self.source)
 
 
+# What people write for the types of parameters that KFP has (ParameterType of pipeline_spec.proto). A type that is
+# neither here nor there may be a new one.
+_TYPES_MEANT = {
+    "STR": "STRING",
+    "TEXT": "STRING",
+    "INT": "NUMBER_INTEGER",
+    "INTEGER": "NUMBER_INTEGER",
+    "FLOAT": "NUMBER_DOUBLE",
+    "DOUBLE": "NUMBER_DOUBLE",
+    "NUMBER": "NUMBER_DOUBLE",
+    "BOOL": "BOOLEAN",
+    "ARRAY": "LIST",
+    "DICT": "STRUCT",
+    "OBJECT": "STRUCT",
+    "JSON": "STRUCT",
+    **{name.lower(): name for name in ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")},
+}
+
+
+def _type_meant(kind: str) -> str | None:
+    """Return the type of KFP that a word which is none stands for; None where that cannot be told."""
+    return _TYPES_MEANT.get(kind) or _TYPES_MEANT.get(kind.upper())
+
+
 def _parameters(spec: Spec) -> tuple[Parameter, ...]:
     declared: Mapping[str, Any] = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    kinds = {name: str(body.get("parameterType", "STRING")) for name, body in declared.items()}
     return tuple(
         Parameter(
             name,
-            str(body.get("parameterType", "STRING")),
+            _type_meant(kinds[name]) or kinds[name],
             required="defaultValue" not in body and not body.get("isOptional"),
         )
         for name, body in sorted(declared.items())
     )
 
 
+def _table(value: object, *keys: str) -> Mapping[str, Any]:
+    """Return the table that stands under `keys`, one inside the other; an empty one where something else stands."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mistaken_words(spec: Spec, source: str) -> list[Fault]:
+    """Name words of other tools in places where KFP has its own: types of parameters, limits as Kubernetes has them."""
+    found: list[tuple[str, str, str]] = []
+    components = {"root": spec["root"], **{f"components.{name}": body for name, body in spec["components"].items()}}
+    for place, component in components.items():
+        for name, body in _table(component, "inputDefinitions", "parameters").items():
+            kind = _table(body).get("parameterType")
+            if isinstance(kind, str) and (meant := _type_meant(kind)):
+                where = f"{place}.inputDefinitions.parameters.{name}.parameterType"
+                found.append((where, f"{shown(kind)} is no type of a parameter", f"write {meant}"))
+    for label, executor in _table(spec, "deploymentSpec", "executors").items():
+        resources = _table(executor, "container", "resources")
+        for key, meant in (("limits", "Limit"), ("requests", "Request")):
+            if key in resources:
+                where = f"deploymentSpec.executors.{label}.container.resources.{key}"
+                message = "is Kubernetes' form, and no key of KFP: it would change nothing, or be refused"
+                hint = f'write resourceCpu{meant}: "4", resourceMemory{meant}: "16G" in resources itself'
+                found.append((where, message, hint))
+    return [
+        Fault(f"{source}: {where}: {message}", hint, code="RK-PIPELINE-FILE", place=f"{source}: {where}")
+        for where, message, hint in found
+    ]
+
+
 def _steps(spec: Spec, source: str, faults: list[Fault]) -> tuple[Step, ...]:
     """Return the tasks of the root DAG, each behind those that it waits for, else in the order of their names.
 
-    Tasks that wait for each other, or for none that exists, are a fault and come last.
+    A task that waits for one that does not exist is a fault and waits for it no longer; tasks that wait for each other
+    are one too, and come last.
     """
     tasks: Mapping[str, Any] = spec["root"]["dag"]["tasks"]
     waiting = {name: _step(spec, name, task) for name, task in sorted(tasks.items())}
+    for step in waiting.values():
+        faults += [
+            Fault(
+                f"{name} waits for {shown(other)}, which does not exist",
+                did_you_mean(str(other), set(tasks) - {name}) or "take it out of dependentTasks and of the inputs",
+                code="RK-DAG-CYCLE",
+                place=f"{source}: root.dag.tasks.{name}",
+            )
+            for name, other in ((step.name, other) for other in step.after)
+            if other not in tasks
+        ]
     ordered: list[Step] = []
     done: set[str] = set()
     while waiting:
-        ready = [name for name, step in waiting.items() if done.issuperset(step.after)]
+        ready = [name for name, step in waiting.items() if done.issuperset(tasks.keys() & set(step.after))]
         if not ready:
+            circle = _circle({name: step.after for name, step in waiting.items()})
             faults.append(
                 Fault(
-                    f"{source} has tasks that wait for each other or for none that exists: {', '.join(waiting)}",
-                    "mend dependentTasks and the inputs of these tasks, or compile the file anew",
+                    f"{source} has tasks that wait for each other: {', '.join(circle)}",
+                    "take one of these dependencies out (dependentTasks, inputs), or compile the file anew",
                     code="RK-DAG-CYCLE",
                     place=f"{source}: root.dag.tasks",
                 )
@@ -122,6 +191,16 @@ def _steps(spec: Spec, source: str, faults: list[Fault]) -> tuple[Step, ...]:
         ordered += [waiting.pop(name) for name in ready]
         done.update(ready)
     return tuple(ordered)
+
+
+def _circle(after: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return tasks of which each waits for the next, and the last for the first; every task waits for one of them."""
+    path = [next(iter(after))]
+    while True:
+        following = next(name for name in after[path[-1]] if name in after)
+        if following in path:
+            return path[path.index(following) :]
+        path.append(following)
 
 
 def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
@@ -165,11 +244,23 @@ def _resource_words(cpu: str | None, memory: str | None, accelerator: tuple[str,
     return ", ".join(word for word in words if word)
 
 
-def _read_spec(text: str, source: str) -> Spec:
+def _read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
+    """Read the text of a pipeline file.
+
+    Args:
+        text: YAML.
+        source: where it comes from, in words.
+        foreign: whether nobody has looked through it yet.
+
+    Raises:
+        InputError: it is no KFP v2 pipeline spec.
+    """
     # libyaml's loader where PyYAML has it: the pure Python one takes 20 times as long.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     hint = "compile it with `run-kfp -r … --compile-only` or `kfp dsl compile`"
     try:
+        if foreign and (unsafe := _yaml_fault(text, loader)):
+            raise _no_pipeline(f"{source}: {unsafe[0]}", unsafe[1], source)
         documents = list(yaml.load_all(text, Loader=loader))
     # PyYAML's constructors raise whatever a malformed tag leads to.
     except (
@@ -184,6 +275,8 @@ def _read_spec(text: str, source: str) -> Spec:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         raise _no_pipeline(f"{source} is not YAML{where}", hint, source) from None
+    if sum(isinstance(document, Mapping) and "pipelineInfo" in document for document in documents) > 1:
+        raise _no_pipeline(f"{source} holds several pipelines, apart by ---", "put each into a file of its own", source)
     spec = documents[0] if documents else None
     if fault := _json_fault(spec):
         raise _no_pipeline(f"{source}: {fault}", "a pipeline spec is JSON: put such a value in quotes", source)
@@ -219,6 +312,78 @@ def _no_pipeline(message: str, hint: str, source: str) -> InputError:
 
 # Protobuf's parser refuses messages that are nested more deeply than 100.
 _DEEPEST = 90
+
+# What a value counts for beside its characters when the size of a document is measured: about what it takes in a file.
+_SIZE_OF_VALUE = 32
+
+
+@dataclass
+class _Open:
+    """A list or table of YAML whose end has not come yet: its keys, its size, and where it can be referred to."""
+
+    keys: set[str] | None
+    anchor: str | None
+    size: int = 0
+    at_key: bool = True
+
+
+def _yaml_fault(text: str, loader: type[Any]) -> tuple[str, str] | None:
+    """Say why a text must not be loaded, and what to do; None where it may be.
+
+    The loader follows nesting by recursion, in C, where it ends the process; aliases make one line stand for a million;
+    and of two equal keys it drops the first. So this looks at the events that the text consists of, one at a time.
+    """
+    anew = "compile the file anew"
+    stack: list[_Open] = []
+    sizes: dict[str, int] = {}
+    for event in yaml.parse(text, Loader=loader):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.CollectionStartEvent):
+            _is_key(stack, None)
+            if len(stack) >= _DEEPEST:
+                return f"line {line} is nested more than {_DEEPEST} deep", anew
+            stack.append(_Open(set() if isinstance(event, yaml.MappingStartEvent) else None, event.anchor))
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            ended = stack.pop()
+            anchor, size = ended.anchor, ended.size + _SIZE_OF_VALUE
+        elif isinstance(event, yaml.ScalarEvent):
+            if _is_key(stack, event.value):
+                message = f"line {line}: the key {shown(event.value)} stands twice in one table"
+                return message, "take one of the two out; was the file pasted twice?"
+            anchor, size = event.anchor, len(event.value) + _SIZE_OF_VALUE
+        elif isinstance(event, yaml.AliasEvent):
+            _is_key(stack, None)
+            if any(event.anchor == outer.anchor for outer in stack):
+                return (
+                    f"line {line}: *{event.anchor} stands within itself: it is nested more than {_DEEPEST} deep",
+                    anew,
+                )
+            anchor, size = None, sizes.get(event.anchor or "", 0)
+        else:  # the beginning and end of a document
+            sizes.clear()
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        if stack:
+            stack[-1].size += size
+            if stack[-1].size > LARGEST_FILE:
+                limit = f"{LARGEST_FILE // 2**20} MB"
+                return f"line {line}: with its aliases (*name) written out it is larger than {limit}", anew
+    return None
+
+
+def _is_key(stack: list[_Open], word: str | None) -> bool:
+    """Take note of a key or value that begins in the innermost table; say whether it is a key for the second time."""
+    if not stack or stack[-1].keys is None:
+        return False
+    keys = stack[-1].keys
+    stack[-1].at_key, at_key = not stack[-1].at_key, stack[-1].at_key
+    if not at_key or word is None:
+        return False
+    twice = word in keys
+    keys.add(word)
+    return twice
 
 
 def _json_fault(value: Any) -> str | None:
@@ -259,7 +424,7 @@ def read_pipeline(path: Path, faults: list[Fault] | None = None) -> CompiledPipe
     text = read_text(path, str(path), hint)
     if text is None:
         raise _no_pipeline(f"there is no file {path}", hint, str(path))
-    spec = _read_spec(text, str(path))
+    spec = _read_spec(text, str(path), foreign=True)
     info = spec["pipelineInfo"]
     useless: list[Fault] = []
     try:
@@ -267,6 +432,7 @@ def read_pipeline(path: Path, faults: list[Fault] | None = None) -> CompiledPipe
     except (AttributeError, KeyError, TypeError, ValueError):
         message = f"{path} is no KFP v2 pipeline: its tasks or parameters are not of that form"
         raise _no_pipeline(message, "compile it anew", str(path)) from None
+    useless += _mistaken_words(spec, str(path))
     if useless and faults is None:
         raise InputError.of(str(path), useless)
     (faults if faults is not None else []).extend(useless)
@@ -294,7 +460,10 @@ def compile_pipeline(
     faults = [
         fault
         for container in {container.index: container for container in selection}.values()
-        for fault in _resource_faults(container, fixed)
+        for fault in (
+            *resource_faults(container, fixed, registry.source).values(),
+            *_argument_faults(container, fixed),
+        )
     ]
     if faults:
         raise InputError.of("the resources", faults)
@@ -427,31 +596,55 @@ def _configure(task: Any, container: Container, fixed: Mapping[str, str], cachin
 def _resources_of(
     container: Container, fixed: Mapping[str, str]
 ) -> tuple[str | None, str | None, tuple[str, str] | None]:
-    """Return CPU, memory and accelerator with references resolved.
-
-    Raises ValueError for a value that is none of these.
-    """
+    """Return CPU, memory and accelerator with references resolved, which `resource_faults` has looked at."""
 
     def resolved(value: str | Reference | None, read: Callable[[str], str]) -> str | None:
-        if isinstance(value, Reference):
-            try:
-                return read(fixed[value.name])
-            except ValueError as error:
-                raise ValueError(f"{value.name}: {error}") from None
-        return value
+        return read(fixed[value.name]) if isinstance(value, Reference) else value
 
     count = resolved(container.accelerator.count, count_text) if container.accelerator else None
     accelerator = (container.accelerator.type, count) if container.accelerator and count and count != "0" else None
     return resolved(container.cpu, cpu_text), resolved(container.memory, memory_text), accelerator
 
 
-def _resource_faults(container: Container, fixed: Mapping[str, str]) -> list[Fault]:
-    try:
-        _resources_of(container, fixed)
-    except ValueError as error:
-        hint = f"a resource of container {container.index} ({container.name}) refers to it"
-        return [Fault(str(error), hint, code="RK-RESOURCE-PARAM", place=f"containers.{container.index}")]
-    # The text as it will stand in the file: a prefix and a value may make together what neither is alone.
+def resource_faults(container: Container, fixed: Mapping[str, str], source: str) -> dict[str, Fault]:
+    """Find the parameters that are no resource.
+
+    Args:
+        container: whose resources may refer to parameters.
+        fixed: the values of those that have one.
+        source: the registry, in words.
+
+    Returns:
+        A fault for each of the keys `cpu`, `memory`, `accelerator` whose parameter has a value of another form.
+    """
+    parts = {
+        "cpu": (container.cpu, "cpu", cpu_text, "4"),
+        "memory": (container.memory, "memory", memory_text, "16G"),
+        "accelerator": (
+            container.accelerator.count if container.accelerator else None,
+            "accelerator.count",
+            count_text,
+            "1",
+        ),
+    }
+    faults: dict[str, Fault] = {}
+    for key, (value, name, read, example) in parts.items():
+        if isinstance(value, Reference) and value.name in fixed:
+            try:
+                read(fixed[value.name])
+            except ValueError as error:
+                place = f"{source}: containers.{container.index}.{name}"
+                faults[key] = Fault(
+                    f"{place}: parameter {value.name}: {error}",
+                    f"give it such a value: -p {value.name}={example}",
+                    code="RK-RESOURCE-PARAM",
+                    place=place,
+                )
+    return faults
+
+
+def _argument_faults(container: Container, fixed: Mapping[str, str]) -> list[Fault]:
+    """Find what a prefix and a fixed value make together, and neither is alone: something that would be replaced."""
     for argument in (*container.args, *container.env.values()):
         joined = _literal_if_fixed(argument, fixed)
         if isinstance(argument, Reference) and isinstance(joined, str) and (fault := literal_fault(joined)):

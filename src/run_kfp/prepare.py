@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from run_kfp.arguments import Reference
 from run_kfp.backends import param_faults
 from run_kfp.errors import Fault, InputError
 from run_kfp.masking import Masker
-from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline
+from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline, resource_faults
 from run_kfp.registry import Container, Registry
 from run_kfp.registry_file import PACKAGED, REGISTRY_VARIABLE, load_registry, read_registry
 from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file
@@ -53,7 +54,7 @@ class Draft:
         faults: those of the call that do not keep the pipeline from being compiled.
         ambient_faults: those of settings that nobody typed.
         notes: worth a line to the user.
-        unreadable: the faults of the registry and of `.env`.
+        unreadable: the faults of the registry and of `.env`; values of the right lines of both are taken all the same.
         obstacles: what keeps the call from becoming a pipeline.
     """
 
@@ -118,12 +119,10 @@ def sketch(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: 
         thorough: where there are faults, go on with what is right, so that more can be looked for.
     """
     unreadable: list[Fault] = []
-    dotenv: Mapping[str, str] = {}
-    try:
-        dotenv = read_env_file(Path(ENV_FILE))
-    except InputError as error:
-        unreadable += error.all_faults
+    dotenv = read_env_file(Path(ENV_FILE), unreadable)
+    dotenv_read = all(fault.code == "RK-ENV-FILE" for fault in unreadable)
     registry = read_registry(call.registry or _named_registry(environ, dotenv), unreadable)
+    registry = dataclasses.replace(registry, whole=registry.whole and dotenv_read)
     faults: list[Fault] = list(call.faults)
     params = pairs("-p", call.params, faults)
     labels = {**registry.pipeline.labels, **pairs("--label", call.labels, faults)}
@@ -169,11 +168,12 @@ def sketch(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: 
                 place="-r",
             )
         )
-    elif registry.containers or not unreadable:
-        selection = _select(registry, call.containers, obstacles)
+    elif registry.containers or registry.whole:
+        selection = registry.select(call.containers, obstacles)
         fixed = _fixed_params(registry, selection, params, layers, obstacles)
         if thorough:
-            selection = tuple(_without_unfixed(container, fixed) for container in selection)
+            selection = tuple(_with_resources(registry, container, fixed, obstacles) for container in selection)
+            obstacles = list(dict.fromkeys(obstacles))
         if thorough or not obstacles:
             pipeline = _compile(registry, selection, fixed, settings.caching, obstacles)
         if thorough and pipeline is None:
@@ -206,23 +206,6 @@ def _read(path: Path, obstacles: list[Fault]) -> CompiledPipeline | None:
         return None
 
 
-def _select(registry: Registry, words: Sequence[str], obstacles: list[Fault]) -> tuple[Container, ...]:
-    """Select what can be, and gather the words that name nothing."""
-    try:
-        return registry.select(words)
-    except InputError as error:
-        obstacles += error.all_faults
-    words = [part for word in words for part in word.split(",")]
-    return tuple(container for word in words for container in _selected(registry, word))
-
-
-def _selected(registry: Registry, word: str) -> tuple[Container, ...]:
-    try:
-        return registry.select([word])
-    except InputError:
-        return ()
-
-
 def _compile(
     registry: Registry,
     selection: tuple[Container, ...],
@@ -237,14 +220,20 @@ def _compile(
         return None
 
 
-def _without_unfixed(container: Container, fixed: Mapping[str, str]) -> Container:
-    """Return the container without resources whose parameter has no value, which is told already."""
+def _with_resources(
+    registry: Registry, container: Container, fixed: Mapping[str, str], obstacles: list[Fault]
+) -> Container:
+    """Return the container without resources whose parameter has no value, which is told already, or a wrong one."""
+    wrong = resource_faults(container, fixed, registry.source)
+    obstacles += wrong.values()
 
     def unfixed(value: object) -> bool:
         return isinstance(value, Reference) and value.name not in fixed
 
-    changes: dict[str, object] = {key: None for key in ("cpu", "memory") if unfixed(getattr(container, key))}
-    if container.accelerator and unfixed(container.accelerator.count):
+    changes: dict[str, object] = {
+        key: None for key in ("cpu", "memory") if key in wrong or unfixed(getattr(container, key))
+    }
+    if container.accelerator and ("accelerator" in wrong or unfixed(container.accelerator.count)):
         changes["accelerator"] = None
     return container.model_copy(update=changes) if changes else container
 

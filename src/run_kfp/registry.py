@@ -21,7 +21,7 @@ from run_kfp.arguments import (
     read_literal,
     read_parameter_reference,
 )
-from run_kfp.errors import Fault, InputError, did_you_mean
+from run_kfp.errors import Fault, InputError, Refusal, did_you_mean, shown
 from run_kfp.limits import count_text, cpu_text, memory_text
 
 # Parameters that every registry has: the first three are settings of the same name, `tag` is `-t`.
@@ -32,22 +32,49 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
+def name_meant(value: str) -> str:
+    """Return the name nearest to `value` that a container or pipeline can have; an empty string where there is none."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", value) if value.isascii() else ""
+    name = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+    name = re.sub(r"-(?=[0-9]+$)", "", name)
+    return name if _NAME.fullmatch(name) and len(name) <= _LONGEST_WORD and not re.search(r"-[0-9]+$", name) else ""
+
+
 def _name(value: str) -> str:
+    hint = f"write {name_meant(value)!r}" if name_meant(value) else ""
     if not _NAME.fullmatch(value):
-        raise ValueError(
-            f"{value!r} is no name: lower-case letters, digits and single dashes, beginning with a letter (train-model)"
+        raise Refusal(
+            f"{shown(value)} is no name: lower-case letters, digits and single dashes, beginning with a letter", hint
         )
     if re.search(r"-[0-9]+$", value):
-        raise ValueError(
-            f"{value!r} ends in -<number>, which KFP gives to repeated steps (train, train-2): choose another name"
+        raise Refusal(
+            f"{shown(value)} ends in -<number>, which KFP gives to repeated steps (train, train-2): take another name",
+            hint,
         )
     return value
 
 
 def _image(value: str) -> str:
-    if not value or value != value.strip() or any(character.isspace() for character in value):
-        raise ValueError(f"{value!r} is no image: write it as `docker pull` takes it (user/image:tag)")
+    words = value.split()
+    if len(words) != 1 or value != words[0]:
+        # `docker pull IMAGE`, `docker run … IMAGE`, `FROM IMAGE`, or white space from copying.
+        alone = len(words) == 1 or (len(words) > 1 and words[0].lower() in ("docker", "podman", "from"))
+        meant = words[-1] if alone and re.fullmatch(r"[a-z0-9][^\s-]\S*", words[-1]) else ""
+        raise Refusal(
+            f"{shown(value)} is no image: write it as `docker pull` takes it (user/image:tag)",
+            f"write {shown(meant)}" if meant else "",
+        )
     return read_literal(value)
+
+
+def _accelerator_type(value: str) -> str:
+    if not re.fullmatch(r"\S+", value):
+        meant = "_".join(value.upper().split())
+        raise Refusal(
+            f"{shown(value)} is no type of an accelerator" if value else "is empty",
+            f"write {meant!r}" if re.fullmatch(r"(NVIDIA|TPU)_\w+", meant) else "`run-kfp machines` lists the types",
+        )
+    return value
 
 
 def _entrypoint(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -58,19 +85,23 @@ def _entrypoint(value: tuple[str, ...]) -> tuple[str, ...]:
 
 def _variable(value: str) -> str:
     if not _VARIABLE.fullmatch(value):
-        raise ValueError(f"{value!r} is no name of an environment variable: letters, digits and underscores")
+        meant = re.sub(r"[^A-Za-z0-9]+", "_", value).strip("_")
+        raise Refusal(
+            f"{shown(value)} is no name of an environment variable: letters, digits and underscores",
+            f"write {shown(meant)}" if _VARIABLE.fullmatch(meant) else "",
+        )
     return value
 
 
 def _file_name(value: str) -> str:
     if not value or "\0" in value or Path(value).is_absolute() or ".." in Path(value).parts:
-        raise ValueError(f"{value!r} is no file of the secrets folder: write a name relative to it")
+        raise ValueError(f"{shown(value)} is no file of the secrets folder: write a name relative to it")
     return value
 
 
 def _factory(value: str) -> str:
     if not _FACTORY.fullmatch(value):
-        raise ValueError(f'{value!r} is no factory: write "package.module:function"')
+        raise ValueError(f'{shown(value)} is no factory: write "package.module:function"')
     return value
 
 
@@ -94,7 +125,7 @@ class Model(BaseModel):
 class Accelerator(Model):
     """An accelerator and how many of it; a count of 0 drops it."""
 
-    type: Annotated[str, Field(pattern=r"^\S+$")]
+    type: Annotated[str, AfterValidator(_accelerator_type)]
     count: Annotated[str | Reference, _or_reference(count_text)] = "1"
 
 
@@ -211,12 +242,33 @@ class CheckSection(Model):
     git: GitCheck | None = None
 
 
+# A word after -r that is longer is told in the message alone, shortened.
+_LONGEST_WORD = 60
+
+
+def _empty_part(word: str, parts: Sequence[str]) -> Fault:
+    """Say that a word after -r is empty, or has a comma with nothing in front of it or behind it."""
+    if not parts:
+        message, hint = f"-r {shown(word)} names no container", "write an index or a name, such as -r 1"
+    else:
+        where = (
+            "ends in a comma"
+            if word.rstrip().endswith(",")
+            else "begins with a comma"
+            if word.lstrip().startswith(",")
+            else "has two commas with nothing between them"
+        )
+        message, hint = f"-r {shown(word)} {where}", f"write -r {','.join(parts)}" if len(word) <= _LONGEST_WORD else ""
+    return Fault(message, hint, code="RK-SELECTION", place="-r")
+
+
 @dataclass(frozen=True)
 class Registry:
     """All entries of one registry file.
 
     `source` is how a person knows the file, `folder` what relative paths of it start from (the current folder for the
-    packaged one).
+    packaged one). `whole` is false where it, or the `.env` that values come from beside it, could not be read: what is
+    missing may stand there.
     """
 
     source: str
@@ -227,25 +279,32 @@ class Registry:
     params: Mapping[str, Param]
     secrets: Mapping[str, SecretSource]
     check: CheckSection
+    whole: bool = True
 
-    def select(self, words: Sequence[str]) -> tuple[Container, ...]:
+    def select(self, words: Sequence[str], faults: list[Fault] | None = None) -> tuple[Container, ...]:
         """Return the containers that `words` name, in the order given; one that is named twice comes twice.
 
         Args:
             words: indices, names, ranges of indices ("1-4") and comma lists of those.
+            faults: takes one for every word that names no container; None to raise them.
 
         Raises:
             InputError: for every word that names no container.
         """
         chosen: list[Container] = []
-        faults: list[Fault] = []
+        wrong: list[Fault] = []
         for word in words:
-            for part in word.split(","):
-                found = list(self._named(part.strip()))
+            parts = [part.strip() for part in word.split(",")]
+            if "" in parts:
+                wrong.append(_empty_part(word, [part for part in parts if part]))
+            for part in filter(None, parts):
+                found = list(self._named(part))
                 chosen += [container for container in found if isinstance(container, Container)]
-                faults += [fault for fault in found if isinstance(fault, Fault)]
-        if faults:
-            raise InputError.of("the selection", list(dict.fromkeys(faults)))
+                wrong += [fault for fault in found if isinstance(fault, Fault)]
+        wrong = list(dict.fromkeys(wrong))
+        if wrong and faults is None:
+            raise InputError.of("the selection", wrong)
+        (faults if faults is not None else []).extend(wrong)
         return tuple(chosen)
 
     def _named(self, word: str) -> Iterator[Container | Fault]:
@@ -280,10 +339,10 @@ class Registry:
         known = ", ".join(f"{container.index} ({container.name})" for container in self.containers.values()) or "none"
         guess = did_you_mean(word, [container.name for container in self.containers.values()])
         return Fault(
-            f"no container {word!r} in {self.source}; it has {known}",
+            f"no container {shown(word)} in {self.source}; it has {known}",
             guess or "see `run-kfp list`",
             code="RK-SELECTION",
-            place=f"-r {word}",
+            place=f"-r {word}" if len(word) <= _LONGEST_WORD else "-r",
         )
 
     @property

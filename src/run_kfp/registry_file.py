@@ -6,9 +6,12 @@ Of a file with faults, what is right can be had too (`read_registry`), so that c
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 import keyword
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -18,8 +21,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from run_kfp.arguments import Reference, toml_type
-from run_kfp.errors import Fault, InputError, did_you_mean
+from run_kfp.errors import Fault, InputError, did_you_mean, nearest, shown
 from run_kfp.files import from_here, read_text
+from run_kfp.limits import nearest_memory
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
     Accelerator,
@@ -33,6 +37,7 @@ from run_kfp.registry import (
     Registry,
     SecretSource,
     SettingsSection,
+    name_meant,
 )
 
 REGISTRY_VARIABLE = "RUN_KFP_REGISTRY"
@@ -69,29 +74,29 @@ def read_registry(path: Path | None, faults: list[Fault]) -> Registry:
         path = Path(REGISTRY_FILE)
     if path is None:
         return parse_registry(packaged_registry_text(), source=PACKAGED, folder=Path.cwd())
-    shown = str(from_here(path))
+    source = str(from_here(path))
     hint = "give --registry FILE, or write one with `run-kfp init`"
     try:
-        text = read_text(path, f"the registry {shown}", hint)
+        text = read_text(path, f"the registry {source}", hint)
     except InputError as error:
         faults += error.all_faults
         text = ""
     if text is None:
-        faults.append(Fault(f"there is no registry {shown}", hint, code="RK-FILE", place=shown))
+        faults.append(Fault(f"there is no registry {source}", hint, code="RK-FILE", place=source))
     if not text:
-        faults += [] if faults else [Fault(f"{shown} is empty", hint, code="RK-REGISTRY", place=shown)]
-        return _Reader(shown).registry({}, path.absolute().parent)
-    return _parse(text, shown, path.absolute().parent, faults)
+        faults += [] if faults else [Fault(f"{source} is empty", hint, code="RK-REGISTRY", place=source)]
+        return dataclasses.replace(_Reader(source).registry({}, path.absolute().parent), whole=False)
+    return _parse(text, source, path.absolute().parent, faults)
 
 
 SectionModel = TypeVar("SectionModel", bound=Model)
 
-# What a required key stands for while the rest of a faulty table is looked at.
-_STAND_INS: Mapping[type[Model], Mapping[str, Any]] = {
-    Container: {"name": "nameless"},
-    Accelerator: {"type": "nameless"},
-    Process: {"entrypoint": ["nameless"]},
-}
+# The name of a container whose own is missing, while the rest of it is looked at.
+_NAMELESS = "nameless"
+
+# How often a table with faults is validated anew: what is guessed may be wrong too, and what is missing inside of a
+# table takes that table with it.
+_MOST_ROUNDS = 5
 
 
 def parse_registry(text: str, *, source: str, folder: Path) -> Registry:
@@ -119,8 +124,7 @@ def _parse(text: str, source: str, folder: Path, faults: list[Fault]) -> Registr
         # TOML takes both line endings, tomllib only "\n" inside of multi-line strings as they stand.
         raw = tomllib.loads(text.replace("\r\n", "\n"))
     except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
-        hint = "see https://toml.io for the grammar"
-        faults.append(Fault(f"{source} is not TOML: {error}", hint, code="RK-REGISTRY", place=source))
+        faults.append(_toml_fault(text, source, str(error)))
     except RecursionError:
         faults.append(Fault(f"{source} nests arrays or tables too deeply", code="RK-REGISTRY", place=source))
     else:
@@ -129,9 +133,52 @@ def _parse(text: str, source: str, folder: Path, faults: list[Fault]) -> Registr
             reader.fault(key, f"unknown table; a registry has {', '.join(known)}", did_you_mean(key, known))
         if not raw.get("containers"):
             reader.fault("containers", "no container is declared", "begin with [containers.1]")
+    broken = bool(faults)
     registry = reader.registry(raw, folder)
     faults += reader.faults
-    return registry
+    return dataclasses.replace(registry, whole=not broken)
+
+
+# What tomllib says of a text, in words, and what to do.
+_TOML_FAULTS = (
+    (r"Cannot declare .* twice", "this table stands twice", "give the second one another name, or join the two"),
+    (r"Cannot overwrite a value|Duplicate inline", "this key stands twice in its table", "take one of the two out"),
+    (
+        r"Illegal character '\\n'|Unterminated string|Expected \"'\"",
+        "a quote is not closed",
+        'close it on its line; text of several lines stands between """ and """',
+    ),
+    (r"Expected '\]'", "the bracket of a table's name is not closed", "write [containers.1]"),
+    (r"Unclosed array", "the bracket of a list is not closed", "close it with ]"),
+    (r"Expected '='", "= is missing behind the key", 'write key = "value"'),
+    (r"Unescaped '\\\\'", "a backslash stands in double quotes", "put such text in single quotes: 'a\\b'"),
+    (r"for a key part", "a table in braces stands on one line", "write { a = 1, b = 2 }, without a comma at its end"),
+    (
+        r"Invalid value|Expected newline",
+        "the value cannot be read",
+        'put text in quotes, amounts such as "128G" too; write true and false without a capital letter',
+    ),
+)
+
+
+def _toml_fault(text: str, source: str, message: str) -> Fault:
+    """Say why a text is no TOML: the line, its key or table, what is wrong; no value, which may be a secret."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    number = int(match[1]) if (match := re.search(r"\(at line ([0-9]+)", message)) else None
+    what, hint = message, "see https://toml.io for the grammar"
+    for pattern, words, next_step in _TOML_FAULTS:
+        if re.search(pattern, message):
+            what, hint = words, next_step
+            break
+    if number is None:
+        return Fault(f"{source}: is not TOML: {what}", hint, code="RK-REGISTRY", place=source)
+    line = lines[number - 1] if number <= len(lines) else ""
+    if re.search(r"[\u2018-\u201f]", line):
+        what, hint = "quotes of a word processor are no quotes of TOML", 'write straight ones: "text"'
+    key = re.match(r"\s*(\[[\w.\s-]{1,80}\]?|[\w.-]{1,80}\s*(?==))", line)
+    shown_key = f" ({key[1].strip()}{'' if key[1].startswith('[') else ' = …'})" if key else ""
+    place = f"{source}: line {number}"
+    return Fault(f"{place}: is not TOML: {what}{shown_key}", hint, code="RK-REGISTRY", place=place)
 
 
 def _keys(raw: Mapping[str, Any], table: str) -> list[str]:
@@ -171,24 +218,37 @@ class _Reader:
         place = f"{self.source}: {place}"
         self.faults.append(Fault(f"{place}: {message}", hint, code, place))
 
-    def section(self, model: type[SectionModel], value: Any, place: str, **more: str) -> SectionModel | None:
-        """Validate a table; of one with faults what is right is returned, so that more faults can be looked for."""
+    def told(self, place: str) -> bool:
+        """Say whether something at `place` or below has a fault already."""
+        place = f"{self.source}: {place}"
+        return any(fault.place == place or fault.place.startswith(f"{place}.") for fault in self.faults)
+
+    def section(
+        self, model: type[SectionModel], value: Any, place: str, stand_ins: Mapping[str, str] | None = None, **more: str
+    ) -> SectionModel | None:
+        """Validate a table; of one with faults what is right is returned, so that more faults can be looked for.
+
+        Args:
+            model: what the table is.
+            value: it.
+            place: where it stands.
+            stand_ins: what stands for required keys that are missing or wrong, which is told.
+            more: keys that do not stand in the file.
+        """
+        right = copy.deepcopy({**value, **more}) if isinstance(value, Mapping) else {**more}
         if not isinstance(value, Mapping):
             self.fault(place, f"is {toml_type(value)}; write a table [{place}]")
-            value = {}
-        try:
-            return model.model_validate({**value, **more})
-        except ValidationError as error:
-            details = error.errors(include_input=False, include_url=False)
-        for detail in details:
-            self._pydantic_fault(model, place, detail)
-        right = copy.deepcopy({**_STAND_INS.get(model, {}), **value, **more})
-        for detail in details:
-            _remove(right, detail["loc"])
-        try:
-            return model.model_validate(right)
-        except ValidationError:
-            return None
+        for round_ in range(_MOST_ROUNDS):
+            try:
+                return model.model_validate(right)
+            except ValidationError as error:
+                details = error.errors(include_input=False, include_url=False)
+            for detail in details:
+                if round_ == 0 and isinstance(value, Mapping):
+                    self._pydantic_fault(model, place, detail, value)
+                _mend(model, right, detail, guess=round_ == 0)
+            right = {**(stand_ins or {}), **right}
+        return None
 
     def entries(self, model: type[SectionModel], table: Any, place: str) -> Iterator[tuple[str, SectionModel]]:
         if not isinstance(table, Mapping):
@@ -203,33 +263,37 @@ class _Reader:
             self.fault("containers", f"is {toml_type(table)}; write tables [containers.<index>]")
             return
         taken: dict[str, str] = {}
-        for index, value in table.items():
-            place = f"containers.{index}"
-            if not re.fullmatch(r"0|[1-9][0-9]{0,5}", index):
+        for key, value in table.items():
+            place, index = f"containers.{key}", key
+            names = {"name": _NAMELESS}
+            if not re.fullmatch(r"0|[1-9][0-9]{0,5}", key):
+                index, hint = _index_meant(key, [*table, *taken.values()])
                 self.fault(
-                    place, "an index is a whole number", f"write [containers.{len(taken) + 1}] with name = {index!r}"
+                    place, "an index is a whole number" + (" without zeros in front" if key.isdigit() else ""), hint
                 )
-                continue
             if isinstance(value, Mapping) and "index" in value:
                 self.fault(f"{place}.index", "unknown key; the index is the number in the table's name")
-                value = {key: item for key, item in value.items() if key != "index"}
-            container = self.section(Container, value, place, index=index)
-            if container is None:
+                value = {name: item for name, item in value.items() if name != "index"}
+            if isinstance(value, Mapping):
+                if index == key and not key.isdigit() and "name" not in value:
+                    value = {"name": name_meant(key) or _NAMELESS, **value}
+                names = {"name": name_meant(_text(value.get("name", ""))) or _NAMELESS}
+            container = self.section(Container, value, place, names, index=index)
+            if container is None or not isinstance(value, Mapping):
                 continue
             self._check_container(place, container)
-            if container.name in taken and container.name != _STAND_INS[Container]["name"]:
-                self.fault(
-                    f"{place}.name",
-                    f"{container.name!r} is also the name of container {taken[container.name]}",
-                    "names are unique",
-                )
-            taken.setdefault(container.name, index)
+            if container.name == value.get("name"):
+                if container.name in taken:
+                    self.fault(
+                        f"{place}.name",
+                        f"{container.name!r} is also the name of container {taken[container.name]}",
+                        "names are unique",
+                    )
+                taken.setdefault(container.name, index)
             yield index, container
 
     def _check_container(self, place: str, container: Container) -> None:
-        told = any(
-            fault.place == f"{self.source}: {place}.{key}" for fault in self.faults for key in ("image", "factory")
-        )
+        told = any(self.told(f"{place}.{key}") for key in ("image", "factory"))
         if bool(container.image) == bool(container.factory) and not told:
             self.fault(place, "needs either an image or a factory" + (", not both" if container.image else ""))
         if container.factory:
@@ -239,8 +303,12 @@ class _Reader:
             return
         before = container.command or container.entrypoint
         if container.command and container.entrypoint:
-            self.fault(f"{place}.entrypoint", "command replaces the image's ENTRYPOINT: leave one of the two out")
-        if any(isinstance(value, Reference) for value in container.env.values()):
+            self.fault(
+                f"{place}.entrypoint",
+                "stands beside command, which replaces the image's ENTRYPOINT",
+                "leave entrypoint out, or command where the image's own ENTRYPOINT is to run",
+            )
+        elif any(isinstance(value, Reference) for value in container.env.values()):
             if before is None:
                 self.fault(
                     f"{place}.env",
@@ -261,25 +329,24 @@ class _Reader:
                 "to replace the image's ENTRYPOINT, write command = [...]",
             )
 
-    def _pydantic_fault(self, model: type[Model], place: str, detail: Any) -> None:
+    def _pydantic_fault(self, model: type[Model], place: str, detail: Any, table: Mapping[str, Any]) -> None:
         path = [str(part) for part in detail["loc"]]
         kind, message = detail["type"], str(detail["msg"]).removeprefix("Value error, ")
+        value = _value_at(table, detail["loc"])
         if kind == "extra_forbidden":
             known = [name for name in _fields(model, path[:-1]) if name != "index"]
-            self.fault(
-                ".".join([place, *path]), f"unknown key; known are {', '.join(known)}", did_you_mean(path[-1], known)
-            )
+            inside = _PARTS.get(path[0], model) if len(path) > 1 else model
+            meant = _key_meant(inside, path[-1], value)
+            message = "unknown key" if meant else f"unknown key; known are {', '.join(known)}"
+            self.fault(".".join([place, *path]), message, meant or did_you_mean(path[-1], known))
             return
         words = {
             "missing": "is missing",
             "string_type": "must be a string",
             "bool_type": "must be true or false",
             "dict_type": "must be a table",
-        }
-        words |= {
             "tuple_type": "must be an array of strings",
             "model_type": "must be a table",
-            "string_pattern_mismatch": "must be a word without spaces",
         }
         if path[0] in ("endpoints", "git"):
             host = "storage-internal.p.googleapis.com" if path[0] == "endpoints" else "github.com/team/data.git"
@@ -289,7 +356,144 @@ class _Reader:
         # A field that may be absent or a union adds the branch that failed to the place: that is pydantic's matter, not
         # the reader's.
         path = [part for part in path if re.fullmatch(r"[A-Za-z0-9_-]+", part)]
-        self.fault(".".join([place, *path]), words.get(kind, message), code=_CODES.get(".".join(path), "RK-REGISTRY"))
+        hint = str(getattr(detail.get("ctx", {}).get("error"), "hint", "")) or _form_meant(path[-1], kind, value)
+        if kind == "literal_error":
+            expected = [word.strip("'") for word in re.findall(r"'[^']*'", str(detail["ctx"]["expected"]))]
+            words[kind] = f"is {shown(value)}, and must be one of {', '.join(expected)}"
+            hint = did_you_mean(_text(value), expected) or f"write {' or '.join(map(json.dumps, expected))}"
+        self.fault(
+            ".".join([place, *path]), words.get(kind, message), hint, code=_CODES.get(".".join(path), "RK-REGISTRY")
+        )
+
+
+def _index_meant(key: str, taken: Sequence[str]) -> tuple[str, str]:
+    """Return the index under which to go on with a container whose key is none, and what to write."""
+    number = key.lstrip("0")
+    if re.fullmatch(r"[1-9][0-9]{0,5}", number):
+        if number not in taken:
+            return number, f"write [containers.{number}]"
+        return key, f"there is a [containers.{number}] already: write another number"
+    free = next(str(one) for one in range(1, len(taken) + 2) if str(one) not in taken)
+    name = f" with name = {json.dumps(name_meant(key))}" if name_meant(key) else ""
+    return key, f"write [containers.{free}]{name}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)
+
+
+def _value_at(table: Mapping[str, Any], path: Sequence[int | str]) -> Any:
+    """Return what stands at `path`, whose last parts may be pydantic's own words for a branch."""
+    value: Any = table
+    for part in path:
+        if not _holds(value, part):
+            break
+        value = value[part]
+    return value
+
+
+# Keys of other tools, and what says the same here.
+_KEYS_MEANT: Mapping[str, tuple[str, ...]] = {
+    "accelerator": (
+        "gpu",
+        "gpus",
+        "num_gpu",
+        "num_gpus",
+        "gpu_count",
+        "gpu_limit",
+        "accelerator_count",
+        "accelerators",
+    ),
+    "type": ("gpu_type", "accelerator_type"),
+    "memory": ("ram", "mem", "memory_limit", "memory_gb", "memory_request", "max_memory"),
+    "cpu": ("cpus", "cpu_limit", "cpu_count", "cpu_request", "vcpu", "vcpus", "cores"),
+    'env = { NAME = "value" }': ("environment", "environments", "env_vars", "envs", "variables", "vars"),
+    'args = ["--tag", { param = "tag" }]': ("arg", "arguments", "argument", "params", "parameters", "inputs"),
+    'args = [{ secret = "NAME" }], and declare [secrets.NAME]': ("secret", "secrets"),
+    "args = [...] for CMD, command = [...] for ENTRYPOINT": ("cmd", "run", "commands", "script"),
+    'cpu = 4, memory = "16G", accelerator = { … } in the table of the container': ("resources", "limits", "requests"),
+    "cpu, memory and accelerator: Vertex AI chooses the machine by them": ("machine", "machine_type", "instance_type"),
+}
+
+
+def _key_meant(model: type[Model], key: str, value: Any) -> str:
+    """Say what to write instead of a key of another tool; an empty string where nothing is known."""
+    key = key.lower().replace("-", "_")
+    text = _text(value)
+    number = text if re.fullmatch(r"[0-9]{1,3}", text) else ""
+    if model is Accelerator and key in ("limit", "limits", "number", "num", "n", "gpus", "amount"):
+        return f"write count = {number or 1}"
+    if model is Accelerator and key in ("name", "model", "kind", "gpu_type", "accelerator_type"):
+        return 'write type = "NVIDIA_TESLA_T4"'
+    meant = next((meant for meant, keys in _KEYS_MEANT.items() if key in keys), "") if model is Container else ""
+    if meant in ("accelerator", "type"):
+        kind = text if re.fullmatch(r"(NVIDIA|TPU)_[A-Z0-9_]{1,30}", text) else "NVIDIA_TESLA_T4"
+        return f'write accelerator = {{ type = "{kind}", count = {number or 1} }}'
+    if meant == "memory":
+        return f'write memory = "{nearest_memory(text) or "16G"}"'
+    if meant == "cpu":
+        return f"write cpu = {number or 4}"
+    return f"write {meant}" if meant else ""
+
+
+def _form_meant(key: str, kind: str, value: Any) -> str:
+    """Say how a value of another form is written; an empty string where that cannot be told."""
+    if kind == "tuple_type" and isinstance(value, str):
+        words = _meant(kind, value)
+        if words is None:
+            return f'write {key} = ["…", "…"], a word each; a line for a shell is command = ["sh", "-c", "…"]'
+        return f"write {key} = {json.dumps(words, ensure_ascii=False)}"
+    if kind == "model_type" and key == "accelerator":
+        name = value if re.fullmatch(r"[A-Z0-9_]{1,40}", _text(value)) else "NVIDIA_TESLA_T4"
+        return f'write accelerator = {{ type = "{name}", count = 1 }}'
+    if kind == "missing":
+        return {"name": 'write name = "train-model"', "type": 'write type = "NVIDIA_TESLA_T4"'}.get(key, "")
+    if kind == "dict_type" and key == "env":
+        return 'write env = { NAME = "value" }'
+    meant = _meant(kind, value)
+    if meant is None:
+        return ""
+    return f"write {'' if key.isdigit() else f'{key} = '}{json.dumps(meant, ensure_ascii=False)}"
+
+
+def _meant(kind: str, value: Any) -> Any:
+    """Return what a value of another type is meant to be; None where that is not certain.
+
+    Args:
+        kind: pydantic's name for what is wrong with it.
+        value: of the file.
+    """
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return shown(value)
+    if kind == "bool_type":
+        return {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "0": False}.get(
+            _text(value).lower()
+        )
+    if kind == "tuple_type" and isinstance(value, str) and not re.search(r"[|&;<>$`*\n]", value):
+        try:
+            return shlex.split(value)
+        except ValueError:
+            return None
+    return None
+
+
+def _mend(model: type[Model], table: dict[str, Any], detail: Any, *, guess: bool) -> None:
+    """Take a mistake, which is told, out of a table; with `guess`, put what is meant in its place.
+
+    Otherwise what is written in another form, or under a misspelt key, would be told to be missing as well.
+    """
+    path, kind = detail["loc"], detail["type"]
+    value = _value_at(table, path)
+    meant = _meant(kind, value) if guess else None
+    holder = _value_at(table, path[:-1])
+    if meant is not None and _holds(holder, path[-1]):
+        holder[path[-1]] = meant
+        return
+    _remove(table, path[:-1] if kind == "missing" else path)
+    if guess and kind == "extra_forbidden" and isinstance(holder, dict):
+        key = nearest(path[-1], _fields(model, path[:-1]))
+        if key and key not in (*holder, "index"):
+            holder[key] = value
 
 
 # Kinds of mistakes that have a name of their own, by the key of a container.
@@ -328,8 +532,10 @@ def _holds(value: Any, part: int | str) -> bool:
 
 def _fields(model: type[Model], path: Sequence[str]) -> list[str]:
     """Name the keys that stand at `path` below `model`."""
-    parts: Mapping[str, type[Model]] = {"accelerator": Accelerator, "process": Process, "git": GitCheck}
-    return list((parts.get(path[0], model) if path else model).model_fields)
+    return list((_PARTS.get(path[0], model) if path else model).model_fields)
+
+
+_PARTS: Mapping[str, type[Model]] = {"accelerator": Accelerator, "process": Process, "git": GitCheck}
 
 
 def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[str, SecretSource]) -> None:
@@ -350,6 +556,8 @@ def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[
     for name in params.keys() & secrets.keys():
         reader.fault(f"secrets.{name}", "is also declared in [params]", "keep one of the two")
     for name, secret in secrets.items():
+        if reader.told(f"secrets.{name}"):
+            continue
         if not (secret.env or secret.file):
             reader.fault(
                 f"secrets.{name}", "names no place to look in", 'write env = "NAME", file = "name.txt", or both'
@@ -372,7 +580,7 @@ def _check_check(
         )
     known = {*containers, *(container.name for container in containers.values())}
     for word in check.git.makes_tag:
-        if word not in known:
+        if word not in known and not (word == "" and reader.told("check.git.makes_tag")):
             reader.fault("check.git.makes_tag", f"no container {word!r}", did_you_mean(word, known))
 
 
@@ -393,22 +601,31 @@ def _without_unknown(container: Container, known: Mapping[str, set[str]]) -> Con
 
 def _check_references(reader: _Reader, containers: Mapping[str, Container], known: Mapping[str, set[str]]) -> None:
     for index, container in containers.items():
-        for reference in (*container.references, *container.resource_references):
-            if reference.name in known[reference.kind]:
+        accelerator = container.accelerator
+        resources = {
+            "cpu": container.cpu,
+            "memory": container.memory,
+            "accelerator.count": accelerator.count if accelerator else None,
+        }
+        parts: dict[str, Any] = {f"args.{number}": argument for number, argument in enumerate(container.args)}
+        parts |= {f"env.{name}": value for name, value in container.env.items()} | resources
+        for key, reference in parts.items():
+            if not isinstance(reference, Reference):
                 continue
-            other = "secret" if reference.kind == "param" else "param"
-            if reference.name in known[other]:
-                hint = f"it is a {other}: write {{ {other} = {reference.name!r} }}".replace("'", '"')
-            else:
-                hint = (
-                    did_you_mean(reference.name, known[reference.kind])
-                    or f"declare it as [{reference.kind}s.{reference.name}]"
-                )
-            reader.fault(f"containers.{index}", f"no {reference.kind} {reference.name!r} is declared", hint)
-        for reference in container.resource_references:
-            if reference.name in BUILT_IN_PARAMS:
+            place = f"containers.{index}.{key}"
+            if reference.name not in known[reference.kind]:
+                other = "secret" if reference.kind == "param" else "param"
+                if reference.name in known[other]:
+                    hint = f'it is a {other}: write {{ {other} = "{reference.name}" }}'
+                else:
+                    hint = (
+                        did_you_mean(reference.name, known[reference.kind])
+                        or f"declare it as [{reference.kind}s.{reference.name}]"
+                    )
+                reader.fault(place, f"no {reference.kind} {shown(reference.name)} is declared", hint)
+            if key in resources and reference.name in BUILT_IN_PARAMS:
                 reader.fault(
-                    f"containers.{index}",
+                    place,
                     f"a resource cannot depend on {reference.name!r}",
                     "declare a parameter of its own for it",
                 )

@@ -23,14 +23,17 @@ from run_kfp.settings import ENV_FILE, SECRETS_VARIABLE, Layers, read_env_file
 SECRETS_FOLDERS = ("secrets", "../secrets", "/secrets")
 
 # Text of a template that nobody replaced: `<paste your key here>`, also as the parts of a login URL; a variable that no
-# shell expanded; the words that people leave in templates. Narrow on purpose: a password may hold any of these
-# characters.
+# shell expanded; what people write into templates. Narrow on purpose: a password may hold any of these characters.
 _TEMPLATE = re.compile(
     r"(?:[a-z]+://)?(?:[^<>\s:@/]*:)?(?:<[a-z][^<>]*>[:@]?)+[^<>\s]*"
-    r"|(?:[a-z]+://)?(?:\$(?:\{\w+\}|\(\w+\)|\w+)[:@]?)+"
-    r"|\.{3,}|x{3,}|\*{3,}|(?:change|replace|fill)[-_ ]?(?:me|this|in)|your[-_ ][a-z_ -]*"
-    r"|to-?do|tbd|placeholder|dummy|example|secret|token|password|none|null",
+    r"|(?:[a-z]+://)?(?:\$(?:\{\w+\}|\(\w+\)|[a-z_]\w*)[:@]?)+"
+    r"|(?:change|replace|fill)[-_ ]?(?:me|this|in)|your[-_ ][a-z_ -]*",
     re.IGNORECASE,
+)
+
+# Words that stand for a secret in a template. Of a parameter they may be the value: the name of a token, a null.
+_SECRET_WORDS = re.compile(
+    r"\.{3,}|x{3,}|\*{3,}|to-?do|tbd|placeholder|dummy|example|secret|token|password|none|null", re.IGNORECASE
 )
 
 
@@ -84,7 +87,7 @@ class SecretFinder:
             for layer, values in (("environment", self.layers.environ), (ENV_FILE, self.layers.dotenv)):
                 yield f"{layer} {source.env}", values.get(source.env) or None
         if source.file:
-            path = (self.folder or Path(SECRETS_FOLDERS[0])) / source.file
+            path = self._file(source)
             yield str(path), _first_line(path)
         if source.env_file and source.env:
             for folder in dict.fromkeys((self.folder or Path(SECRETS_FOLDERS[0]), self.registry_folder)):
@@ -103,18 +106,13 @@ class SecretFinder:
                 if value is None:
                     continue
                 self.masker.add(value)
-                if fault := value_fault(value):
-                    return [
-                        Fault(
-                            f"secret {name} ({place}) {fault}",
-                            "put the real value there; it is not shown here",
-                            code="RK-SECRET-VALUE",
-                            place=place,
-                        )
-                    ]
+                if fault := self._fault(name, source, place, value):
+                    return [fault]
                 return Located(name, place, source, self)
         except InputError as error:
             return list(error.all_faults)
+        if not looked:  # the registry names no place, which is told with its other faults
+            return []
         return [
             Fault(
                 f"secret {name} is missing; looked in: {', '.join(looked)}",
@@ -124,10 +122,27 @@ class SecretFinder:
             )
         ]
 
+    def _fault(self, name: str, source: SecretSource, place: str, value: str) -> Fault | None:
+        """Say what is wrong with the value that was found, without showing it."""
+        found = _wrong(value)
+        # Not the secret's own name: a login `admin:…` or a header `authorization: …` may be called as it begins.
+        front = re.match(rf"(?:export\s+)?{re.escape(source.env)}(?:\s*=|:\s)", value) if source.env else None
+        if front:
+            self.masker.add(value[front.end() :].strip())
+            found = f"begins with {front[0].strip()}", "take this out, so that the value stands alone"
+        elif source.file and place == str(self._file(source)) and not value.strip():
+            text = read_text(self._file(source), f"the secret file {place}") or ""
+            if text.strip():
+                found = "has an empty first line", "move the value into the first line of the file"
+        return Fault(f"secret {name} ({place}) {found[0]}", found[1], "RK-SECRET-VALUE", place) if found else None
+
+    def _file(self, source: SecretSource) -> Path:
+        return (self.folder or Path(SECRETS_FOLDERS[0])) / (source.file or "")
+
     def _advice(self, source: SecretSource) -> str:
         folder = self.folder or Path(SECRETS_FOLDERS[0])
         if source.file:
-            return f"write it into the first line of {folder / source.file}"
+            return f"write it into the first line of {self._file(source)}"
         if source.env_file:
             return f"write a line {source.env}=… into {folder / source.env_file}"
         return f"set the variable {source.env}"
@@ -185,25 +200,38 @@ def value_fault(value: str) -> str | None:
     A newline or surrounding white space comes from copying; text such as `<your key>` from a template. (NUL and lone
     surrogates cannot be sent.)
     """
-    if not value.strip():
-        return "is empty"
-    if value.strip() in ("{", "["):
-        return "is the first line of a JSON file, of which only that line is taken"
-    if len(value.strip()) < SHORTEST_SECRET:
-        return f"is shorter than {SHORTEST_SECRET} characters, so it could not be told from ordinary text"
+    found = _wrong(value)
+    return found[0] if found else None
+
+
+def _wrong(value: str) -> tuple[str, str] | None:
+    """Say why a secret's value cannot be right, and what to do; None where it can."""
+    alone = value.strip()
+    if not alone:
+        return "is empty", "put the value there"
+    if alone in ("{", "["):
+        return (
+            "is the first line of a JSON file, of which only that line is taken",
+            "put the whole JSON on one line",
+        )
+    if is_template(alone) or _SECRET_WORDS.fullmatch(alone):
+        return "still holds the text of a template", "put the real value there; it is not shown here"
+    if len(alone) < SHORTEST_SECRET:
+        return (
+            f"is shorter than {SHORTEST_SECRET} characters, so it could not be told from ordinary text",
+            "put the whole value there; a token or key is longer",
+        )
     if "\n" in value or "\r" in value:
-        return "holds a line break"
-    if value != value.strip():
-        return "begins or ends with white space"
+        return "holds a line break", "put the value on one line, without a line break behind it"
+    if value != alone:
+        return "begins or ends with white space", "take the white space around it out"
     if fault := text_fault(value):
-        return fault
-    if is_template(value):
-        return "still holds the text of a template"
+        return fault, "copy it once more, as text"
     return None
 
 
 def is_template(value: str) -> bool:
-    """Say whether a value is the text of a template that nobody filled in."""
+    """Say whether a value, of a parameter or secret, is the text of a template that nobody filled in."""
     return _TEMPLATE.fullmatch(value) is not None
 
 

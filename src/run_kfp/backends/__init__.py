@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from run_kfp.arguments import text_fault
-from run_kfp.errors import Fault, did_you_mean
+from run_kfp.errors import Fault, did_you_mean, shown
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, Parameter
 from run_kfp.registry import BUILT_IN_PARAMS, Registry
@@ -155,7 +157,7 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | 
                 values[parameter.name] = typed
         elif given is not None:
             faults.append(given)
-        elif parameter.required:
+        elif parameter.required and (registry.whole or parameter.name == "tag"):
             faults.append(_missing(parameter.name, registry))
     return {name: values[name] for name in names if name in values}, faults
 
@@ -174,12 +176,20 @@ def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping
                     place=f"-p {name}",
                 )
             )
-        elif name not in names and name not in registry.params and name not in BUILT_IN_PARAMS:
+        elif registry.whole and name not in (*names, *registry.params, *BUILT_IN_PARAMS):
             known = [*names, *registry.params]
+            chosen = pipeline.source.removeprefix(f"{registry.source}: ")
+            file = chosen == pipeline.source  # what is compiled here has its containers behind the registry's name
+            message = (
+                f"{chosen} has no parameter {shown(name)}"
+                if file
+                else f"no chosen container ({chosen}) takes {shown(name)}"
+            )
+            others = ", ".join(one for one in names if one not in registry.secrets)
             faults.append(
                 Fault(
-                    f"-p {name}: {pipeline.source} has no such parameter; it has {', '.join(names) or 'none'}",
-                    did_you_mean(name, known),
+                    f"{message}; known are {others or 'none'}",
+                    did_you_mean(name, known) or f"leave -p {name}=… out",
                     code="RK-PARAM-UNKNOWN",
                     place=f"-p {name}",
                 )
@@ -240,8 +250,9 @@ def _missing(name: str, registry: Registry) -> Fault:
 def _typed(parameter: Parameter, given: Given) -> Given | Fault:
     """Turn the text of a value into the type that the pipeline declares."""
     text = str(given.value)
+    place = f"-p {parameter.name}" if given.source == "-p" else given.source
     if fault := text_fault(text):
-        return Fault(f"parameter {parameter.name} ({given.source}) {fault}", code="RK-PARAM-TYPE", place=given.source)
+        return Fault(f"parameter {parameter.name} ({given.source}) {fault}", code="RK-PARAM-TYPE", place=place)
     readers: Mapping[str, tuple[Callable[[str], Any], str]] = {
         "STRING": (str, "text"),
         "NUMBER_INTEGER": (int, "a whole number"),
@@ -254,17 +265,51 @@ def _typed(parameter: Parameter, given: Given) -> Given | Fault:
         return Fault(
             f"parameter {parameter.name} is of type {parameter.type}, which cannot be given as text",
             code="RK-PARAM-TYPE",
-            place=given.source,
+            place=place,
         )
     read, words = readers[parameter.type]
     try:
         return Given(read(text), given.source)
     except (ValueError, RecursionError):
+        meant = _meant(parameter.type, text)
+        front = f"-p {parameter.name}=" if given.source == "-p" else ""
         return Fault(
-            f"parameter {parameter.name} is {text!r} ({given.source}), and the pipeline takes {words}",
+            f"parameter {parameter.name} is {shown(text)} ({given.source}), and the pipeline takes {words}",
+            f"write {front}{meant}" if meant else f"write {words}, such as {front}{_EXAMPLES[parameter.type]}",
             code="RK-PARAM-TYPE",
-            place=given.source,
+            place=place,
         )
+
+
+_EXAMPLES: Mapping[str, str] = {
+    "NUMBER_INTEGER": "3",
+    "NUMBER_DOUBLE": "0.5",
+    "BOOLEAN": "true",
+    "LIST": "'[1, 2]'",
+    "STRUCT": "'{\"a\": 1}'",
+}
+
+
+def _meant(kind: str, text: str) -> str:
+    """Return the value of the type `kind` that a text is meant to be, as a shell takes it; else an empty string."""
+    text = text.strip()
+    if kind == "BOOLEAN":
+        return {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}.get(
+            text.lower(), ""
+        )
+    if kind == "LIST" and re.fullmatch(r"[\w.,\s-]{1,60}", text) and "," in text:
+        parts = [part.strip() for part in text.split(",")]
+        return shlex.quote(f"[{', '.join(part if _NUMBER.fullmatch(part) else json.dumps(part) for part in parts)}]")
+    number = text.replace(",", ".")
+    if kind in ("NUMBER_INTEGER", "NUMBER_DOUBLE") and len(text) <= 20 and _NUMBER.fullmatch(number):
+        if kind == "NUMBER_DOUBLE":
+            return number
+        value = float(number)
+        return str(int(value)) if value == int(value) else ""
+    return ""
+
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?")
 
 
 def _finite(text: str) -> float:

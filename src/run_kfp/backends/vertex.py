@@ -29,7 +29,7 @@ from run_kfp.credentials import (
     printable,
     time_slice,
 )
-from run_kfp.errors import BackendError, Fault, InputError, Submitted
+from run_kfp.errors import BackendError, Fault, InputError, Submitted, shown
 from run_kfp.lean import import_pipeline_service
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
@@ -129,10 +129,11 @@ def _settings_faults(inputs: Inputs) -> Iterator[Fault]:
     """Yield what is missing of the settings that every run needs, and what is wrong with its id."""
     settings = inputs.settings
     root = [] if settings.get("pipeline_root") else ["bucket"]
-    yield from settings.require(["project", "region", "service_account", *root])
+    if inputs.registry.whole:
+        yield from settings.require(["project", "region", "service_account", *root])
     if inputs.job_id is not None and not _JOB_ID.fullmatch(inputs.job_id):
         yield Fault(
-            f"job id {inputs.job_id!r} is not allowed",
+            f"job id {shown(inputs.job_id)} is not allowed",
             "up to 128 lower-case letters, digits and dashes, beginning with a letter",
             code="RK-JOB-ID",
             place="--job-id",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from run_kfp.errors import CheckFailed, Fault, InputError, did_you_mean
 from run_kfp.machines import Choice, Machines, load_machines
+from run_kfp.masking import Masker
 from run_kfp.preflight.background import in_background
 from run_kfp.preflight.faults import CODES, finding_of
 from run_kfp.preflight.findings import Code, Finding, Severity, in_order
@@ -258,9 +259,10 @@ def _check_section(registry: Registry) -> Iterator[Finding]:
 _EXPLAIN = "`run-kfp explain` lists all of them"
 
 
-def _without_tokens(found: Finding) -> Finding:
-    """Return a finding in whose words nothing of the shape of a token stands, whether anybody knows it as a secret."""
-    place, message, hint = map(without_tokens, (found.place, found.message, found.hint))
+def _without_secrets(found: Finding, masker: Masker) -> Finding:
+    """Return a finding in whose words no known secret stands, and nothing of the shape of a token that nobody knows."""
+    words = (found.place, found.message, found.hint)
+    place, message, hint = (without_tokens(masker.mask(text)) for text in words)
     return dataclasses.replace(found, place=place, message=message, hint=hint)
 
 
@@ -276,7 +278,7 @@ def _report(
     reasons = {**dict.fromkeys(watcher.ignore, "--ignore"), **watcher.registry.check.ignore}
     told: list[Finding] = []
     ignored: list[tuple[Finding, str]] = []
-    for found in in_order(map(_without_tokens, findings)):
+    for found in in_order(_without_secrets(found, watcher.finder.masker) for found in findings):
         name = found.code.name
         if name in reasons:
             ignored.append((found, reasons[name]))
