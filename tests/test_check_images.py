@@ -759,7 +759,7 @@ def test_a_registry_that_never_answers_is_given_up_at_the_deadline(registries: F
     found = only(report, "RK-IMAGE-UNREACHED")
     assert "gcr.io did not answer in time" in found.message
     assert list(report.facts) == [HUB_IMAGE]
-    assert took < 4
+    assert took < 10, "without the deadline a single request has so long"
 
 
 def test_a_host_that_cannot_be_reached_is_skipped(registries: FakeImageRegistry, google_hosts: GoogleHosts) -> None:

@@ -25,6 +25,8 @@ from fakes.image_registry import HUB, Reply, image
 from fakes.sockets import Listener
 from fakes.vertex_rules import spec_of
 from online import ARTIFACTS, ENTRYPOINTS, REST, T4, World, right_world
+from run_kfp.preflight import LONGEST
+from run_kfp.preflight.cloud.session import ONE_TRY
 
 TOKENS = "oauth2.googleapis.com"
 TRAIN = "crispinnosidam/03-train-model"
@@ -238,7 +240,7 @@ def test_everything_hanging_is_skipped_within_the_time_and_the_run_submitted(wor
     result = world.cli(*MAIN, "--timeout", "2", "--json")
 
     assert result.code == 0, result.err
-    assert time.monotonic() - begun < 2 + 4
+    assert time.monotonic() - begun < ONE_TRY, "without the limit a single try has so long"
     assert set(told(result, "skipped")) == {"RK-IMAGE-UNREACHED", "RK-CLOUD-SKIPPED", "RK-GIT-SKIPPED"}
     assert set(told(result, "error", "warning")) == {"RK-QUOTA-DEFAULT"}
     assert len(world.vertex.creates) == 1
@@ -283,12 +285,10 @@ def test_an_answer_without_an_end_is_skipped_within_the_time(
     elsewhere(world, encrypted, *more)
     world.git_port = plain
     world.registry(git=True)
-    begun = time.monotonic()
 
-    result = world.cli("check", *MAIN, "--timeout", "2", "--json")
+    result = world.cli("check", *MAIN, "--timeout", "2", "--json")  # ends, though the answers never do
 
     assert result.code == 0, result.err
-    assert time.monotonic() - begun < 2 + 4
     assert set(told(result, "skipped")) == {"RK-IMAGE-UNREACHED", "RK-CLOUD-SKIPPED", "RK-GIT-SKIPPED"}
 
 
@@ -307,7 +307,7 @@ def test_ctrl_c_ends_a_check_at_once(world: World) -> None:
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=60)
 
-    assert time.monotonic() - begun < 5, "the servers have 20 seconds"
+    assert time.monotonic() - begun < 0.75 * LONGEST, "the servers have so long"
     assert (process.returncode, out) == (130, "")
     assert world.vertex.requests == []
 
@@ -337,7 +337,7 @@ def test_a_check_has_a_limit_of_its_own(world: World, silence: int) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - begun < 1 + 4
+    assert time.monotonic() - begun < ONE_TRY, "without the limit a single try has so long"
     assert "skipped: RK-CLOUD-SKIPPED" in done.stdout
 
 

@@ -391,7 +391,7 @@ def test_gcloud_is_logged_in_and_the_submission_arrives(
     shell.give(shell.work / ".env")
     look = "gcloud auth list --format 'value(account,status)'; gcloud config get project; gcloud config get ai/region"
     done = shell(
-        *("sh", "-c", f'"$@" && {look}', "-", *MAIN),
+        *("sh", "-c", f'"$@" && {look}', "-", *MAIN, "--no-check"),
         env=settings,
         docker_args=environment_inside(google_hosts, shell),
     )
@@ -434,6 +434,7 @@ def test_nothing_shows_a_secret_while_it_runs(
     google_hosts.vertex.script("RUNNING")
     process = shell.start(
         *MAIN,
+        "--no-check",
         *("--wait", "--poll-every", "0.5"),
         env=SETTINGS,
         docker_args=environment_inside(google_hosts, shell),

@@ -238,7 +238,9 @@ def test_a_look_that_is_refused_ends_the_watch(cloud: Cloud) -> None:
 
 def test_ctrl_c_while_watching_leaves_the_run_and_prints_its_ref(cloud: Cloud) -> None:
     cloud.vertex.script("RUNNING")
-    process = cloud.cli.start(*MAIN, "--api-endpoint", cloud.vertex.endpoint, "--wait", "--poll-every", "0.05")
+    process = cloud.cli.start(
+        *MAIN, "--no-check", "--api-endpoint", cloud.vertex.endpoint, "--wait", "--poll-every", "0.05"
+    )
     cloud.vertex.wait_for("GetPipelineJob", count=2)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -492,7 +494,7 @@ def test_a_slow_search_for_credentials_ends_with_the_timeout(cloud: Cloud, write
 
 def test_an_interrupt_while_submitting_tells_the_id(cloud: Cloud) -> None:
     cloud.vertex.hang("CreatePipelineJob", when="after")
-    process = cloud.cli.start(*MAIN, "--api-endpoint", cloud.vertex.endpoint, "--json")
+    process = cloud.cli.start(*MAIN, "--no-check", "--api-endpoint", cloud.vertex.endpoint, "--json")
     cloud.vertex.wait_for("CreatePipelineJob")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -505,7 +507,7 @@ def test_an_interrupt_while_submitting_tells_the_id(cloud: Cloud) -> None:
 
 def test_the_end_of_a_run_is_told_though_nobody_reads(cloud: Cloud) -> None:
     cloud.vertex.fails("versioning", "it broke")
-    args = (*MAIN, "--api-endpoint", cloud.vertex.endpoint, "--wait", "--poll-every", "0.01", "--json")
+    args = (*MAIN, "--no-check", "--api-endpoint", cloud.vertex.endpoint, "--wait", "--poll-every", "0.01", "--json")
     process = cloud.cli.start(*args)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -548,7 +550,7 @@ def test_a_watch_keeps_its_limit_though_a_look_hangs(cloud: Cloud) -> None:
 
 
 def test_an_endpoint_that_nobody_serves_ends_within_the_timeout(cloud: Cloud) -> None:
-    result = cloud.cli(*MAIN, "--api-endpoint", "localhost:9", "--timeout", "2")
+    result = cloud.cli(*MAIN, "--no-check", "--api-endpoint", "localhost:9", "--timeout", "2")
 
     assert result.code == 4
     assert "could not be reached within 2 s" in result.err

@@ -171,7 +171,7 @@ def live(vertex: FakeVertex, account_key_file: Path, folder: Path) -> tuple[Cli,
         **vertex.environment(),
         "GOOGLE_APPLICATION_CREDENTIALS": str(account_key_file),
     }
-    args = [*MAIN, "--api-endpoint", vertex.endpoint, "--wait", "--poll-every", "0.05"]
+    args = [*MAIN, "--no-check", "--api-endpoint", vertex.endpoint, "--wait", "--poll-every", "0.05"]
     return Cli(folder, variables), args
 
 
