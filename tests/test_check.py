@@ -222,6 +222,20 @@ def test_a_fixed_job_id_is_told_to_work_once(cli: Cli, write: Write) -> None:
     assert "one submission" in found(result, "note")["RK-JOB-ID-FIXED"]
 
 
+def test_a_refused_job_id_is_told_once(cli: Cli, write: Write) -> None:
+    write("run-kfp.toml", REGISTRY)
+    result = cli("check", "-r", "1", "-t", "v1", "--job-id", "Mine", "--offline", "--json", **RIGHT)
+    assert [one["code"] for one in result.json["findings"] if one["place"] == "--job-id"] == ["RK-JOB-ID"]
+
+
+def test_a_missing_setting_is_told_once_with_what_was_meant(cli: Cli, write: Write) -> None:
+    """The run needs the project, and so does a step that takes it as a parameter."""
+    write(".env", "GCP_PROJCT=my-project\n")
+    result = cli("check", "-r", "3", "-t", "v1", "--offline", "--json", **{**RIGHT, "GCP_PROJECT": ""})
+    (finding,) = [one for one in result.json["findings"] if one["code"] == "RK-SETTING-MISSING"]
+    assert finding["hint"].endswith(".env has GCP_PROJCT, which is not read: did you mean GCP_PROJECT?")
+
+
 @pytest.mark.failure("F67", "RK-ACCOUNT-MISSING")
 def test_a_missing_service_account_is_told(cli: Cli, write: Write) -> None:
     write("run-kfp.toml", REGISTRY)
@@ -377,7 +391,7 @@ def test_a_check_table_with_mistakes_is_told(cli: Cli, write: Write) -> None:
     assert "did you mean 'RK-GPU-COUNT'?" in result.out
     assert "check.endpoints.storrage: there is no service 'storrage'" in result.out
     assert "did you mean 'storage'?" in result.out
-    assert "there is no machine table" in result.out
+    assert "run-kfp.toml: check.machines: there is no machine table none.toml" in result.out
 
 
 def test_an_unknown_code_is_refused(cli: Cli) -> None:

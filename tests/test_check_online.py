@@ -122,6 +122,16 @@ def test_the_quota_of_the_project_replaces_the_default(world: World) -> None:
     assert "3" in finding["message"]
 
 
+def test_a_quota_that_google_does_not_list_leaves_the_default(world: World) -> None:
+    """That of the CPUs is seen; it says nothing of the accelerators."""
+    del world.apis.quotas[T4]
+
+    result = world.cli("check", *MAIN, "--json")
+
+    assert result.code == 0, result.out
+    assert sorted(told(result, "warning", "skipped")) == ["RK-CLOUD-SKIPPED", "RK-QUOTA-DEFAULT"]
+
+
 def test_a_quota_that_cannot_be_seen_leaves_the_default(world: World) -> None:
     world.apis.fail("cloudquotas", error_answer(HTTPStatus.FORBIDDEN, "The caller does not have permission"))
 

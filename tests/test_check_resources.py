@@ -37,16 +37,16 @@ def told(subject: Subject, today: date = TODAY) -> Told:
     return sorted((one.code.name, str(one.severity)) for one in found(subject, today))
 
 
-def limits(resources: Any, **settings: str) -> Subject:
+def limits(resources: Any, **settings: Any) -> Subject:
     """A step of a file with `resources`, whatever they are."""
-    subject = subject_of_spec(step_spec({}), registry_text=registry(""), **settings)  # type: ignore[arg-type]
+    subject = subject_of_spec(step_spec({}), registry_text=registry(""), **settings)
     return replace(subject, steps=(replace(subject.steps[0], resources=resources),))
 
 
-def of_kfp(function: Callable[..., None], **settings: str) -> Subject:
+def of_kfp(function: Callable[..., None], **settings: Any) -> Subject:
     """A file that kfp compiled."""
     function.__annotations__.pop("return", None)  # postponed to the text "None", which kfp takes for an artifact
-    return subject_of_spec(spec_of_kfp(function), registry_text=registry(""), **settings)  # type: ignore[arg-type]
+    return subject_of_spec(spec_of_kfp(function), registry_text=registry(""), **settings)
 
 
 def both(cpu: float | None = None, memory: float | None = None, kind: str = "", count: Any = None) -> dict[str, Any]:

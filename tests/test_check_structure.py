@@ -34,7 +34,8 @@ def _component(name: str, function: Any, make: Any, **options: Any) -> Any:
     return make(function, **options)
 
 
-# kfp takes a return annotation for an output, and knows `Optional[str]` only, not `str | None`.
+# Annotations as kfp reads them, which a type checker would have otherwise: it takes a return annotation for an output,
+# knows `Optional[str]` only and not `str | None`, a bare `dict`, and a NamedTuple made in place.
 def _ask(data: dsl.Input[dsl.Dataset], text: str, count: int = 2, more: Optional[str] = None):  # type: ignore[no-untyped-def]  # noqa: UP045
     optional = dsl.IfPresentPlaceholder("more", then=["--more", more])
     joined = dsl.ConcatPlaceholder(["--data=", data.uri])
@@ -56,7 +57,8 @@ def _report(status: dsl.PipelineTaskFinalStatus) -> None:
 def _nested(word: str, count: int = 3) -> str:
     made = kfp_pipelines.make()
     kfp_pipelines.echo(text=word).after(made)
-    return made.outputs["result"]  # type: ignore[no-any-return]
+    result: str = made.outputs["result"]
+    return result
 
 
 ask = _component("ask", _ask, dsl.container_component)
@@ -66,7 +68,7 @@ report = _component("report", _report, dsl.component, base_image="python:3.12")
 nested = _component("nested", _nested, dsl.pipeline)
 
 
-def everything(tag: str, items: list[str], conf: dict, word: Optional[str] = None) -> None:  # type: ignore[type-arg]  # noqa: UP045
+def everything(tag: str, items: list[str], conf: dict, word: Optional[str] = None) -> None:  # type: ignore[type-arg]  # noqa: UP045  # see above
     with dsl.ExitHandler(report(), name="report-handler"):
         data = dsl.importer(artifact_uri="gs://bucket/x", artifact_class=dsl.Dataset, metadata={"k": "v"})
         asked = ask(text=tag, more=word, data=data.output).set_retry(3, backoff_duration="30s")

@@ -277,7 +277,7 @@ CASES = {
             "RUN_KFP_DOCKER_ARGS": "--network host --env A=b",
         },
     ),
-}  # fmt: skip
+}  # fmt: skip  # a case a line where it fits: they are read side by side
 
 
 @pytest.mark.parametrize("name", CASES)

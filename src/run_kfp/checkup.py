@@ -69,7 +69,7 @@ def before_submitting(screen: Screen, checking: Checking, check: Callable[[], Re
     report = check()
     screen.data(check=report_data(report, strict=checking.strict))
     worst = [found for found in report.findings if found.severity in (Severity.ERROR, Severity.WARNING)]
-    screen.say(*finding_lines(worst, width=screen.width()), _summary(report))
+    screen.say(*finding_lines(worst, width=screen.width(stderr=True)), _summary(report))
     report.refuse(strict=checking.strict, consequence="; nothing was submitted")
 
 
@@ -109,7 +109,7 @@ def machines_table(screen: Screen, registry: Path | None, region: str | None, ac
         InputError: the registry or its machine table cannot be read, or a name is not in the table.
     """
     found = find_registry(registry, os.environ)
-    table = load_machines(found.folder / found.check.machines if found.check.machines else None)
+    table = load_machines(found.machines_file)
     if region is not None and region not in table.regions:
         raise InputError(f"{table.source} has no region {region!r}", region_hint(region, table))
     if accelerator is not None and accelerator not in table.accelerators:

@@ -95,7 +95,9 @@ def examine(
         return draft, preflight.check(None, faults, watcher)
     faults += plan_faults("vertex", draft.pipeline, inputs)
     values, _ = fill(draft.pipeline, inputs)
-    return draft, preflight.check(_subject(call, draft, draft.pipeline, values), faults, watcher)
+    refused = any(fault.code == "RK-JOB-ID" for fault in faults)
+    subject = _subject(draft, draft.pipeline, values, None if refused else call.job_id)
+    return draft, preflight.check(subject, faults, watcher)
 
 
 def check_plan(
@@ -110,7 +112,7 @@ def check_plan(
     """Check what is about to be submitted."""
     from run_kfp import preflight
 
-    subject = _subject(call, prepared, request.pipeline, request.values)
+    subject = _subject(prepared, request.pipeline, request.values, call.job_id)
     watcher = _watcher(prepared, _inputs(call, prepared, masker), environ, checking, tell)
     return preflight.check(subject, (), watcher)
 
@@ -125,7 +127,7 @@ def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], No
     from run_kfp.preflight.images import pinned
 
     watcher = _watcher(prepared, _inputs(call, prepared, masker), {}, Checking(), tell)
-    facts, findings = ask_registries(_subject(call, prepared, prepared.pipeline, {}), watcher)
+    facts, findings = ask_registries(_subject(prepared, prepared.pipeline, {}, None), watcher)
     faults = [
         Fault(
             f"--pin: {image} has no digest that could be seen",
@@ -150,11 +152,13 @@ def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], No
     return dataclasses.replace(prepared, pipeline=pipeline, selection=selection)
 
 
-def _subject(call: Call, read: Draft, pipeline: CompiledPipeline, values: Mapping[str, Given | Located]) -> Subject:
+def _subject(
+    read: Draft, pipeline: CompiledPipeline, values: Mapping[str, Given | Located], job_id: str | None
+) -> Subject:
     from run_kfp.preflight import Subject, read_steps
 
     steps = read_steps(pipeline, read.registry, read.selection)
-    return Subject(pipeline, steps, read.registry, read.settings, values, call.job_id)
+    return Subject(pipeline, steps, read.registry, read.settings, values, job_id)
 
 
 def _watcher(

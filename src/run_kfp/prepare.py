@@ -101,8 +101,12 @@ def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
     """
     draft = sketch(call, environ, masker, thorough=False)
     if draft.unreadable:
-        where = draft.registry.source
-        raise InputError.of(where if where == PACKAGED else f"the registry {where}", draft.unreadable)
+        of_env_file = [fault for fault in draft.unreadable if fault.place == ENV_FILE]
+        source = draft.registry.source
+        where = source if source == PACKAGED else f"the registry {source}"
+        if of_env_file:
+            where = ENV_FILE if len(of_env_file) == len(draft.unreadable) else f"{ENV_FILE} and {where}"
+        raise InputError.of(where, draft.unreadable)
     if draft.pipeline is None or draft.obstacles:
         # One message for what is known to be wrong by now, not one at a time.
         raise InputError.of("this call", [*draft.faults, *draft.obstacles])

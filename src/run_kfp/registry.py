@@ -22,6 +22,7 @@ from run_kfp.arguments import (
     read_parameter_reference,
 )
 from run_kfp.errors import Fault, InputError, Refusal, did_you_mean, shown
+from run_kfp.files import from_here
 from run_kfp.limits import count_text, cpu_text, memory_text
 
 # Parameters that every registry has: the first three are settings of the same name, `tag` is `-t`.
@@ -344,6 +345,11 @@ class Registry:
             code="RK-SELECTION",
             place=f"-r {word}" if len(word) <= _LONGEST_WORD else "-r",
         )
+
+    @property
+    def machines_file(self) -> Path | None:
+        """The file that corrects the machine table, None where there is none."""
+        return from_here(self.folder / self.check.machines) if self.check.machines else None
 
     @property
     def compile_time_params(self) -> frozenset[str]:

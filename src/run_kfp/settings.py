@@ -9,7 +9,7 @@ import difflib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from run_kfp.arguments import text_fault
@@ -161,24 +161,16 @@ class Settings:
 
     def missing(self, name: str) -> Fault:
         """Say that the setting `name` is missing, every way to give it, and what may have been meant for it."""
-        fault = missing_setting(name)
-        return replace(fault, hint=f"{fault.hint}; {self.misnamed[name]}") if name in self.misnamed else fault
-
-
-def missing_setting(name: str) -> Fault:
-    """Say that a setting is missing, and every way to give it."""
-    rule = RULES[name]
-    ways = [
-        rule.flag,
-        *([rule.variable, f"{rule.variable} in {ENV_FILE}"] if rule.variable else []),
-        f"{name} in [settings] of the registry",
-    ]
-    return Fault(
-        f"{name.replace('_', ' ')} is not set",
-        f"give it by {ways[0]}, or set {', or '.join(ways[1:])}",
-        code="RK-ACCOUNT-MISSING" if name == "service_account" else "RK-SETTING-MISSING",
-        place=rule.flag,
-    )
+        rule = RULES[name]
+        ways = [rule.variable, f"{rule.variable} in {ENV_FILE}"] if rule.variable else []
+        ways.append(f"{name} in [settings] of the registry")
+        meant = f"; {self.misnamed[name]}" if name in self.misnamed else ""
+        return Fault(
+            f"{name.replace('_', ' ')} is not set",
+            f"give it by {rule.flag}, or set {', or '.join(ways)}{meant}",
+            code="RK-ACCOUNT-MISSING" if name == "service_account" else "RK-SETTING-MISSING",
+            place=rule.flag,
+        )
 
 
 def load_settings(

@@ -92,9 +92,9 @@ class Screen:
         text = json.dumps(masked, indent=indent, ensure_ascii=True)
         self._put(lambda: print(text, flush=True), stderr=False)
 
-    def width(self) -> int | None:
-        """Return the columns of the terminal on which a person sees the results as they come, None without one."""
-        console = self._console(stderr=False)
+    def width(self, *, stderr: bool = False) -> int | None:
+        """Return the columns of the terminal on which a person sees the results (or the words), None without one."""
+        console = self._console(stderr=stderr)
         return console.width if console.is_terminal else None
 
     def say(self, *lines: str | Text) -> None:

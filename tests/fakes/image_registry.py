@@ -319,8 +319,7 @@ class FakeImageRegistry:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        # The handler takes no more of its server than its name.
-        Handler(connection, ("", 0), None)  # type: ignore[arg-type]
+        Handler(connection, ("", 0), None)  # type: ignore[arg-type]  # it asks nothing of the server it belongs to
 
     def _answer(self, seen: Seen, accept: str) -> Reply:
         if seen.host == HUB_AUTH and seen.path == "/token":

@@ -22,7 +22,7 @@ from run_kfp.pipeline import CompiledPipeline, Parameter
 from run_kfp.registry import BUILT_IN_PARAMS, Registry
 from run_kfp.runs import RunRef, RunStatus
 from run_kfp.secrets import Located, SecretFinder, locate_all, secret_finder
-from run_kfp.settings import Layers, Settings, missing_setting
+from run_kfp.settings import Layers, Settings
 
 MODULES = {"vertex": "run_kfp.backends.vertex"}
 
@@ -158,7 +158,7 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | 
         elif given is not None:
             faults.append(given)
         elif parameter.required and (registry.whole or parameter.name == "tag"):
-            faults.append(_missing(parameter.name, registry))
+            faults.append(_missing(parameter.name, inputs))
     return {name: values[name] for name in names if name in values}, faults
 
 
@@ -230,7 +230,7 @@ def _given(name: str, inputs: Inputs) -> Given | Fault | None:
     return None
 
 
-def _missing(name: str, registry: Registry) -> Fault:
+def _missing(name: str, inputs: Inputs) -> Fault:
     if name == "tag":
         return Fault(
             "no tag is given",
@@ -239,8 +239,8 @@ def _missing(name: str, registry: Registry) -> Fault:
             place="-t",
         )
     if name in BUILT_IN_PARAMS:
-        return missing_setting(name)
-    param = registry.params.get(name)
+        return inputs.settings.missing(name)
+    param = inputs.registry.params.get(name)
     ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param and param.env else [])]
     return Fault(
         f"parameter {name} has no value", f"give it by {' or '.join(ways)}", code="RK-PARAM-MISSING", place=f"-p {name}"

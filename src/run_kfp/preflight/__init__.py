@@ -158,18 +158,29 @@ def check(subject: Subject | None, faults: Iterable[Fault], watcher: Watcher) ->
     choices = chosen_machines(subject, machines)
     if watcher.offline:
         return _report(findings, watcher, machines=choices)
-    found, images, known = _online(subject, section, machines, watcher)
-    findings = [one for one in findings if one.code.name not in known]
+    found, images, facts = _online(subject, section, machines, watcher)
+    findings = [one for one in findings if not _answered(one, facts)]
     return _report([*findings, *found], watcher, machines=choices, images=images, looked=("offline", "images", "cloud"))
+
+
+def _answered(found: Finding, facts: Mapping[str, str]) -> bool:
+    """Whether what Google says takes the place of an offline finding: of the login, or of a default quota.
+
+    The hint of a default quota holds the name of its metric, as the facts do: "quota METRIC in REGION".
+    """
+    if found.code.name == "RK-LOGIN-MISSING":
+        return True
+    metrics = [name.split()[1] for name in facts if name.startswith("quota ")]
+    return found.code.name == "RK-QUOTA-DEFAULT" and any(found.hint.endswith(f":{metric}") for metric in metrics)
 
 
 def _online(
     subject: Subject, section: CheckSection, machines: Machines, watcher: Watcher
-) -> tuple[list[Finding], Mapping[str, ImageFacts], frozenset[str]]:
+) -> tuple[list[Finding], Mapping[str, ImageFacts], Mapping[str, str]]:
     """Ask the image registries, Google and the Git remote, side by side, for `--timeout` or `LONGEST` seconds in all.
 
     Returns:
-        The findings, what the registries say of the images, and the names of offline findings that the answers replace.
+        The findings, what the registries say of the images, and the facts that Google tells.
     """
     from run_kfp.preflight.cloud import GoogleSession, check_cloud
     from run_kfp.preflight.images import look_at_images
@@ -184,15 +195,8 @@ def _online(
         images = in_background(lambda: look_at_images(subject, google_token=session.token, deadline_seconds=seconds))
         cloud = in_background(lambda: check_cloud(subject, session=session, machines=machines))
         git = in_background(lambda: list(_git(subject, section, watcher)))
-        seen = cloud.result()
-        known = {"RK-LOGIN-MISSING"}
-        if any(name.startswith("quota") for name in seen.facts):
-            known.add("RK-QUOTA-DEFAULT")
-        return (
-            [*images.result().findings, *seen.findings, *git.result()],
-            images.result().facts,
-            frozenset(known),
-        )
+        seen, shown = cloud.result(), images.result()
+        return [*shown.findings, *seen.findings, *git.result()], shown.facts, seen.facts
 
 
 def ask_registries(subject: Subject, watcher: Watcher) -> tuple[Mapping[str, ImageFacts], Sequence[Finding]]:
@@ -237,9 +241,12 @@ def _git(subject: Subject, section: CheckSection, watcher: Watcher) -> Iterator[
 
 def _machines(registry: Registry, findings: list[Finding]) -> Machines:
     try:
-        return load_machines(registry.folder / registry.check.machines if registry.check.machines else None)
+        return load_machines(registry.machines_file)
     except InputError as error:
-        findings += [finding_of(fault, codes()) for fault in error.all_faults]
+        for fault in error.all_faults:
+            if fault.place == str(registry.machines_file):  # the file as a whole: a key of the registry names it
+                fault = dataclasses.replace(fault, place=f"{registry.source}: check.machines")
+            findings.append(finding_of(fault, codes()))
         return load_machines()
 
 

@@ -96,7 +96,7 @@ class Subject:
         registry: whose parameters and secrets it takes.
         settings: of the call; some may be malformed, which is told already.
         values: the value of each parameter, or the place of a secret; one that is missing has a finding already.
-        job_id: the flag.
+        job_id: the flag; None where it is refused already.
     """
 
     pipeline: CompiledPipeline
