@@ -12,12 +12,13 @@ RUN python3 -c 'import ensurepip, venv' 2>/dev/null \
     || { apt-get update && apt-get install -y --no-install-recommends python3-venv; }
 COPY requirements-build.lock requirements.lock /src/
 RUN python3 -m venv /build && python3 -m venv --without-pip /opt/run-kfp \
-    && /build/bin/pip install --no-cache-dir --require-hashes -r /src/requirements-build.lock
+    && /build/bin/pip install --no-cache-dir --no-deps --require-hashes -r /src/requirements-build.lock
 # All are made wheels first: what comes as source is then built by the locked backend, not by one fetched unchecked.
 RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --require-hashes \
         -r /src/requirements.lock -w /wheels \
     && /build/bin/pip --python /opt/run-kfp/bin/python install --no-cache-dir --no-index --no-deps --compile \
         /wheels/*.whl \
+    && /build/bin/pip --python /opt/run-kfp/bin/python check \
     && rm -r /wheels
 
 FROM dependencies AS code

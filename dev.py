@@ -1,13 +1,13 @@
 """The commands of this repository, for a fresh machine with Python 3.11 to 3.13 and git.
 
-    python3 dev.py demo     install, compile the four-container pipeline, show its graph and plan
+    python3 dev.py demo     install, then the main job on this machine: compile, check, plan, rehearse
     python3 dev.py test     install, then run every check and all tests (`-- ARGS` go to pytest)
     python3 dev.py bench    run the benchmarks (`-- ARGS` go to each of them)
     python3 dev.py wheel    build the wheel and compare what it holds with the sources
-    python3 dev.py lock     write the lock files anew (`--upgrade`: with newer versions)
+    python3 dev.py lock     write the lock files again (`--upgrade`: with newer versions)
 
 It needs nothing but the standard library. What it installs goes into .venv, with the versions and
-hashes of the lock files; everything else that it makes goes into build/.
+hashes of the lock files, by uv where there is one, else by pip; the rest goes into build/.
 """
 
 import sys
@@ -28,8 +28,6 @@ import importlib.util
 import io
 import json
 import os
-import secrets
-import shlex
 import shutil
 import subprocess
 import time
@@ -43,14 +41,12 @@ ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build"
 VENV = ROOT / ".venv"
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
-STAMP = VENV / "dev.json"  # written after the last install and removed before the next one
+STAMP = VENV / "dev.json"  # written after the last install: what .venv was made of
 
 BUILD_LOCK = ROOT / "requirements-build.lock"  # what builds the packages that come as source
 RUN_LOCK = ROOT / "requirements.lock"  # what the program needs
 DEV_LOCK = ROOT / "requirements-dev.lock"  # that and what the checks and tests need
 UV = "uv==0.13.9"  # writes the locks; another version may write them in another form
-
-FANCY = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 class Stop(Exception):
@@ -61,38 +57,15 @@ class Stop(Exception):
         self.code = code
 
 
-# ── the commands ──────────────────────────────────────────────────────────────────────────────────
+# ── the commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def demo() -> None:
-    """The main job on an example project: nothing leaves this machine after the install."""
+    """The main job on this machine, to the report of a run; nothing leaves it after the install."""
     environment(RUN_LOCK)
-    folder = BUILD / "demo"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "secrets").mkdir(parents=True)
-    for name, text in {
-        "secrets/wandb.txt": secrets.token_hex(20),
-        "secrets/whylabs.txt": secrets.token_hex(20),
-        "secrets/git.env": f"GIT_LOGIN=https://demo-user:{secrets.token_hex(20)}",
-        ".env": "WHYLABS_DEFAULT_ORG_ID=org-demo\nWHYLABS_DEFAULT_DATASET_ID=model-1",
-    }.items():
-        (folder / name).write_text(text + "\n", encoding="utf-8")
-
-    # The caller's own settings and keys have no part in it.
-    own = ("GCP_", "GCS_", "GIT_LOGIN", "NUM_GPU", "RUN_KFP_", "WANDB_", "WHYLABS_")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    job = ["run-kfp", "-r", "1", "-r", "2", "-r", "3", "-r", "4", "-t", "dataset_v22"]
-    example = ["--project", "demo-project", "--region", "us-east1", "--bucket", "demo-bucket"]
-    account = ["--service-account", "runner@demo-project.iam.gserviceaccount.com"]
-    say(f"in {folder.relative_to(ROOT)}, with made-up settings and throw-away secrets:")
-    for command in ([*job, "--compile-only"], [*job, *example, *account, "--dry-run"]):
-        say(f"\n$ {shlex.join(command)}", dim=True)
-        code = run([script(command[0]), *command[1:]], cwd=folder, env=env)
-        if code:
-            raise Stop(f"run-kfp ended with exit code {code}")
-    program = script("run-kfp").relative_to(ROOT)
-    say(f"\nNothing was submitted. The pipeline is in {folder.relative_to(ROOT)}/pipeline.yaml.")
-    say(f"Next: `{program} init` in a folder of your own, or the README's “First hour”.")
+    code = run([script("python"), ROOT / "examples" / "demo" / "run.py"])
+    if code:
+        raise Stop(f"run-kfp ended with exit code {code}")
 
 
 def test(pytest_args: Sequence[str]) -> None:
@@ -111,11 +84,7 @@ def test(pytest_args: Sequence[str]) -> None:
     for name, check in checks.items():
         say(f"\n── {name} " + "─" * (60 - len(name)))
         start = time.monotonic()
-        try:
-            ok = check() == 0
-        except Stop as stop:
-            say(str(stop))
-            ok = False
+        ok = check() == 0
         failed += not ok
         lines.append(f"{'ok  ' if ok else 'FAIL'}  {name:<14}{time.monotonic() - start:7.1f} s")
     say("\n── summary " + "─" * 53 + "\n" + "\n".join(lines))
@@ -139,7 +108,8 @@ def wheel() -> int:
     """Builds the wheel. Gives 0 when it holds exactly the files of src/run_kfp, else 1."""
     dist = BUILD / "wheel"
     shutil.rmtree(dist, ignore_errors=True)
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", dist, ROOT, what="the wheel")
+    if run([script("python"), "-m", "hatchling", "build", "--target", "wheel", "--directory", dist]):
+        return 1
     (made,) = dist.glob("run_kfp-*.whl")
     package = ROOT / "src" / "run_kfp"
     sources = {
@@ -162,8 +132,8 @@ def lock(*, upgrade: bool) -> None:
     """
     tool = BUILD / "uv"
     new_venv(tool)
-    uv = tool / SCRIPTS / "uv"
-    pip("install", UV, what=UV, python=tool / SCRIPTS / "python")
+    if run([tool / SCRIPTS / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV]):
+        raise Stop(f"pip could not install {UV}")
     options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
     options += ["--no-config", "--no-emit-index-url", "--no-emit-find-links"]
     options += ["--custom-compile-command", "python3 dev.py lock"]
@@ -173,7 +143,7 @@ def lock(*, upgrade: bool) -> None:
         RUN_LOCK: ["pyproject.toml", *same],
         BUILD_LOCK: ["--group", "build", *same],
     }.items():
-        if run([uv, "pip", "compile", *sources, *options, "--output-file", target.name]):
+        if run([tool / SCRIPTS / "uv", "pip", "compile", *sources, *options, "--output-file", target.name]):
             raise Stop(f"uv did not write {target.name}")
         text = target.read_text(encoding="utf-8")
         if "://" in text or str(ROOT) in text:
@@ -181,49 +151,68 @@ def lock(*, upgrade: bool) -> None:
         say(f"{target.name}: {text.count('==')} packages")
 
 
-# ── the environment ───────────────────────────────────────────────────────────────────────────────
+# ── the environment ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def environment(lock_file: Path) -> None:
-    """Makes .venv hold what `lock_file` names and this package; does only what is missing."""
-    locks = [file.read_bytes() for file in (BUILD_LOCK, RUN_LOCK, DEV_LOCK)]
-    base = digest(sys.version, sys.base_prefix, ROOT, locks)
+    """Makes .venv hold what `lock_file` names and this package; does nothing where it does."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    project = digest(settings["project"], settings["build-system"], settings["tool"]["hatch"])
-
-    have = installed()
-    if have.get("base") != base:
-        if VENV.exists():
-            reason = "other locks or another Python" if have else "it is not whole"
-            say(f".venv is made anew: {reason}")
+    package = [settings["project"], settings["build-system"], settings["tool"]["hatch"]]
+    locks = [file.read_bytes() for file in (BUILD_LOCK, RUN_LOCK, DEV_LOCK)]
+    state = hashlib.sha256(repr([sys.version, sys.base_prefix, str(ROOT), package, locks]).encode()).hexdigest()
+    try:
+        have = json.loads(STAMP.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        have = {}
+    if have.get("state") != state or not script("run-kfp").exists() or not script("python").exists():
         new_venv(VENV)
-        have = {"base": base}
-    has_lock = have.get("lock") in (lock_file.name, DEV_LOCK.name)
-    if not has_lock or have.get("project") != project:
+        have = {}
+    if have.get("lock") not in (lock_file.name, DEV_LOCK.name):
         STAMP.unlink(missing_ok=True)
-        if not has_lock:
-            # The one source package is built with what the first lock brought, not with what pip
-            # would get for it: nothing comes without a hash.
-            hashed = ["install", "--compile", "--require-hashes", "--no-build-isolation", "-r"]
-            pip(*hashed, BUILD_LOCK, what=BUILD_LOCK.name)
-            pip(*hashed, lock_file, what=f"{lock_file.name} (a minute or two)")
-            have["lock"] = lock_file.name
-        pip("install", "--no-deps", "--no-build-isolation", "-e", ROOT, what="run-kfp")
-        STAMP.write_text(json.dumps({**have, "project": project}), encoding="utf-8")
-    # pip compiles what it installs, but not an editable package, and PYTHONDONTWRITEBYTECODE may
-    # be set. A file that cannot be compiled is for the checks to report.
+        install(script("python"), BUILD_LOCK, lock_file)
+        installer(script("python"), "install", "--no-deps", "--no-build-isolation", "--editable", ROOT)
+        STAMP.write_text(json.dumps({"state": state, "lock": lock_file.name}), encoding="utf-8")
+    # An editable package is not compiled by its install, and PYTHONDONTWRITEBYTECODE may be set. A file
+    # that cannot be compiled is for the checks to report.
     run([script("python"), "-m", "compileall", "-qq", ROOT / "src"])
 
 
-def installed() -> dict[str, str]:
-    """What the stamp says of .venv; nothing if there is none, or if what it says is not there."""
-    find = "import importlib.util as u, pip; assert u.find_spec('run_kfp')"
-    try:
-        stamp: dict[str, str] = json.loads(STAMP.read_text(encoding="utf-8"))
-        subprocess.run([str(script("python")), "-c", find], check=True, capture_output=True)
-    except (OSError, ValueError, subprocess.CalledProcessError):
-        return {}
-    return stamp
+def install(python: Path, *locks: Path) -> None:
+    """Installs what the locks name into the environment of `python`, and checks that it fits together.
+
+    A lock is installed, not resolved: with --no-deps no index can bring in another version than the
+    locked one, as pip before 24.1 tries to where a dependency asks for an extra (pypa/pip#9644). The
+    one package that comes as source is built with what the first lock brought: nothing comes without
+    a hash.
+    """
+    for file in locks:
+        start = time.monotonic()
+        say(f"installing {file.relative_to(ROOT)} …")
+        installer(python, "install", "--no-deps", "--require-hashes", "--no-build-isolation", "--requirement", file)
+        say(f"  done in {time.monotonic() - start:.0f} s")
+    installer(python, "check")
+
+
+def installer(python: Path, *args: str | Path) -> None:
+    """Runs `uv pip` where there is a uv that can do it, else pip; shows what it said when it fails."""
+    tries = [[str(python), "-m", "pip", *args, "--disable-pip-version-check", "--no-input"]]
+    if uv := shutil.which("uv"):
+        compiled = ["--compile-bytecode"] if args[0] == "install" else []
+        tries.insert(0, [uv, "pip", *args, *compiled, "--python", str(python)])
+    for command in tries:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode == 0:
+            return
+        say("\n".join(done.stdout.splitlines()[-40:]))
+    raise Stop(f"could not {args[0]}, see above; the first call needs the network")
 
 
 def new_venv(folder: Path) -> None:
@@ -235,41 +224,11 @@ def new_venv(folder: Path) -> None:
             f"On Debian and Ubuntu: sudo apt-get install {package}",
             code=2,
         )
-    if folder.exists():
-        shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True, symlinks=os.name != "nt")
 
 
-def pip(*args: str | Path, what: str, python: Path | None = None) -> None:
-    """Runs pip, showing one moving line on a terminal, and all that it said when it fails."""
-    command = [str(python or script("python")), "-m", "pip", *map(str, args)]
-    command += ["--disable-pip-version-check", "--no-input"]
-    start = time.monotonic()
-    say(f"pip {args[0]}: {what} …")
-    said = []
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            said.append(line.rstrip())
-            if FANCY:
-                width = shutil.get_terminal_size().columns - 4
-                print(f"\r\x1b[2K  \x1b[2m{said[-1].strip()[:width]}\x1b[0m", end="", flush=True)
-    if FANCY:
-        print("\r\x1b[2K", end="", flush=True)
-    if process.returncode:
-        say("\n".join(said[-40:]))
-        raise Stop(f"pip could not {args[0]} {what}; see above. The first call needs the network.")
-    say(f"  done in {time.monotonic() - start:.0f} s", dim=True)
-
-
-# ── small helpers ─────────────────────────────────────────────────────────────────────────────────
+# ── small helpers ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def script(name: str) -> Path:
@@ -277,19 +236,14 @@ def script(name: str) -> Path:
     return VENV / SCRIPTS / (name + (".exe" if os.name == "nt" else ""))
 
 
-def run(command: Sequence[str | Path], *, cwd: Path = ROOT, env: dict[str, str] | None = None) -> int:
-    """Runs a command, its output going where ours goes. Gives its exit code."""
-    return subprocess.run(list(map(str, command)), cwd=cwd, env=env, check=False).returncode
+def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None) -> int:
+    """Runs a command in the checkout, its output going where ours goes. Gives its exit code."""
+    return subprocess.run(list(map(str, command)), cwd=ROOT, env=env, check=False).returncode
 
 
-def digest(*parts: object) -> str:
-    """A hash that differs when one of the parts does."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def say(words: str, *, dim: bool = False) -> None:
+def say(words: str) -> None:
     """Prints, at once: other programs write to the same place."""
-    print(f"\x1b[2m{words}\x1b[0m" if dim and FANCY else words, flush=True)
+    print(words, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

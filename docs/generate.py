@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import os
 import re
-import secrets
 import subprocess
 import sys
 import tempfile
@@ -47,8 +47,6 @@ from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES, SECRETS_VARI
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 WIDTH = 100  # columns of a help screen
-
-MAIN_JOB = ("-r", "1", "-r", "2", "-r", "3", "-r", "4", "-t", "dataset_v22")
 
 # The run id, the display name's suffix and the label are random: the page shows these instead.
 _SHOWN_ID, _SHOWN_LABEL = "20260302093015-4f1c2a", "9d0e6b7c1a2f3e45"
@@ -97,24 +95,33 @@ def help_screens() -> str:
     return "\n\n".join(screens)
 
 
-def plan() -> str:
-    """The plan and the graph of the main job, as `python3 dev.py demo` shows them."""
+@functools.cache
+def demo_calls() -> tuple[str, ...]:
+    """What each call of `python3 dev.py demo` prints, with fixed ids and times."""
     with tempfile.TemporaryDirectory(prefix="run-kfp-docs-") as name:
-        folder = Path(name)
-        (folder / "secrets").mkdir()
-        for file in ("wandb.txt", "whylabs.txt"):
-            (folder / "secrets" / file).write_text(secrets.token_hex(20), encoding="utf-8")
-        login = f"GIT_LOGIN=https://demo-user:{secrets.token_hex(20)}\n"
-        (folder / "secrets" / "git.env").write_text(login, encoding="utf-8")
-        (folder / ENV_FILE).write_text(
-            "WHYLABS_DEFAULT_ORG_ID=org-demo\nWHYLABS_DEFAULT_DATASET_ID=model-1\n", encoding="utf-8"
+        kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+        done = subprocess.run(
+            [sys.executable, ROOT / "examples" / "demo" / "run.py", Path(name) / "demo"],
+            env={**kept, "COLUMNS": str(WIDTH), "PYTHONUTF8": "1", "HOME": name, "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
         )
-        flags = ["--project", "demo-project", "--region", "us-east1", "--bucket", "demo-bucket"]
-        account = ["--service-account", "runner@demo-project.iam.gserviceaccount.com"]
-        text = run(*MAIN_JOB, *flags, *account, "--dry-run", folder=folder)
-    text = re.sub(r"\b[0-9]{14}-[0-9a-f]{6}\b", _SHOWN_ID, text)
+    if done.returncode:
+        sys.exit(f"the demo ended with {done.returncode}:\n{done.stdout}")
+    text = re.sub(r"\b[0-9]{14}-[0-9a-f]{6}\b", _SHOWN_ID, done.stdout)
     text = re.sub(r"(?<=dermaid-pipeline-)[0-9a-f]{6}\b", _SHOWN_ID[-6:], text)
-    return fenced(re.sub(r"(?<=run-kfp-submission=)[0-9a-f]{16}\b", _SHOWN_LABEL, text))
+    text = re.sub(r"(?<=run-kfp-submission=)[0-9a-f]{16}\b", _SHOWN_LABEL, text)
+    text = re.sub(r"(?m)^[0-9:]{8}Z", "09:30:15Z", text)
+    text = re.sub(r"(?m)  [0-9]:[0-9]{2}$", "  0:00", text)
+    return tuple(f"$ {call}" for call in text.rpartition("\nopen in a browser")[0].split("\n$ ")[1:])
+
+
+def demo_call(number: int) -> str:
+    """One call of the demo, by its place."""
+    return fenced(demo_calls()[number])
 
 
 def registry_list() -> str:
@@ -360,7 +367,8 @@ def failures() -> str:
 # ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
-    "plan": plan,
+    "plan": functools.partial(demo_call, 2),
+    "rehearsal": functools.partial(demo_call, 3),
     "list": registry_list,
     "init": starter_files,
     "help": help_screens,

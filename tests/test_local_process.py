@@ -89,15 +89,6 @@ def test_without_docker_both_ways_out_are_named(local: Cli, folder: Path) -> Non
     assert not list((folder / ".run-kfp/runs").glob("*"))
 
 
-def test_without_docker_py_the_install_is_named(local: Cli, write: Write) -> None:
-    write("broken/docker/__init__.py", "raise ImportError('gone')\n")
-    result = local("-r", "1", "-t", "v1", "--local", PYTHONPATH="broken")
-
-    assert result.code == 4
-    assert 'pip install "run-kfp[local]"' in result.err
-    assert "--engine process" in result.err
-
-
 def told(lines: list[str]) -> Any:
     """What a step printed of itself; its two streams come in any order."""
     return json.loads(next(line for line in lines if line.startswith("{")))

@@ -101,12 +101,11 @@ class Place:
         return git("tag", "--list", folder=self.repository).split()
 
 
-def run_kfp_command(engine: str) -> list[str]:
+def run_kfp_command() -> list[str]:
     """How run-kfp is called: with the Python that runs this if it is installed there, else in .venv, made now."""
     if importlib.util.find_spec("run_kfp") is not None:
         return [sys.executable, "-m", "run_kfp"]
-    # The Docker Engine's client is in the development lock alone.
-    dev.environment(dev.DEV_LOCK if engine == "docker" else dev.RUN_LOCK)
+    dev.environment(dev.RUN_LOCK)
     return [str(dev.script("run-kfp"))]
 
 
@@ -119,9 +118,7 @@ def process_path(folder: Path) -> str:
     scripts = environment / dev.SCRIPTS
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != state:
         dev.new_venv(environment)
-        for lock in locks:
-            hashed = ["install", "--compile", "--require-hashes", "--no-build-isolation", "-r"]
-            dev.pip(*hashed, lock, what=f"{lock.name} of the example", python=scripts / "python")
+        dev.install(scripts / "python", *locks)
         # In the images, tfrecord.py lies beside the programs that use it.
         (packages,) = environment.glob("lib/python*/site-packages")
         (packages / "dermaid.pth").write_text(f"{HERE / 'containers' / 'shared'}\n", encoding="utf-8")
@@ -145,24 +142,17 @@ def build_images(python: str) -> None:
         command += ["--build-arg", argument] if argument else []
         if platform.machine().lower() not in ("x86_64", "amd64"):  # run-kfp runs what Vertex AI would: linux/amd64
             command += ["--platform", "linux/amd64"]
-        said = []
-        with subprocess.Popen(
-            [*command, context], cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-        ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                said.append(line.rstrip())
-                moving_line(said[-1])
-        moving_line("")
-        if process.returncode:
-            raise dev.Stop("\n".join([*said[-40:], f"docker build ended with {process.returncode}"]))
-
-
-def moving_line(words: str) -> None:
-    """On a terminal, show `words` in the place of what it showed before."""
-    if dev.FANCY:
-        shown_words = "".join(filter(str.isprintable, words))[: shutil.get_terminal_size().columns - 4]
-        print(f"\r\x1b[2K\x1b[2m{shown_words}\x1b[0m", end="", flush=True)
+        done = subprocess.run(
+            [*command, context],
+            cwd=HERE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            raise dev.Stop("\n".join([*done.stdout.splitlines()[-40:], f"docker build ended with {done.returncode}"]))
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -188,7 +178,7 @@ def summary(place: Place, tag: str, seconds: float) -> None:
     dev.say(f"\nDone in {seconds:.0f} s.")
     dev.say(f"  shards    {len(shards)} in {shown(place.bucket / 'tf_records')}")
     for shard in shards:
-        dev.say(f"            {shard.relative_to(place.bucket)}  {shard.stat().st_size / 1000:.0f} kB", dim=True)
+        dev.say(f"            {shard.relative_to(place.bucket)}  {shard.stat().st_size / 1000:.0f} kB")
     commit = git("rev-parse", "--short", f"{tag}^{{commit}}", folder=place.repository)
     dev.say(f"  Git tag   {tag} at {commit}; all tags: {', '.join(place.tags())}")
     dev.say(f"  accuracy  {metrics['accuracy']:.1%} of the test images; by chance {metrics['chance']:.1%}")
@@ -208,7 +198,7 @@ def call(options: argparse.Namespace) -> int:
         raise dev.Stop("the example needs git and bash", code=2)
     folder: Path = options.folder.resolve()
     start = time.monotonic()
-    program = run_kfp_command(options.engine)
+    program = run_kfp_command()
     extra = {}
     if options.engine == "docker":
         build_images(options.python_image)
@@ -234,7 +224,7 @@ def call(options: argparse.Namespace) -> int:
         if options.tag in place.tags():
             raise dev.Stop(f"the tag {options.tag} is there from the call before; choose another with --tag", code=2)
         command = [*STEPS, "-t", options.tag, *local, *options.run_kfp]
-        dev.say(f"\n$ run-kfp {shlex.join(command)}", dim=True)
+        dev.say(f"\n$ run-kfp {shlex.join(command)}")
         code = attached([*program, *command], folder, clean_environment(extra))
     if code == 0:
         summary(place, options.tag, time.monotonic() - start)

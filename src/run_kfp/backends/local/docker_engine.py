@@ -339,16 +339,11 @@ def sweep(store: Path, lives: Callable[[str], bool]) -> list[str]:
 @functools.cache
 def _docker() -> Any:
     """Import docker-py when it is needed: it takes 0.15 s."""
-    try:
-        import docker
-        import docker.errors
-        import docker.types
-        import docker.utils
-    except ImportError:
-        raise EngineError(
-            "--local needs the Python package docker, which is not installed",
-            hint='pip install "run-kfp[local]"; or give steps a process in the registry and add `--engine process`',
-        ) from None
+    import docker
+    import docker.errors
+    import docker.types
+    import docker.utils
+
     return docker
 
 
