@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 pytest_plugins = ["fakes.fixtures", "engine.fixtures"]
 
 PROGRAM = [sys.executable, "-m", "run_kfp"]
+
+# A parent that ignores Ctrl-C (nohup, a job in the background of a script) bequeaths that to all that is started here,
+# and no test could interrupt the program. A handler is not inherited; this one goes on ignoring it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, lambda *_: None)
+
+_started: list[subprocess.Popen[Any]] = []
+
+Process = TypeVar("Process", bound="subprocess.Popen[Any]")
+
+
+def killed_after_the_test(process: Process) -> Process:
+    """Return `process`, which will not outlive the test, however that ends."""
+    _started.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running() -> Iterator[None]:
+    yield
+    while _started:
+        with _started.pop() as process:  # closes its pipes and waits
+            process.kill()
 
 
 @dataclass(frozen=True)
@@ -47,26 +71,23 @@ class Cli:
         return {**needed, **base, **self.variables, **variables}
 
     def start(self, *args: str | Path, **variables: str) -> subprocess.Popen[str]:
-        """Start the program and return at once."""
-        return subprocess.Popen(
-            [*PROGRAM, *map(str, args)],
-            cwd=self.folder,
-            env=self.environment(variables),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
+        """Start the program and return at once; it is killed at the end of the test."""
+        return killed_after_the_test(
+            subprocess.Popen(
+                [*PROGRAM, *map(str, args)],
+                cwd=self.folder,
+                env=self.environment(variables),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+            )
         )
 
     def __call__(self, *args: str | Path, **variables: str) -> Result:
         """Run the program to its end; a test that waits for more than two minutes has failed."""
         process = self.start(*args, **variables)
-        try:
-            out, err = process.communicate(timeout=120)
-        except BaseException:
-            process.kill()
-            process.communicate()
-            raise
+        out, err = process.communicate(timeout=120)
         return Result(process.returncode, out, err)
 
 

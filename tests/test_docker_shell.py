@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 import dermaid
+from conftest import killed_after_the_test
 from dermaid import canary
 from engine import Engine
 from fakes.certs import write_key
@@ -120,22 +121,24 @@ class Shell:
         terminal: int | None = None,
     ) -> subprocess.Popen[str]:
         """Start it; its input and output are `terminal`, or nothing and pipes."""
-        return subprocess.Popen(
-            [*AS_CALLER, "sh", self.checkout / "docker-shell.sh", *args],
-            cwd=self.work,
-            env={
-                "PATH": os.environ["PATH"],
-                **self.engine.env(),
-                "RUN_KFP_BASE": self.base,
-                "RUN_KFP_IMAGE": IMAGE,
-                "RUN_KFP_DOCKER_ARGS": docker_args,
-                **(env or {}),
-            },
-            stdin=subprocess.DEVNULL if terminal is None else terminal,
-            stdout=subprocess.PIPE if terminal is None else terminal,
-            stderr=subprocess.PIPE if terminal is None else terminal,
-            start_new_session=True,
-            text=True,
+        return killed_after_the_test(
+            subprocess.Popen(
+                [*AS_CALLER, "sh", self.checkout / "docker-shell.sh", *args],
+                cwd=self.work,
+                env={
+                    "PATH": os.environ["PATH"],
+                    **self.engine.env(),
+                    "RUN_KFP_BASE": self.base,
+                    "RUN_KFP_IMAGE": IMAGE,
+                    "RUN_KFP_DOCKER_ARGS": docker_args,
+                    **(env or {}),
+                },
+                stdin=subprocess.DEVNULL if terminal is None else terminal,
+                stdout=subprocess.PIPE if terminal is None else terminal,
+                stderr=subprocess.PIPE if terminal is None else terminal,
+                start_new_session=True,
+                text=True,
+            )
         )
 
     def give(self, path: Path) -> Path:

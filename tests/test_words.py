@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROGRAM, Cli, Write
+from conftest import PROGRAM, Cli, Write, killed_after_the_test
 from dermaid import MAIN, SETTINGS, Canaries
 from fakes.vertex import FakeVertex
 
@@ -145,8 +145,10 @@ def on_terminal(cli: Cli, *args: str, **variables: str) -> tuple[int, str]:
     """Run the program on a pseudo-terminal and return its exit code and all that the terminal got."""
     leader, follower = pty.openpty()
     environment = {**cli.environment(variables), "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
-    process = subprocess.Popen(
-        [*PROGRAM, *args], cwd=cli.folder, env=environment, stdin=follower, stdout=follower, stderr=follower
+    process = killed_after_the_test(
+        subprocess.Popen(
+            [*PROGRAM, *args], cwd=cli.folder, env=environment, stdin=follower, stdout=follower, stderr=follower
+        )
     )
     os.close(follower)
     seen = bytearray()
