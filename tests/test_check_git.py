@@ -151,7 +151,7 @@ def fake() -> Iterator[FakeGit]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         model.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield model
         server.shutdown()

@@ -249,7 +249,7 @@ def test_strings_arrive_in_the_request_unchanged(
 
 
 # Stands in for pipenv: writes the variables asked for, and its arguments, as they arrived.
-STUB = f"""#!{sys.executable}
+STUB = f"""#!{sys.executable} -IS
 import json, os, sys
 names = ["GCS_BUCKET_NAME", "WHYLABS_DEFAULT_ORG_ID", "WHYLABS_API_KEY", "WHYLABS_DEFAULT_DATASET_ID"]
 seen = {{"args": sys.argv[1:], "env": {{name: os.environ[name] for name in names if name in os.environ}}}}

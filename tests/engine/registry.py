@@ -90,7 +90,7 @@ def running_registry() -> Iterator[ImageRegistry]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         held.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:
             yield held

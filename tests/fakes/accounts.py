@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -59,10 +60,9 @@ class Accounts:
 
     def trust(self, key: Mapping[str, str]) -> None:
         """Accept what this service account key (`certs.service_account_key`) signs."""
-        private = serialization.load_pem_private_key(key["private_key"].encode(), password=None)
-        assert isinstance(private, rsa.RSAPrivateKey), "Google's keys are RSA"
+        public_key = _public_key(key["private_key"])
         with self._lock:
-            self._keys[key["private_key_id"]] = _Key(key["client_email"], private.public_key())
+            self._keys[key["private_key_id"]] = _Key(key["client_email"], public_key)
 
     def revoke(self, key: Mapping[str, str]) -> None:
         """Forget the key, and what was issued for it: as a key deleted in the console."""
@@ -159,6 +159,13 @@ class Accounts:
         if expires <= now or key.expired:
             raise Rejected("Invalid JWT: the token has expired.", ACCESS_TOKEN_EXPIRED)
         return key_id, claims
+
+
+@cache  # reading one takes 40 ms, and most tests trust the session's
+def _public_key(private_key: str) -> rsa.RSAPublicKey:
+    private = serialization.load_pem_private_key(private_key.encode(), password=None)
+    assert isinstance(private, rsa.RSAPrivateKey), "Google's keys are RSA"
+    return private.public_key()
 
 
 def _scopes(claims: Mapping[str, object]) -> list[str]:

@@ -27,7 +27,7 @@ from google.cloud.resourcemanager_v3.types import GetProjectRequest, Project
 from fakes import rpc
 from fakes.accounts import CLOUD_PLATFORM, TOKEN_LIFETIME, Accounts, Rejected
 from fakes.certs import TOKEN_URI, Authority
-from fakes.sockets import LOOPBACK, Listener, splice
+from fakes.sockets import LOOPBACK, Listener, send_at_once, splice
 from fakes.vertex import FakeVertex
 
 TOKEN_HOST = "oauth2.googleapis.com"
@@ -192,6 +192,7 @@ class GoogleHosts:
             client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             return
         with socket.create_connection((LOOPBACK, port)) as upstream:
+            send_at_once(upstream)
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             splice(client, upstream)
 
