@@ -123,9 +123,9 @@ def write_atomically(path: Path, text: str, hint: str = "give another file with 
     Raises:
         InputError: the folder does not exist or cannot be written.
     """
-    # A link is written through, as every editor does; the rename would replace it.
-    target = Path(os.path.realpath(path))
     try:
+        # A link is written through, as every editor does; the rename would replace it.
+        target = Path(os.path.realpath(path))
         if path.is_dir():
             raise IsADirectoryError(21, "it is a folder")
         if path.exists() and not path.is_file():
