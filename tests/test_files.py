@@ -119,12 +119,11 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(path.stat().st_mode)
 
 
-def test_init_makes_secrets_for_the_owner_alone(cli: Cli, folder: Path) -> None:
+def test_init_makes_secrets_for_the_owner_alone(cli: Cli, folder: Path, umask: None) -> None:
     assert cli("init", "new").code == 0
 
     assert mode(folder / "new/secrets") == 0o700
-    assert mode(folder / "new") == 0o777 & ~(mask := os.umask(0))
-    os.umask(mask)
+    assert mode(folder / "new") == 0o750
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -85,14 +85,23 @@ def test_patience_of_five_minutes_unless_told_otherwise() -> None:
 
 def test_a_good_look_gives_the_whole_patience_back() -> None:
     clock = FakeClock()
-    script = [passing(), passing(), passing(), RunState.RUNNING, passing(), passing(), passing(), RunState.SUCCEEDED]
+    script: list[RunState | LookFailed] = [
+        passing(),
+        passing(),
+        passing(),
+        RunState.RUNNING,
+        passing(),
+        passing(),
+        passing(),
+        RunState.SUCCEEDED,
+    ]
 
     assert followed(looks(*script), clock, every=10, patience=25) == [RunState.RUNNING, RunState.SUCCEEDED]
 
 
 def test_patience_begins_with_the_first_failed_look() -> None:
     clock = FakeClock()
-    script = [*[RunState.RUNNING] * 9, passing(), passing(), RunState.SUCCEEDED]
+    script: list[RunState | LookFailed] = [*[RunState.RUNNING] * 9, passing(), passing(), RunState.SUCCEEDED]
 
     assert followed(looks(*script), clock, every=10, patience=15)[-1] is RunState.SUCCEEDED
 
