@@ -1,0 +1,76 @@
+"""A Python factory that stands in for the declaration of a container."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from run_kfp.errors import Fault, InputError
+from run_kfp.registry import BUILT_IN_PARAMS, Container, Registry
+
+
+def component_of_factory(registry: Registry, container: Container) -> Any:
+    """Import the factory, call it, and check that this registry can fill the inputs of the component it returns."""
+    place = f"{registry.source}: containers.{container.index}.factory {container.factory}"
+    module_name, _, attribute = container.factory.partition(":")
+    folder = str(registry.folder)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    base = importlib.import_module("kfp.dsl.base_component").BaseComponent
+    here = Path.cwd()
+    try:
+        # What it prints are words, not our result; where it goes to is not where the rest of the call goes on.
+        with contextlib.redirect_stdout(sys.stderr):
+            made = getattr(importlib.import_module(module_name), attribute)
+            component = made if isinstance(made, base) else made()
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"{place} failed: {type(error).__name__}: {error}",
+            hint="run it in Python, in the folder of the registry file",
+            code="RK-FACTORY",
+            place=place,
+        ) from error
+    finally:
+        os.chdir(here)
+    if not isinstance(component, base):
+        raise InputError(
+            f"{place} returned a {type(component).__name__}, which is no KFP component",
+            hint="return what @dsl.component or @dsl.container_component makes",
+            code="RK-FACTORY",
+            place=place,
+        )
+    known = {*registry.params, *registry.secrets, *BUILT_IN_PARAMS}
+    faults = []
+    for name, body in (component.component_spec.inputs or {}).items():
+        if name not in known:
+            faults.append(
+                Fault(
+                    f"{place}: input {name!r} is no parameter and no secret of the registry",
+                    f"declare it as [params.{name}]",
+                    code="RK-FACTORY",
+                    place=place,
+                )
+            )
+        elif str(body.type) != "String":
+            faults.append(
+                Fault(
+                    f"{place}: input {name!r} is of type {body.type}; parameters of a registry are strings",
+                    "annotate it with str",
+                    code="RK-FACTORY",
+                    place=place,
+                )
+            )
+    if component.component_spec.implementation.container is None and (
+        container.resource_references or any((container.cpu, container.memory, container.accelerator))
+    ):
+        message = f"{place} returned a pipeline: its steps have resources, not the pipeline itself"
+        faults.append(Fault(message, code="RK-FACTORY", place=place))
+    if faults:
+        raise InputError.of(place, faults)
+    # The step is called as the registry says, whatever the function is called: names are unique there.
+    component.component_spec.name = container.name
+    return component

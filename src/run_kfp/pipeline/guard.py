@@ -1,0 +1,112 @@
+"""What a YAML text must not be before a loader gets it, and what JSON does not have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from run_kfp.errors import shown
+from run_kfp.files import LARGEST_FILE
+
+# Protobuf's parser refuses messages that are nested more deeply than 100.
+_DEEPEST = 90
+
+# What a value counts for beside its characters when the size of a document is measured: about what it takes in a file.
+_SIZE_OF_VALUE = 32
+
+
+@dataclass
+class _Open:
+    """A list or table of YAML whose end has not come yet: its keys, its size, and where it can be referred to."""
+
+    keys: set[str] | None
+    anchor: str | None
+    size: int = 0
+    at_key: bool = True
+
+
+def yaml_fault(text: str, loader: type[Any]) -> tuple[str, str] | None:
+    """Say why a text must not be loaded, and what to do; None where it may be.
+
+    The loader follows nesting by recursion, in C, where it ends the process; aliases make one line stand for a million;
+    and of two equal keys it drops the first. So this looks at the events that the text consists of, one at a time.
+    """
+    anew = "compile the file anew"
+    stack: list[_Open] = []
+    sizes: dict[str, int] = {}
+    for event in yaml.parse(text, Loader=loader):
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.CollectionStartEvent):
+            _is_key(stack, None)
+            if len(stack) >= _DEEPEST:
+                return f"line {line} is nested more than {_DEEPEST} deep", anew
+            stack.append(_Open(set() if isinstance(event, yaml.MappingStartEvent) else None, event.anchor))
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            ended = stack.pop()
+            anchor, size = ended.anchor, ended.size + _SIZE_OF_VALUE
+        elif isinstance(event, yaml.ScalarEvent):
+            if _is_key(stack, event.value):
+                message = f"line {line}: the key {shown(event.value)} stands twice in one table"
+                return message, "take one of the two out; was the file pasted twice?"
+            anchor, size = event.anchor, len(event.value) + _SIZE_OF_VALUE
+        elif isinstance(event, yaml.AliasEvent):
+            _is_key(stack, None)
+            if any(event.anchor == outer.anchor for outer in stack):
+                return (
+                    f"line {line}: *{event.anchor} stands within itself: it is nested more than {_DEEPEST} deep",
+                    anew,
+                )
+            anchor, size = None, sizes.get(event.anchor or "", 0)
+        else:  # the beginning and end of a document
+            sizes.clear()
+            continue
+        if anchor is not None:
+            sizes[anchor] = size
+        if stack:
+            stack[-1].size += size
+            if stack[-1].size > LARGEST_FILE:
+                limit = f"{LARGEST_FILE // 2**20} MB"
+                return f"line {line}: with its aliases (*name) written out it is larger than {limit}", anew
+    return None
+
+
+def _is_key(stack: list[_Open], word: str | None) -> bool:
+    """Take note of a key or value that begins in the innermost table; say whether it is a key for the second time."""
+    if not stack or stack[-1].keys is None:
+        return False
+    keys = stack[-1].keys
+    stack[-1].at_key, at_key = not stack[-1].at_key, stack[-1].at_key
+    if not at_key or word is None:
+        return False
+    twice = word in keys
+    keys.add(word)
+    return twice
+
+
+def json_fault(value: Any) -> str | None:
+    """Say where a value that YAML has and JSON has not stands first, and what it is; None where there is none."""
+    todo: list[tuple[str, Any, int]] = [("", value, 0)]
+    while todo:
+        place, found, depth = todo.pop()
+        where = place.lstrip(".") or "the document"
+        if depth > _DEEPEST:
+            return f"{where[:60]}… is nested more than {_DEEPEST} deep"
+        if isinstance(found, Mapping):
+            for key, item in found.items():
+                if not isinstance(key, str):
+                    return f"{where} has the key {key!r}, which is no string"
+                todo.append((f"{place}.{key}", item, depth + 1))
+        elif isinstance(found, list):
+            todo += [(f"{place}[{number}]", item, depth + 1) for number, item in enumerate(found)]
+        elif isinstance(found, float) and not math.isfinite(found):
+            return f"{where} is {found}, a number that JSON does not have"
+        elif isinstance(found, int) and not isinstance(found, bool) and abs(found) > 2**53:
+            return f"{where} is a whole number beyond 2^53, which would not arrive as it is"
+        elif not isinstance(found, str | int | float | None):
+            return f"{where} is a {type(found).__name__}, which JSON does not have"
+    return None

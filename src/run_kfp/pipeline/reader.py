@@ -1,0 +1,194 @@
+"""A pipeline file, of this program or another, becomes a compiled pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from run_kfp.errors import Fault, InputError, did_you_mean, shown
+from run_kfp.files import read_text
+from run_kfp.pipeline.spec import Spec, no_pipeline, read_spec
+from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step, resource_words
+
+# What people write for the types of parameters that KFP has (ParameterType of pipeline_spec.proto). A type that is
+# neither here nor there may be a new one.
+_TYPES_MEANT = {
+    "STR": "STRING",
+    "TEXT": "STRING",
+    "INT": "NUMBER_INTEGER",
+    "INTEGER": "NUMBER_INTEGER",
+    "FLOAT": "NUMBER_DOUBLE",
+    "DOUBLE": "NUMBER_DOUBLE",
+    "NUMBER": "NUMBER_DOUBLE",
+    "BOOL": "BOOLEAN",
+    "ARRAY": "LIST",
+    "DICT": "STRUCT",
+    "OBJECT": "STRUCT",
+    "JSON": "STRUCT",
+    **{name.lower(): name for name in ("STRING", "NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "LIST", "STRUCT")},
+}
+
+
+def _type_meant(kind: str) -> str | None:
+    """Return the type of KFP that a word which is none stands for; None where that cannot be told."""
+    return _TYPES_MEANT.get(kind) or _TYPES_MEANT.get(kind.upper())
+
+
+def _parameters(spec: Spec) -> tuple[Parameter, ...]:
+    declared: Mapping[str, Any] = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    kinds = {name: str(body.get("parameterType", "STRING")) for name, body in declared.items()}
+    return tuple(
+        Parameter(
+            name,
+            _type_meant(kinds[name]) or kinds[name],
+            required="defaultValue" not in body and not body.get("isOptional"),
+        )
+        for name, body in sorted(declared.items())
+    )
+
+
+def _table(value: object, *keys: str) -> Mapping[str, Any]:
+    """Return the table that stands under `keys`, one inside the other; an empty one where something else stands."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mistaken_words(spec: Spec, source: str) -> list[Fault]:
+    """Name words of other tools in places where KFP has its own: types of parameters, limits as Kubernetes has them."""
+    found: list[tuple[str, str, str]] = []
+    components = {"root": spec["root"], **{f"components.{name}": body for name, body in spec["components"].items()}}
+    for place, component in components.items():
+        for name, body in _table(component, "inputDefinitions", "parameters").items():
+            kind = _table(body).get("parameterType")
+            if isinstance(kind, str) and (meant := _type_meant(kind)):
+                where = f"{place}.inputDefinitions.parameters.{name}.parameterType"
+                found.append((where, f"{shown(kind)} is no type of a parameter", f"write {meant}"))
+    for label, executor in _table(spec, "deploymentSpec", "executors").items():
+        resources = _table(executor, "container", "resources")
+        for key, meant in (("limits", "Limit"), ("requests", "Request")):
+            if key in resources:
+                where = f"deploymentSpec.executors.{label}.container.resources.{key}"
+                message = "is Kubernetes' form, and no key of KFP: it would change nothing, or be refused"
+                hint = f'write resourceCpu{meant}: "4", resourceMemory{meant}: "16G" in resources itself'
+                found.append((where, message, hint))
+    return [
+        Fault(f"{source}: {where}: {message}", hint, code="RK-PIPELINE-FILE", place=f"{source}: {where}")
+        for where, message, hint in found
+    ]
+
+
+def _steps(spec: Spec, source: str, faults: list[Fault]) -> tuple[Step, ...]:
+    """Return the tasks of the root DAG, each behind those that it waits for, else in the order of their names.
+
+    A task that waits for one that does not exist is a fault and waits for it no longer; tasks that wait for each other
+    are one too, and come last.
+    """
+    tasks: Mapping[str, Any] = spec["root"]["dag"]["tasks"]
+    waiting = {name: _step(spec, name, task) for name, task in sorted(tasks.items())}
+    for step in waiting.values():
+        faults += [
+            Fault(
+                f"{name} waits for {shown(other)}, which does not exist",
+                did_you_mean(str(other), set(tasks) - {name}) or "take it out of dependentTasks and of the inputs",
+                code="RK-DAG-CYCLE",
+                place=f"{source}: root.dag.tasks.{name}",
+            )
+            for name, other in ((step.name, other) for other in step.after)
+            if other not in tasks
+        ]
+    ordered: list[Step] = []
+    done: set[str] = set()
+    while waiting:
+        ready = [name for name, step in waiting.items() if done.issuperset(tasks.keys() & set(step.after))]
+        if not ready:
+            circle = _circle({name: step.after for name, step in waiting.items()})
+            faults.append(
+                Fault(
+                    f"{source} has tasks that wait for each other: {', '.join(circle)}",
+                    "take one of these dependencies out (dependentTasks, inputs), or compile the file anew",
+                    code="RK-DAG-CYCLE",
+                    place=f"{source}: root.dag.tasks",
+                )
+            )
+            ready = list(waiting)
+        ordered += [waiting.pop(name) for name in ready]
+        done.update(ready)
+    return tuple(ordered)
+
+
+def _circle(after: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return tasks of which each waits for the next, and the last for the first; every task waits for one of them."""
+    path = [next(iter(after))]
+    while True:
+        following = next(name for name in after[path[-1]] if name in after)
+        if following in path:
+            return path[path.index(following) :]
+        path.append(following)
+
+
+def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
+    component = spec["components"].get(task.get("componentRef", {}).get("name"), {})
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    container = executors.get(component.get("executorLabel"), {}).get("container", {})
+    after = set(task.get("dependentTasks", ()))
+    for kind in ("parameters", "artifacts"):
+        for source in task.get("inputs", {}).get(kind, {}).values():
+            producer = source.get("taskOutputParameter") or source.get("taskOutputArtifact") or {}
+            after.update([producer["producerTask"]] if "producerTask" in producer else [])
+    return Step(
+        name,
+        label=str(task.get("taskInfo", {}).get("name") or name),
+        image=str(container.get("image") or ("(a pipeline of its own)" if "dag" in component else "(no container)")),
+        after=tuple(sorted(after)),
+        resources=_resources(container.get("resources", {})),
+        cached=bool(task.get("cachingOptions", {}).get("enableCache")),
+    )
+
+
+def _resources(resources: Mapping[str, Any]) -> str:
+    """Say in words what a container of a pipeline spec asks for.
+
+    kfp writes each limit twice, `resourceCpuLimit` ("16") and the older `cpuLimit` (16.0); other tools one of the two.
+    """
+    cpu = resources.get("resourceCpuLimit") or resources.get("cpuLimit")
+    memory = resources.get("resourceMemoryLimit") or resources.get("memoryLimit")
+    accelerator = resources.get("accelerator")
+    accelerator = accelerator if isinstance(accelerator, Mapping) else {}
+    kind = accelerator.get("resourceType") or accelerator.get("type")
+    return resource_words(
+        f"{cpu:g}" if isinstance(cpu, int | float) else cpu and str(cpu),
+        f"{memory:g}G" if isinstance(memory, int | float) else memory and str(memory),
+        (str(kind), str(accelerator.get("resourceCount") or accelerator.get("count") or 1)) if kind else None,
+    )
+
+
+def read_pipeline(path: Path, faults: list[Fault] | None = None) -> CompiledPipeline:
+    """Read a compiled pipeline file, of this program or another.
+
+    Args:
+        path: the file.
+        faults: takes the faults of a pipeline that can be read and is no use all the same; None to raise them.
+
+    Raises:
+        InputError: the file cannot be read or is no KFP v2 pipeline spec.
+    """
+    hint = "write one with `run-kfp -r … --compile-only`"
+    text = read_text(path, str(path), hint)
+    if text is None:
+        raise no_pipeline(f"there is no file {path}", hint, str(path))
+    spec = read_spec(text, str(path), foreign=True)
+    info = spec["pipelineInfo"]
+    useless: list[Fault] = []
+    try:
+        parameters, steps = _parameters(spec), _steps(spec, str(path), useless)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        message = f"{path} is no KFP v2 pipeline: its tasks or parameters are not of that form"
+        raise no_pipeline(message, "compile it anew", str(path)) from None
+    useless += _mistaken_words(spec, str(path))
+    if useless and faults is None:
+        raise InputError.of(str(path), useless)
+    (faults if faults is not None else []).extend(useless)
+    name = str(info["name"])
+    return CompiledPipeline(text, str(path), name, str(info.get("displayName") or name), parameters, steps)
