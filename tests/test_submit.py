@@ -23,6 +23,7 @@ from dermaid import MAIN, RUNNER, SETTINGS, Canaries
 from fakes.google_hosts import GoogleHosts
 from fakes.vertex import FakeVertex
 from fakes.vertex_script import Step
+from processes import await_end
 
 PARENT = "projects/test-project/locations/us-east1"
 
@@ -478,7 +479,12 @@ def test_a_key_in_the_place_of_its_path_is_not_repeated(cloud: Cloud, account_ke
 
 def test_a_slow_search_for_credentials_ends_with_the_timeout(cloud: Cloud, write: Write) -> None:
     """A login of gcloud makes google-auth start gcloud, for a project that nobody asked for."""
-    gcloud = write("bin/gcloud", f"#!{sys.executable}\nimport signal\nsignal.pause()\n")
+    told = cloud.cli.folder / "pid"
+    gcloud = write(
+        "bin/gcloud",
+        f"#!{sys.executable}\nimport os, pathlib, signal\n"
+        f"pathlib.Path({str(told)!r}).write_text(str(os.getpid()))\nsignal.pause()\n",
+    )
     gcloud.chmod(0o755)
     login = json.dumps(cloud.vertex.accounts.user("somebody@example.com"))
     write("home/.config/gcloud/application_default_credentials.json", login)
@@ -490,6 +496,7 @@ def test_a_slow_search_for_credentials_ends_with_the_timeout(cloud: Cloud, write
     assert result.code == 4
     assert "longer than 2 s" in result.err
     assert time.monotonic() - started < 15
+    await_end(int(told.read_text(encoding="ascii")))
 
 
 def test_an_interrupt_while_submitting_tells_the_id(cloud: Cloud) -> None:

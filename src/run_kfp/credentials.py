@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import os
 import queue
+import signal
+import subprocess
 import threading
 import time
 import warnings
@@ -108,10 +112,20 @@ def find_credentials(
 
 
 def in_time(call: Callable[[], Answer], seconds: float) -> Answer:
-    """Return what `call` returns, or raise what it raises; TimeoutError when that takes longer than `seconds`."""
+    """Return what `call` returns, or raise what it raises.
+
+    Programs that `call` starts end with it, at the latest: when the time is over, at Ctrl-C, and at the end of this
+    program. Each gets a session of its own, so that what it starts in turn (gcloud is a shell script around a Python)
+    ends too.
+
+    Raises:
+        TimeoutError: it takes longer than `seconds`.
+    """
     done: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+    programs = _Programs()
 
     def run() -> None:
+        _thread.programs = programs
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a login without quota project: Vertex AI asks for none
             try:
@@ -119,16 +133,77 @@ def in_time(call: Callable[[], Answer], seconds: float) -> Answer:
             except BaseException as error:  # noqa: BLE001 - raised again by who waits
                 done.put((False, error))
 
-    # A daemon: what does not end does not keep the program.
-    threading.Thread(target=run, daemon=True).start()
+    _watch_starts()
+    # Whoever waits here may be a daemon itself, whom the end of this program does not let go on.
+    atexit.register(programs.end)
     try:
+        # A daemon: what does not end does not keep the program.
+        threading.Thread(target=run, daemon=True).start()
         fine, answer = done.get(timeout=max(seconds, 0.1))
     except queue.Empty:
         raise TimeoutError(f"no answer within {seconds:.1f} s") from None
+    finally:
+        programs.end()
+        atexit.unregister(programs.end)
     if not fine:
         raise answer
     result: Answer = answer
     return result
+
+
+class _Programs:
+    """The programs that one call started and that run still, as far as we know."""
+
+    def __init__(self) -> None:
+        self._started: list[subprocess.Popen[Any]] = []
+        self._over = False
+        self._lock = threading.Lock()
+
+    def add(self, program: subprocess.Popen[Any]) -> None:
+        """Take a program that was just started; end it where the call is over by now."""
+        with self._lock:
+            self._started.append(program)
+            over = self._over
+        if over:
+            self.end()
+
+    def end(self) -> None:
+        """Kill those that run still, with all that they started."""
+        with self._lock:
+            self._over = True
+            started, self._started = self._started, []
+        for program in started:
+            if program.returncode is None:
+                with contextlib.suppress(OSError):
+                    if hasattr(os, "killpg"):
+                        os.killpg(program.pid, signal.SIGKILL)
+                    else:
+                        program.kill()
+
+
+# The programs of the call whose thread this is.
+_thread = threading.local()
+
+
+@functools.cache
+def _watch_starts() -> None:
+    """Make `subprocess` tell of the programs that a call of `in_time` starts.
+
+    google-auth runs gcloud and the helpers of credentials by `subprocess`, without a limit of time for gcloud, and
+    tells nobody. Programs that other threads start are left as they are.
+    """
+    start = subprocess.Popen.__init__
+
+    @functools.wraps(start)
+    def told(self: subprocess.Popen[Any], *args: Any, **options: Any) -> None:
+        programs: _Programs | None = getattr(_thread, "programs", None)
+        if programs is None:
+            start(self, *args, **options)
+        else:
+            start(self, *args, **{**options, "start_new_session": True})
+            programs.add(self)
+
+    subprocess.Popen.__init__ = told  # type: ignore[method-assign]  # there is no other way to learn of them
 
 
 def first_sentence(error: Exception) -> str:
