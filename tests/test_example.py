@@ -16,6 +16,7 @@ import pytest
 
 from engine import Engine
 from example import FOLDER, image_with_git
+from tomorrow import EXAMPLE, index_of_tomorrow, locked, others
 
 pytestmark = pytest.mark.example
 
@@ -126,8 +127,8 @@ def shards(call: Call) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Call, subprocess.CompletedProcess[str]]:
-    """One call of run.py with the steps as processes."""
-    call = new_call(tmp_path_factory.mktemp("dermaid"))
+    """One call of run.py with the steps as processes; what they need is installed from the index of tomorrow."""
+    call = new_call(tmp_path_factory.mktemp("dermaid"), **index_of_tomorrow(tmp_path_factory.mktemp("tomorrow")))
     return call, call.run("--", "-p", "images=300")
 
 
@@ -181,6 +182,15 @@ def check_whole(call: Call, done: subprocess.CompletedProcess[str]) -> None:
         assert kept
         assert not [path for path in kept if key.encode() in path.read_bytes()]
         assert key not in done.stdout + done.stderr
+
+
+def test_the_install_from_the_locks(served: Call) -> None:
+    script = "from importlib import metadata as m; [print(d.name.lower(), d.version) for d in m.distributions()]"
+    lines = served.step("python3", "-c", script).stdout.splitlines()
+    installed = dict(line.replace("_", "-").split(" ") for line in lines)
+
+    assert {"numpy", "dvc"} <= installed.keys() & locked(EXAMPLE / "requirements.lock").keys()
+    assert others(installed, EXAMPLE / "requirements.lock") == {}
 
 
 def test_one_command_ends_with_shards_tag_accuracy_and_report(
