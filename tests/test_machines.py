@@ -20,7 +20,6 @@ from run_kfp.machines import (
     MAX_CPUS,
     MAX_MEMORY,
     Choice,
-    _Table,
     accelerator_rows,
     accelerators_like,
     choose,
@@ -30,6 +29,7 @@ from run_kfp.machines import (
     most,
     quota_uses,
 )
+from run_kfp.machines.table import _Table
 
 MACHINES = load_machines()
 T4, L4, A100 = "NVIDIA_TESLA_T4", "NVIDIA_L4", "NVIDIA_TESLA_A100"

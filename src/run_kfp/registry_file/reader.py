@@ -11,9 +11,8 @@ import json
 import keyword
 import os
 import re
-import shlex
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,27 +20,36 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from run_kfp.arguments import Reference, toml_type
-from run_kfp.errors import Fault, InputError, did_you_mean, nearest, shown
+from run_kfp.errors import Fault, InputError, did_you_mean, shown
 from run_kfp.files import from_here, read_text
-from run_kfp.limits import nearest_memory
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
-    Accelerator,
     CheckSection,
     Container,
-    GitCheck,
     Model,
     Param,
     PipelineSection,
-    Process,
     Registry,
     SecretSource,
     SettingsSection,
     name_meant,
 )
+from run_kfp.registry_file.hints import (
+    PARTS,
+    fields,
+    form_meant,
+    index_meant,
+    key_meant,
+    mend,
+    text_of,
+    toml_fault,
+    value_at,
+)
 
 REGISTRY_VARIABLE = "RUN_KFP_REGISTRY"
+
 REGISTRY_FILE = "run-kfp.toml"
+
 PACKAGED = "the packaged registry"
 
 _PARAMETER = re.compile(r"[a-z]([a-z0-9]|_(?=[a-z0-9]))*")
@@ -124,7 +132,7 @@ def _parse(text: str, source: str, folder: Path, faults: list[Fault]) -> Registr
         # TOML takes both line endings, tomllib only "\n" inside of multi-line strings as they stand.
         raw = tomllib.loads(text.replace("\r\n", "\n"))
     except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
-        faults.append(_toml_fault(text, source, str(error)))
+        faults.append(toml_fault(text, source, str(error)))
     except RecursionError:
         faults.append(Fault(f"{source} nests arrays or tables too deeply", code="RK-REGISTRY", place=source))
     else:
@@ -137,48 +145,6 @@ def _parse(text: str, source: str, folder: Path, faults: list[Fault]) -> Registr
     registry = reader.registry(raw, folder)
     faults += reader.faults
     return dataclasses.replace(registry, whole=not broken)
-
-
-# What tomllib says of a text, in words, and what to do.
-_TOML_FAULTS = (
-    (r"Cannot declare .* twice", "this table stands twice", "give the second one another name, or join the two"),
-    (r"Cannot overwrite a value|Duplicate inline", "this key stands twice in its table", "take one of the two out"),
-    (
-        r"Illegal character '\\n'|Unterminated string|Expected \"'\"",
-        "a quote is not closed",
-        'close it on its line; text of several lines stands between """ and """',
-    ),
-    (r"Expected '\]'", "the bracket of a table's name is not closed", "write [containers.1]"),
-    (r"Unclosed array", "the bracket of a list is not closed", "close it with ]"),
-    (r"Expected '='", "= is missing behind the key", 'write key = "value"'),
-    (r"Unescaped '\\\\'", "a backslash stands in double quotes", "put such text in single quotes: 'a\\b'"),
-    (r"for a key part", "a table in braces stands on one line", "write { a = 1, b = 2 }, without a comma at its end"),
-    (
-        r"Invalid value|Expected newline",
-        "the value cannot be read",
-        'put text in quotes, amounts such as "128G" too; write true and false without a capital letter',
-    ),
-)
-
-
-def _toml_fault(text: str, source: str, message: str) -> Fault:
-    """Say why a text is no TOML: the line, its key or table, what is wrong; no value, which may be a secret."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    number = int(match[1]) if (match := re.search(r"\(at line ([0-9]+)", message)) else None
-    what, hint = message, "see https://toml.io for the grammar"
-    for pattern, words, next_step in _TOML_FAULTS:
-        if re.search(pattern, message):
-            what, hint = words, next_step
-            break
-    if number is None:
-        return Fault(f"{source}: is not TOML: {what}", hint, code="RK-REGISTRY", place=source)
-    line = lines[number - 1] if number <= len(lines) else ""
-    if re.search(r"[\u2018-\u201f]", line):
-        what, hint = "quotes of a word processor are no quotes of TOML", 'write straight ones: "text"'
-    key = re.match(r"\s*(\[[\w.\s-]{1,80}\]?|[\w.-]{1,80}\s*(?==))", line)
-    shown_key = f" ({key[1].strip()}{'' if key[1].startswith('[') else ' = …'})" if key else ""
-    place = f"{source}: line {number}"
-    return Fault(f"{place}: is not TOML: {what}{shown_key}", hint, code="RK-REGISTRY", place=place)
 
 
 def _keys(raw: Mapping[str, Any], table: str) -> list[str]:
@@ -246,7 +212,7 @@ class _Reader:
             for detail in details:
                 if round_ == 0 and isinstance(value, Mapping):
                     self._pydantic_fault(model, place, detail, value)
-                _mend(model, right, detail, guess=round_ == 0)
+                mend(model, right, detail, guess=round_ == 0)
             right = {**(stand_ins or {}), **right}
         return None
 
@@ -267,7 +233,7 @@ class _Reader:
             place, index = f"containers.{key}", key
             names = {"name": _NAMELESS}
             if not re.fullmatch(r"0|[1-9][0-9]{0,5}", key):
-                index, hint = _index_meant(key, [*table, *taken.values()])
+                index, hint = index_meant(key, [*table, *taken.values()])
                 self.fault(
                     place, "an index is a whole number" + (" without zeros in front" if key.isdigit() else ""), hint
                 )
@@ -277,7 +243,7 @@ class _Reader:
             if isinstance(value, Mapping):
                 if index == key and not key.isdigit() and "name" not in value:
                     value = {"name": name_meant(key) or _NAMELESS, **value}
-                names = {"name": name_meant(_text(value.get("name", ""))) or _NAMELESS}
+                names = {"name": name_meant(text_of(value.get("name", ""))) or _NAMELESS}
             container = self.section(Container, value, place, names, index=index)
             if container is None or not isinstance(value, Mapping):
                 continue
@@ -332,11 +298,11 @@ class _Reader:
     def _pydantic_fault(self, model: type[Model], place: str, detail: Any, table: Mapping[str, Any]) -> None:
         path = [str(part) for part in detail["loc"]]
         kind, message = detail["type"], str(detail["msg"]).removeprefix("Value error, ")
-        value = _value_at(table, detail["loc"])
+        value = value_at(table, detail["loc"])
         if kind == "extra_forbidden":
-            known = [name for name in _fields(model, path[:-1]) if name != "index"]
-            inside = _PARTS.get(path[0], model) if len(path) > 1 else model
-            meant = _key_meant(inside, path[-1], value)
+            known = [name for name in fields(model, path[:-1]) if name != "index"]
+            inside = PARTS.get(path[0], model) if len(path) > 1 else model
+            meant = key_meant(inside, path[-1], value)
             message = "unknown key" if meant else f"unknown key; known are {', '.join(known)}"
             self.fault(".".join([place, *path]), message, meant or did_you_mean(path[-1], known))
             return
@@ -356,144 +322,14 @@ class _Reader:
         # A field that may be absent or a union adds the branch that failed to the place: that is pydantic's matter, not
         # the reader's.
         path = [part for part in path if re.fullmatch(r"[A-Za-z0-9_-]+", part)]
-        hint = str(getattr(detail.get("ctx", {}).get("error"), "hint", "")) or _form_meant(path[-1], kind, value)
+        hint = str(getattr(detail.get("ctx", {}).get("error"), "hint", "")) or form_meant(path[-1], kind, value)
         if kind == "literal_error":
             expected = [word.strip("'") for word in re.findall(r"'[^']*'", str(detail["ctx"]["expected"]))]
             words[kind] = f"is {shown(value)}, and must be one of {', '.join(expected)}"
-            hint = did_you_mean(_text(value), expected) or f"write {' or '.join(map(json.dumps, expected))}"
+            hint = did_you_mean(text_of(value), expected) or f"write {' or '.join(map(json.dumps, expected))}"
         self.fault(
             ".".join([place, *path]), words.get(kind, message), hint, code=_CODES.get(".".join(path), "RK-REGISTRY")
         )
-
-
-def _index_meant(key: str, taken: Sequence[str]) -> tuple[str, str]:
-    """Return the index under which to go on with a container whose key is none, and what to write."""
-    number = key.lstrip("0")
-    if re.fullmatch(r"[1-9][0-9]{0,5}", number):
-        if number not in taken:
-            return number, f"write [containers.{number}]"
-        return key, f"there is a [containers.{number}] already: write another number"
-    free = next(str(one) for one in range(1, len(taken) + 2) if str(one) not in taken)
-    name = f" with name = {json.dumps(name_meant(key))}" if name_meant(key) else ""
-    return key, f"write [containers.{free}]{name}"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else shown(value)
-
-
-def _value_at(table: Mapping[str, Any], path: Sequence[int | str]) -> Any:
-    """Return what stands at `path`, whose last parts may be pydantic's own words for a branch."""
-    value: Any = table
-    for part in path:
-        if not _holds(value, part):
-            break
-        value = value[part]
-    return value
-
-
-# Keys of other tools, and what says the same here.
-_KEYS_MEANT: Mapping[str, tuple[str, ...]] = {
-    "accelerator": (
-        "gpu",
-        "gpus",
-        "num_gpu",
-        "num_gpus",
-        "gpu_count",
-        "gpu_limit",
-        "accelerator_count",
-        "accelerators",
-    ),
-    "type": ("gpu_type", "accelerator_type"),
-    "memory": ("ram", "mem", "memory_limit", "memory_gb", "memory_request", "max_memory"),
-    "cpu": ("cpus", "cpu_limit", "cpu_count", "cpu_request", "vcpu", "vcpus", "cores"),
-    'env = { NAME = "value" }': ("environment", "environments", "env_vars", "envs", "variables", "vars"),
-    'args = ["--tag", { param = "tag" }]': ("arg", "arguments", "argument", "params", "parameters", "inputs"),
-    'args = [{ secret = "NAME" }], and declare [secrets.NAME]': ("secret", "secrets"),
-    "args = [...] for CMD, command = [...] for ENTRYPOINT": ("cmd", "run", "commands", "script"),
-    'cpu = 4, memory = "16G", accelerator = { … } in the table of the container': ("resources", "limits", "requests"),
-    "cpu, memory and accelerator: Vertex AI chooses the machine by them": ("machine", "machine_type", "instance_type"),
-}
-
-
-def _key_meant(model: type[Model], key: str, value: Any) -> str:
-    """Say what to write instead of a key of another tool; an empty string where nothing is known."""
-    key = key.lower().replace("-", "_")
-    text = _text(value)
-    number = text if re.fullmatch(r"[0-9]{1,3}", text) else ""
-    if model is Accelerator and key in ("limit", "limits", "number", "num", "n", "gpus", "amount"):
-        return f"write count = {number or 1}"
-    if model is Accelerator and key in ("name", "model", "kind", "gpu_type", "accelerator_type"):
-        return 'write type = "NVIDIA_TESLA_T4"'
-    meant = next((meant for meant, keys in _KEYS_MEANT.items() if key in keys), "") if model is Container else ""
-    if meant in ("accelerator", "type"):
-        kind = text if re.fullmatch(r"(NVIDIA|TPU)_[A-Z0-9_]{1,30}", text) else "NVIDIA_TESLA_T4"
-        return f'write accelerator = {{ type = "{kind}", count = {number or 1} }}'
-    if meant == "memory":
-        return f'write memory = "{nearest_memory(text) or "16G"}"'
-    if meant == "cpu":
-        return f"write cpu = {number or 4}"
-    return f"write {meant}" if meant else ""
-
-
-def _form_meant(key: str, kind: str, value: Any) -> str:
-    """Say how a value of another form is written; an empty string where that cannot be told."""
-    if kind == "tuple_type" and isinstance(value, str):
-        words = _meant(kind, value)
-        if words is None:
-            return f'write {key} = ["…", "…"], a word each; a line for a shell is command = ["sh", "-c", "…"]'
-        return f"write {key} = {json.dumps(words, ensure_ascii=False)}"
-    if kind == "model_type" and key == "accelerator":
-        name = value if re.fullmatch(r"[A-Z0-9_]{1,40}", _text(value)) else "NVIDIA_TESLA_T4"
-        return f'write accelerator = {{ type = "{name}", count = 1 }}'
-    if kind == "missing":
-        return {"name": 'write name = "train-model"', "type": 'write type = "NVIDIA_TESLA_T4"'}.get(key, "")
-    if kind == "dict_type" and key == "env":
-        return 'write env = { NAME = "value" }'
-    meant = _meant(kind, value)
-    if meant is None:
-        return ""
-    return f"write {'' if key.isdigit() else f'{key} = '}{json.dumps(meant, ensure_ascii=False)}"
-
-
-def _meant(kind: str, value: Any) -> Any:
-    """Return what a value of another type is meant to be; None where that is not certain.
-
-    Args:
-        kind: pydantic's name for what is wrong with it.
-        value: of the file.
-    """
-    if kind == "string_type" and isinstance(value, bool | int | float):
-        return shown(value)
-    if kind == "bool_type":
-        return {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "0": False}.get(
-            _text(value).lower()
-        )
-    if kind == "tuple_type" and isinstance(value, str) and not re.search(r"[|&;<>$`*\n]", value):
-        try:
-            return shlex.split(value)
-        except ValueError:
-            return None
-    return None
-
-
-def _mend(model: type[Model], table: dict[str, Any], detail: Any, *, guess: bool) -> None:
-    """Take a mistake, which is told, out of a table; with `guess`, put what is meant in its place.
-
-    Otherwise what is written in another form, or under a misspelt key, would be told to be missing as well.
-    """
-    path, kind = detail["loc"], detail["type"]
-    value = _value_at(table, path)
-    meant = _meant(kind, value) if guess else None
-    holder = _value_at(table, path[:-1])
-    if meant is not None and _holds(holder, path[-1]):
-        holder[path[-1]] = meant
-        return
-    _remove(table, path[:-1] if kind == "missing" else path)
-    if guess and kind == "extra_forbidden" and isinstance(holder, dict):
-        key = nearest(path[-1], _fields(model, path[:-1]))
-        if key and key not in (*holder, "index"):
-            holder[key] = value
 
 
 # Kinds of mistakes that have a name of their own, by the key of a container.
@@ -504,38 +340,6 @@ _CODES: Mapping[str, str] = {
     "accelerator.type": "RK-GPU-TYPE",
     "accelerator.count": "RK-GPU-COUNT",
 }
-
-
-def _remove(value: Any, path: Sequence[int | str]) -> None:
-    """Take what stands at `path` out of a table; in an array an empty string takes its place.
-
-    The last parts of a path may be pydantic's own words for a branch, which stand nowhere.
-    """
-    for depth, part in enumerate(path):
-        last = depth == len(path) - 1
-        inner = value[part] if _holds(value, part) else None
-        if not last and isinstance(inner, dict | list) and _holds(inner, path[depth + 1]):
-            value = inner
-        elif isinstance(value, dict):
-            value.pop(part, None)
-            return
-        elif isinstance(value, list) and _holds(value, part):
-            value[int(part)] = ""
-            return
-
-
-def _holds(value: Any, part: int | str) -> bool:
-    if isinstance(value, dict):
-        return part in value
-    return isinstance(value, list) and isinstance(part, int) and part < len(value)
-
-
-def _fields(model: type[Model], path: Sequence[str]) -> list[str]:
-    """Name the keys that stand at `path` below `model`."""
-    return list((_PARTS.get(path[0], model) if path else model).model_fields)
-
-
-_PARTS: Mapping[str, type[Model]] = {"accelerator": Accelerator, "process": Process, "git": GitCheck}
 
 
 def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[str, SecretSource]) -> None:

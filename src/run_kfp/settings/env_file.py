@@ -1,0 +1,70 @@
+"""Files of `NAME=VALUE` lines."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+from run_kfp.errors import Fault, InputError
+from run_kfp.files import read_text
+
+ENV_FILE = ".env"
+
+
+def read_env_file(path: Path, faults: list[Fault] | None = None) -> dict[str, str]:
+    """Read a file of `NAME=VALUE` lines as python-dotenv does, without interpolation.
+
+    Args:
+        path: the file.
+        faults: takes what is wrong with it, and the rest is read all the same; None to raise it.
+
+    Returns:
+        An empty mapping when the file does not exist.
+
+    Raises:
+        InputError: the file cannot be read, or holds lines of another form; all are named by number, none is quoted.
+    """
+    # python-dotenv's own parser: `dotenv_values` passes over a line it cannot read with a log message.
+    from dotenv.parser import parse_stream
+
+    found: list[Fault] = []
+    values: dict[str, str] = {}
+    try:
+        text = read_text(path, str(path)) or ""
+    except InputError as error:
+        found += error.all_faults
+        text = ""
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key is not None and binding.value is None):
+            written = binding.original.string
+            line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
+            words, hint, meant = _env_line(written.strip())
+            message = f"{path}: line {line} is not NAME=VALUE: {words}"
+            found.append(Fault(message, hint, code="RK-ENV-FILE", place=str(path)))
+            values |= meant
+        elif binding.key is not None and binding.value is not None:
+            values[binding.key] = binding.value
+    if found and faults is None:
+        raise InputError.of(str(path), found)
+    (faults if faults is not None else []).extend(found)
+    return values
+
+
+def _env_line(line: str) -> tuple[str, str, dict[str, str]]:
+    """Say what is wrong with a line of an env file, what to write, and what is meant where that is certain.
+
+    No part of it is repeated: a line without a name may be a secret.
+    """
+    if match := re.fullmatch(r"setx?\s+([A-Za-z_]\w*)=(\S*)", line, re.IGNORECASE):
+        return "a command of Windows stands in front", "leave the word in front of the name out", {match[1]: match[2]}
+    if match := re.fullmatch(r"([A-Za-z_]\w*)\s*:\s*(\S*)", line):
+        return "there is a colon instead of =", "write = between name and value", {match[1]: match[2]}
+    name, equals, value = line.partition("=")
+    if not equals:
+        return "= is missing", "write = between name and value; a note begins with #", {}
+    if re.search(r"\w\s+\w", name.strip().removeprefix("export ")):
+        return "there is a space in the name", "a name has letters, digits and _ alone", {}
+    if value.lstrip()[:1] in ("'", '"') and value.count(value.lstrip()[0]) == 1:
+        return "the quote is never closed", "close it at the end of the line, or leave it out", {}
+    return "it cannot be read", "quote values that hold spaces, quotes or #", {}
