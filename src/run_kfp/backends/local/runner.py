@@ -537,8 +537,9 @@ class _StepLog:
             for stream in "OE":
                 self._take(stream, self._masked[stream].feed(self._decoders[stream].decode(b"", final=True)))
                 self._take(stream, self._masked[stream].close())
-                if self._open[stream]:
-                    self._write([LogLine(self._runner.now(), stream, self._open[stream])])
+                # A progress bar ends with "\r", and waits here for a "\n" that does not come.
+                if rest := self._open[stream].removesuffix("\r"):
+                    self._write([LogLine(self._runner.now(), stream, rest)])
             self._file.close()
 
     def _take(self, stream: str, text: str) -> None:
