@@ -10,9 +10,11 @@ class FakeClock:
         """Begin at `now`."""
         self.now = now
         self.slept: list[float] = []
+        self.looks = 0
 
     def __call__(self) -> float:
-        """Tell the time."""
+        """Tell the time, and count that somebody looked."""
+        self.looks += 1
         return self.now
 
     def sleep(self, seconds: float) -> None:

@@ -1,0 +1,702 @@
+"""The runner: in which order steps start, what stops them, and what is written of them; no process, no container."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clock import FakeClock
+from dermaid import canary
+from run_kfp.backends.local import runner
+from run_kfp.backends.local.engines import GRACE, Ended, PullProgress, Sink, StartRefusedError, StepCall
+from run_kfp.backends.local.runner import Policy, Runner
+from run_kfp.errors import EngineError
+from run_kfp.graph import Constant, ExecutableStep, FromOutput, FromParameter
+from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, StepRecord, local_ref, log_names, this_runner
+from run_kfp.masking import Masker
+from run_kfp.runs import RunState, StepState
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+# Seconds within which a thread of a test is told to go on; a runner that forgets it fails the test.
+SOON = 20.0
+
+
+class Playing:
+    """A step that plays its part: a function that takes this and returns how it ends."""
+
+    def __init__(self, call: StepCall, sink: Sink, part: Callable[[Playing], Ended]) -> None:
+        self.call, self.sink, self.part = call, sink, part
+        self.identity = f"fake {call.step}"
+        self.stopped, self.killed, self.removed = threading.Event(), threading.Event(), threading.Event()
+
+    def wait(self) -> Ended:
+        return self.part(self)
+
+    def says(self, *chunks: bytes, stream: str = "O") -> None:
+        for chunk in chunks:
+            self.sink(stream, chunk)
+
+    def remove(self) -> None:
+        self.removed.set()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+    def kill(self) -> None:
+        self.killed.set()
+
+
+def succeeds(step: Playing) -> Ended:
+    return Ended(0)
+
+
+def fails(step: Playing) -> Ended:
+    return Ended(3, "exit code 3")
+
+
+def until_stopped(step: Playing) -> Ended:
+    assert step.stopped.wait(SOON)
+    return Ended(143, "exit code 143")
+
+
+class FakeEngine:
+    """Runs no program: each step plays the part that a test gives it."""
+
+    name = "fake"
+
+    def __init__(self, **parts: Callable[[Playing], Ended]) -> None:
+        self.parts = parts
+        self.started: dict[str, Playing] = {}
+        self.prepared: list[str] = []
+
+    def prepare(
+        self, calls: Sequence[StepCall], progress: PullProgress, stopping: threading.Event
+    ) -> tuple[list[str], Mapping[str, list[str]]]:
+        self.prepared = [call.step for call in calls]
+        progress("an/image", 1, 2)
+        return ["about the run"], {calls[0].step: ["about the step"]}
+
+    def outputs_folder(self, step: str) -> str:
+        return f"/outputs/{step}"
+
+    def start(self, call: StepCall, sink: Sink) -> Playing:
+        self.started[call.step] = Playing(call, sink, self.parts.get(call.step, succeeds))
+        return self.started[call.step]
+
+
+class Seen:
+    """Who watches: the states as they changed, the lines as they came."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[str, str]] = []
+        self.lines: list[tuple[str, str, str]] = []
+        self.pulls: list[tuple[str, int, int]] = []
+        self._last: dict[str, str] = {}
+
+    def changed(self, record: RunRecord) -> None:
+        for name, state in [("", record.state.value), *((step.name, step.state.value) for step in record.steps)]:
+            if self._last.get(name) != state:
+                self._last[name] = state
+                self.states.append((name, state))
+
+    def line(self, step: str, line: LogLine) -> None:
+        self.lines.append((step, line.stream, line.text))
+
+    def pulling(self, image: str, done: int, total: int) -> None:
+        self.pulls.append((image, done, total))
+
+
+def a_step(name: str, *after: str, **fields: Any) -> ExecutableStep:
+    step = ExecutableStep(name, name, f"an/{name}", after, "", {}, (), (), {}, None, None, None, {}, ())
+    return dataclasses.replace(step, **fields)
+
+
+class Rehearsal:
+    """A runner with all that it needs, in a folder of its own."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        engine: FakeEngine,
+        *steps: ExecutableStep,
+        done: Mapping[str, Mapping[str, Any]] | None = None,
+        **policy: Any,
+    ) -> None:
+        """Prepare a run of `steps`; `done` are those of an earlier run with their outputs."""
+        self.clock, self.seen, self.masker, self.engine = FakeClock(), Seen(), Masker(), engine
+        self.folder = folder
+        logs = log_names([step.name for step in steps])
+        self.record = RunRecord(
+            id="chain-1",
+            ref=str(local_ref("chain-1")),
+            pipeline={"name": "chain"},
+            engine="fake",
+            created=NOON,
+            parameters={},
+            runner=this_runner(),
+            steps=[
+                StepRecord(step.name, step.label, step.image, list(step.after), "", log=logs[step.name])
+                for step in steps
+            ],
+        )
+        for name, outputs in (done or {}).items():
+            self.record.step(name).state, self.record.step(name).outputs = StepState.SUCCEEDED, dict(outputs)
+        self.runner = Runner(
+            steps,
+            {"tag": "v1"},
+            {"pipeline_job_name": "chain-1"},
+            engine,
+            self.folder,
+            self.record,
+            Policy(**policy),
+            self.masker,
+            self.seen,
+            now=lambda: NOON + timedelta(seconds=self.clock.now - 1000),
+            clock=self.clock,
+        )
+
+    def run(self) -> RunRecord:
+        """Run to the end; what is returned was written, and nothing is left of any step."""
+        record = self.runner.run()
+        written = self.folder.read()
+        assert written is not None
+        assert (written.state, states(written)) == (record.state, states(record))
+        assert all(step.removed.wait(SOON) for step in self.engine.started.values())
+        return record
+
+    def log(self, step: str) -> list[str]:
+        """The lines of a log without their times."""
+        text = self.folder.log(self.record.step(step)).read_text(encoding="utf-8")
+        return [line.partition(" ")[2] for line in text.splitlines()]
+
+
+Rehearse = Callable[..., Rehearsal]
+
+
+@pytest.fixture
+def rehearse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearse]:
+    """Prepare a run: engine, steps, policy."""
+    monkeypatch.setattr(runner, "_TICK", 0.01)
+    folder = LocalRuns(tmp_path / ".run-kfp").folder("chain-1")
+    folder.make("a pipeline\n", "pipeline.yaml")
+    yield functools.partial(Rehearsal, folder)
+    folder.release()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return when something has come about."""
+    end = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < end
+        os.sched_yield()
+
+
+def the_runner_looked(ran: Rehearsal) -> None:
+    """Return when the runner has looked at the clock a few times more."""
+    before = ran.clock.looks
+    until(lambda: ran.clock.looks > before + 3)
+
+
+def states(record: RunRecord) -> dict[str, str]:
+    return {step.name: step.state.value for step in record.steps}
+
+
+# ── order ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_chain_runs_in_its_order(rehearse: Rehearse) -> None:
+    ran = rehearse(FakeEngine(), a_step("one"), a_step("two", "one"))
+
+    record = ran.run()
+
+    assert ran.seen.states == [
+        ("", "PENDING"),
+        ("one", "WAITING"),
+        ("two", "WAITING"),
+        ("", "RUNNING"),
+        ("one", "PENDING"),
+        ("one", "RUNNING"),
+        ("one", "SUCCEEDED"),
+        ("two", "PENDING"),
+        ("two", "RUNNING"),
+        ("two", "SUCCEEDED"),
+        ("", "SUCCEEDED"),
+    ]
+    assert (record.state, record.error) == (RunState.SUCCEEDED, None)
+    assert (record.started, record.ended) == (NOON, NOON)
+    assert record.warnings == ["about the run"]
+    assert [step.warnings for step in record.steps] == [["about the step"], []]
+    assert [step.container for step in record.steps] == ["fake one", "fake two"]
+    assert [(step.started, step.ended, step.exit_code) for step in record.steps] == [(NOON, NOON, 0)] * 2
+    assert ran.folder.read() == record
+    assert ran.engine.prepared == ["one", "two"]
+    assert ran.seen.pulls == [("an/image", 1, 2)]
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 3])
+def test_as_many_run_at_a_time_as_may(rehearse: Rehearse, parallel: int) -> None:
+    running, most, lock = 0, 0, threading.Lock()
+    full = threading.Event()
+
+    def part(step: Playing) -> Ended:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            if running == parallel:
+                full.set()
+        assert full.wait(SOON)
+        with lock:
+            running -= 1
+        return Ended(0)
+
+    names = ("a", "b", "c")
+    ran = rehearse(FakeEngine(**dict.fromkeys(names, part)), *map(a_step, names), parallel=parallel)
+
+    assert ran.run().state is RunState.SUCCEEDED
+    assert most == parallel
+
+
+def test_two_run_at_a_time_unless_told_otherwise() -> None:
+    assert Policy() == Policy(parallel=2, fast=True, step_timeout=None)
+
+
+def test_a_step_done_by_an_earlier_run_is_not_run_again(rehearse: Rehearse) -> None:
+    taken: list[Any] = []
+
+    def part(step: Playing) -> Ended:
+        taken.append(list(step.call.args))
+        return Ended(0)
+
+    first = a_step("one", outputs={"out": "STRING"})
+    second = a_step("two", "one", inputs={"x": FromOutput("one", "out")}, args=("{{$.inputs.parameters['x']}}",))
+    ran = rehearse(FakeEngine(two=part), first, second, done={"one": {"out": "kept"}})
+
+    ran.run()
+
+    assert taken == [["kept"]]
+    assert (ran.engine.prepared, list(ran.engine.started)) == (["two"], ["two"])
+
+
+# ── failures ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_first_failure_stops_the_rest(rehearse: Rehearse) -> None:
+    other = threading.Event()
+
+    def part(step: Playing) -> Ended:
+        assert other.wait(SOON)
+        return fails(step)
+
+    def beside(step: Playing) -> Ended:
+        other.set()
+        return until_stopped(step)
+
+    engine = FakeEngine(broken=part, beside=beside)
+    ran = rehearse(engine, a_step("broken"), a_step("beside"), a_step("behind", "broken"), a_step("last"))
+
+    record = ran.run()
+
+    assert states(record) == {"broken": "FAILED", "beside": "CANCELLED", "behind": "SKIPPED", "last": "SKIPPED"}
+    assert record.step("beside").error == "stopped because step broken failed"
+    assert record.step("broken").exit_code == 3
+    assert (record.state, record.error) == (RunState.FAILED, "step broken: exit code 3")
+
+
+def test_with_the_slow_policy_what_does_not_depend_goes_on(rehearse: Rehearse) -> None:
+    engine = FakeEngine(broken=fails)
+    chain = (a_step("behind", "broken"), a_step("last", "behind"))
+    ran = rehearse(engine, a_step("broken"), *chain, a_step("other"), a_step("more", "other"), fast=False)
+
+    record = ran.run()
+
+    assert states(record) == {
+        "broken": "FAILED",
+        "behind": "SKIPPED",
+        "last": "SKIPPED",
+        "other": "SUCCEEDED",
+        "more": "SUCCEEDED",
+    }
+    assert record.state is RunState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("ended", "error"),
+    [
+        (Ended(None), "its end is not known"),
+        (Ended(0, "it was killed for its memory"), "it was killed for its memory"),
+        (Ended(1), "its end is not known"),
+    ],
+)
+def test_only_exit_code_0_without_a_word_is_a_success(rehearse: Rehearse, ended: Ended, error: str) -> None:
+    record = rehearse(FakeEngine(one=lambda step: ended), a_step("one")).run()
+
+    assert (record.step("one").state, record.step("one").error) == (StepState.FAILED, error)
+
+
+def test_a_step_that_cannot_be_started_fails_with_its_exit_code(rehearse: Rehearse) -> None:
+    class Refuses(FakeEngine):
+        def start(self, call: StepCall, sink: Sink) -> Playing:
+            raise StartRefusedError("no such program", 127)
+
+    record = rehearse(Refuses(), a_step("one")).run()
+
+    step = record.step("one")
+    assert (step.state, step.exit_code) == (StepState.FAILED, 127)
+    assert step.error is not None
+    assert step.error.startswith("exit code 127: ")
+    assert step.error.endswith("; could not be started: no such program")
+    assert (step.started, step.ended) == (NOON, NOON)
+
+
+def test_an_engine_that_breaks_at_a_step_fails_the_step(rehearse: Rehearse) -> None:
+    def part(step: Playing) -> Ended:
+        raise ConnectionError("gone")
+
+    record = rehearse(FakeEngine(one=part), a_step("one")).run()
+
+    assert (record.state, record.step("one").error) == (RunState.FAILED, "ConnectionError: gone")
+
+
+def test_an_engine_that_is_not_there_starts_no_step(rehearse: Rehearse) -> None:
+    class Missing(FakeEngine):
+        def prepare(
+            self, calls: Sequence[StepCall], progress: PullProgress, stopping: threading.Event
+        ) -> tuple[list[str], Mapping[str, list[str]]]:
+            raise EngineError("no engine answers")
+
+    ran = rehearse(Missing(), a_step("one"))
+
+    with pytest.raises(EngineError, match="no engine answers"):
+        ran.run()
+
+    record = ran.folder.read()
+    assert record is not None
+    assert (record.state, record.error, states(record)) == (RunState.FAILED, "no engine answers", {"one": "SKIPPED"})
+
+
+def test_what_cannot_be_removed_is_a_warning(rehearse: Rehearse) -> None:
+    def part(step: Playing) -> Ended:
+        def remove() -> None:
+            step.removed.set()
+            raise OSError("busy")
+
+        step.remove = remove  # type: ignore[method-assign]  # this one step behaves otherwise
+        return Ended(0)
+
+    record = rehearse(FakeEngine(one=part), a_step("one")).run()
+
+    assert record.state is RunState.SUCCEEDED
+    assert record.warnings[-1] == "fake one of step one could not be removed: busy"
+
+
+def test_a_warning_of_the_end_is_kept(rehearse: Rehearse) -> None:
+    record = rehearse(FakeEngine(one=lambda step: Ended(0, warning="slow disk")), a_step("one")).run()
+
+    assert record.step("one").warnings == ["about the step", "slow disk"]
+
+
+# ── time and stops ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_step_that_takes_too_long_is_stopped_and_failed(rehearse: Rehearse) -> None:
+    def part(step: Playing) -> Ended:
+        ran.clock.now += 30
+        return until_stopped(step)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"), a_step("two", "one"), step_timeout=30)
+
+    record = ran.run()
+
+    assert states(record) == {"one": "FAILED", "two": "SKIPPED"}
+    assert record.step("one").error == "stopped: it ran longer than 30 s (--step-timeout)"
+    assert record.state is RunState.FAILED
+
+
+def test_the_time_of_a_step_begins_with_the_step(rehearse: Rehearse) -> None:
+    def part(step: Playing) -> Ended:
+        ran.clock.now += 29
+        the_runner_looked(ran)
+        return Ended(0)
+
+    ran = rehearse(FakeEngine(one=part, two=part), a_step("one"), a_step("two", "one"), step_timeout=30, parallel=1)
+
+    record = ran.run()
+
+    assert record.state is RunState.SUCCEEDED
+    assert record.ended == NOON + timedelta(seconds=58)
+
+
+@pytest.mark.parametrize(("number", "why"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_stops_every_step(rehearse: Rehearse, number: signal.Signals, why: str) -> None:
+    before = signal.getsignal(number)
+
+    def part(step: Playing) -> Ended:
+        os.kill(os.getpid(), number)
+        return until_stopped(step)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"), a_step("two", "one"))
+
+    record = ran.run()
+
+    assert ("", "CANCELLING") in ran.seen.states
+    assert states(record) == {"one": "CANCELLED", "two": "SKIPPED"}
+    assert (record.state, record.error) == (RunState.CANCELLED, f"stopped by {why}")
+    assert record.step("one").error == f"stopped by {why}"
+    assert ran.runner.stopped_by == why
+    assert not ran.engine.started["one"].killed.is_set()
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_stop_kills(rehearse: Rehearse) -> None:
+    def part(step: Playing) -> Ended:
+        ran.runner.stop("Ctrl-C")
+        assert step.stopped.wait(SOON)
+        ran.runner.stop("Ctrl-C")
+        assert step.killed.wait(SOON)
+        return Ended(137, "exit code 137")
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+
+    assert ran.run().state is RunState.CANCELLED
+
+
+def test_a_stop_after_a_failure_does_not_kill_at_once(rehearse: Rehearse) -> None:
+    """The first failure stops the rest gently; a person's first Ctrl-C behind it is no second one."""
+
+    def part(step: Playing) -> Ended:
+        assert step.stopped.wait(SOON)
+        ran.runner.stop("Ctrl-C")
+        until(lambda: bool(ran.runner.stopped_by))
+        return Ended(143, "exit code 143")
+
+    def broken(step: Playing) -> Ended:
+        return fails(step)
+
+    ran = rehearse(FakeEngine(one=part, two=broken), a_step("one"), a_step("two"))
+
+    record = ran.run()
+
+    assert record.state is RunState.FAILED
+    assert not ran.engine.started["one"].killed.is_set()
+
+
+def test_the_mark_of_cancel_stops_the_run(rehearse: Rehearse) -> None:
+    def part(step: Playing) -> Ended:
+        ran.folder.ask_to_cancel()
+        return until_stopped(step)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+
+    assert ran.run().error == "stopped by cancel"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_step_that_does_not_end_does_not_hold_the_run(
+    rehearse: Rehearse, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_LAST_REMOVALS", 0.05)
+    end = threading.Event()
+    # Twice the grace after the first stop, the grace after the second.
+    limit = {1: 4 * GRACE + 4, 2: GRACE}[times]
+
+    def part(step: Playing) -> Ended:
+        for _ in range(times):
+            ran.runner.stop("Ctrl-C")
+        assert (step.stopped if times == 1 else step.killed).wait(SOON)
+        the_runner_looked(ran)
+        ran.clock.now += limit - 1
+        the_runner_looked(ran)
+        assert ran.record.step("one").state is StepState.RUNNING
+        ran.clock.now += 1
+        end.wait(SOON)
+        return Ended(0)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+
+    record = ran.runner.run()
+    end.set()
+
+    assert (record.state, states(record)) == (RunState.CANCELLED, {"one": "CANCELLED"})
+    assert record.step("one").error == "did not end when it was stopped; its container may be left"
+
+
+def test_a_record_that_cannot_be_written_kills_every_step(rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch) -> None:
+    def part(step: Playing) -> Ended:
+        return Ended(0)
+
+    def until_killed(step: Playing) -> Ended:
+        assert step.killed.wait(SOON)
+        return Ended(137, "exit code 137")
+
+    class Full(Seen):
+        def changed(self, record: RunRecord) -> None:
+            if record.step("one").state is StepState.SUCCEEDED:
+                raise OSError("no space left")
+
+    ran = rehearse(FakeEngine(one=part, two=until_killed), a_step("one"), a_step("two"))
+    ran.runner.observer = Full()
+
+    with pytest.raises(OSError, match="no space left"):
+        ran.runner.run()
+
+    assert ran.engine.started["two"].killed.is_set()
+
+
+# ── output ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def spoken(rehearse: Rehearse, *chunks: bytes, secret: str = "") -> list[str]:
+    """Let a step say this, and return its log."""
+
+    def part(step: Playing) -> Ended:
+        step.says(*chunks)
+        return Ended(0)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+    ran.masker.add(secret)
+    ran.run()
+    assert [f"{stream} {text}" for _, stream, text in ran.seen.lines] == ran.log("one")
+    return ran.log("one")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "lines"),
+    [
+        ((b"a\r", b"\nb\r\n"), ["O a", "O b"]),
+        ((b"a\r", b"b\n"), ["O a", "O b"]),
+        ((b"a\r",), ["O a"]),
+        ((b"a\n\nb\n",), ["O a", "O ", "O b"]),
+        ((b"no end",), ["O no end"]),
+        ((b"", b"\n"), ["O "]),
+        (("é".encode()[:1], "é\n".encode()[1:]), ["O é"]),
+        ((b"\xff\n",), ["O \ufffd"]),
+        ((b"cut \xc3",), ["O cut \ufffd"]),
+    ],
+)
+def test_bytes_become_lines_however_they_are_cut(
+    rehearse: Rehearse, chunks: tuple[bytes, ...], lines: list[str]
+) -> None:
+    assert spoken(rehearse, *chunks) == lines
+
+
+def test_a_line_without_an_end_is_cut(rehearse: Rehearse) -> None:
+    assert [len(line) for line in spoken(rehearse, b"x" * 150_000)] == [65_538, 65_538, 18_930]
+
+
+def test_a_secret_that_is_cut_in_two_is_masked(rehearse: Rehearse) -> None:
+    secret = canary("cut")
+
+    lines = spoken(rehearse, f"a {secret[:9]}".encode(), f"{secret[9:]} b\n{secret[:5]}".encode(), secret=secret)
+
+    assert lines == ["O a *** b", f"O {secret[:5]}"]
+
+
+def test_two_streams_do_not_mix(rehearse: Rehearse) -> None:
+    def part(step: Playing) -> Ended:
+        step.says(b"out ")
+        step.says(b"err ", stream="E")
+        step.says(b"put\n")
+        step.says(b"or\n", stream="E")
+        return Ended(0)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+    ran.run()
+
+    assert ran.log("one") == ["O out put", "E err or"]
+
+
+def test_an_output_goes_to_the_next_step_and_into_the_record_unless_a_secret_is_in_it(rehearse: Rehearse) -> None:
+    secret = canary("output")
+    taken: list[Sequence[str]] = []
+
+    def two(step: Playing) -> Ended:
+        taken.append(step.call.args)
+        return Ended(0)
+
+    def one(step: Playing) -> Ended:
+        return Ended(0, files={"plain": "said", "login": f"me:{secret}"})
+
+    takes = {"plain": FromOutput("one", "plain"), "login": FromOutput("one", "login")}
+    ran = rehearse(
+        FakeEngine(one=one, two=two),
+        a_step("one", outputs={"plain": "STRING", "login": "STRING"}),
+        a_step("two", "one", inputs=takes, args=tuple(f"{{{{$.inputs.parameters['{name}']}}}}" for name in takes)),
+    )
+    ran.masker.add(secret)
+
+    record = ran.run()
+
+    assert taken == [["said", f"me:{secret}"]]
+    assert record.step("one").outputs == {"plain": "said"}
+    assert record.step("two").args == ["said", f"me:{secret}"]
+    assert secret not in (ran.folder.path / "run.json").read_text(encoding="utf-8")
+
+
+def test_an_output_that_was_not_written_fails_the_step(rehearse: Rehearse) -> None:
+    record = rehearse(FakeEngine(), a_step("one", outputs={"out": "STRING"})).run()
+
+    assert (record.state, record.step("one").error) == (RunState.FAILED, "the output 'out' was not written")
+
+
+def test_a_step_gets_its_call(rehearse: Rehearse) -> None:
+    step = a_step(
+        "one",
+        inputs={"tag": FromParameter("tag"), "depth": Constant(3)},
+        command=("run", "{{$.pipeline_job_name}}"),
+        args=("{{$.inputs.parameters['tag']}}", "{{$.inputs.parameters['depth']}}"),
+        env={"MODE": "online"},
+        cpu=1.5,
+        memory=2**20,
+        accelerator=("T4", 1),
+        outputs={"out": "STRING"},
+    )
+    engine = FakeEngine(one=lambda playing: Ended(0, files={"out": ""}))
+
+    record = rehearse(engine, step).run()
+
+    assert record.state is RunState.SUCCEEDED
+    assert engine.started["one"].call == StepCall(
+        run="chain-1",
+        step="one",
+        image="an/one",
+        command=["run", "chain-1"],
+        args=["v1", "3"],
+        env={"MODE": "online"},
+        cpu=1.5,
+        memory=2**20,
+        accelerator=("T4", 1),
+        writes_outputs=True,
+        outputs_folder="/outputs/one",
+    )
+    assert (record.step("one").command, record.step("one").args) == (["run", "chain-1"], ["v1", "3"])
+
+
+def test_a_step_without_outputs_has_no_folder_for_them(rehearse: Rehearse) -> None:
+    engine = FakeEngine()
+
+    record = rehearse(engine, a_step("one")).run()
+
+    call = engine.started["one"].call
+    assert (call.writes_outputs, call.outputs_folder) == (False, "")
+    assert (record.step("one").command, record.step("one").args, record.step("one").outputs) == (None, None, None)
+
+
+def test_an_input_that_nothing_gives_fails_the_step_before_it_starts(rehearse: Rehearse) -> None:
+    engine = FakeEngine()
+    step = a_step("one", inputs={"x": FromParameter("missing")}, args=("{{$.inputs.parameters['x']}}",))
+
+    record = rehearse(engine, step).run()
+
+    assert (record.state, record.step("one").exit_code, list(engine.started)) == (RunState.FAILED, None, [])
