@@ -4,6 +4,8 @@
     python3 dev.py test     install, then run every check and all tests (`-- ARGS` go to pytest)
     python3 dev.py bench    run the benchmarks (`-- ARGS` go to each of them)
     python3 dev.py wheel    build the wheel and compare what it holds with the sources
+    python3 dev.py versions run the tests of compiling and submitting with the lowest and the newest
+                            versions that pyproject.toml allows (`-- ARGS` go to pytest)
     python3 dev.py lock     write the lock files again (`--upgrade`: with newer versions)
 
 It needs nothing but the standard library. What it installs goes into .venv, with the versions and
@@ -125,15 +127,74 @@ def wheel() -> int:
     return int(sources != packed)
 
 
+# What is asked for in each environment of `versions`, beside pyproject.toml.
+VERSIONS: dict[str, tuple[str, Sequence[str]]] = {
+    "lowest": ("lowest-direct", ()),
+    "newest": ("highest", ()),
+    # They want google-cloud-aiplatform<2; teams have them in the environment of their pipelines.
+    "with Google's pipeline components": ("highest", ("google-cloud-pipeline-components",)),
+}
+VERSION_TESTS = [f"tests/test_{name}.py" for name in ("compile", "submit", "registry", "settings", "local_process")]
+
+
+def versions(pytest_args: Sequence[str]) -> None:
+    """The tests of compiling and submitting, with what an index gives today for the ranges of pyproject.toml.
+
+    They are no part of `test`: the index moves though the repository does not.
+    """
+    uv, failed = uv_program(), []
+    for name, (resolution, more) in VERSIONS.items():
+        folder = BUILD / "versions" / name.split()[0]
+        python = folder / SCRIPTS / "python"
+        new_venv(folder)
+        install(python, BUILD_LOCK, DEV_LOCK)  # the tests' own tools
+        wanted, chosen = folder / "wanted.txt", folder / "chosen.txt"
+        wanted.write_text("\n".join(more), encoding="utf-8")
+        resolve: list[str | Path] = [
+            "pyproject.toml",
+            wanted,
+            "--resolution",
+            resolution,
+            "--python",
+            python,
+            "--output-file",
+            chosen,
+        ]
+        if run([uv, "pip", "compile", "--quiet", *resolve]):
+            raise Stop("the ranges of pyproject.toml cannot be kept together")
+        installer(python, "install", "--no-deps", "--no-build-isolation", "--requirement", chosen)
+        installer(python, "install", "--no-deps", "--no-build-isolation", "--editable", ROOT)
+        shown = (
+            "google-cloud-aiplatform==",
+            "kfp==",
+            "pydantic==",
+            "rich==",
+            "typer==",
+            *(f"{each}==" for each in more),
+        )
+        say(f"\n── {name}: {', '.join(line for line in chosen.read_text().splitlines() if line.startswith(shown))}")
+        if run([python, "-m", "pytest", "-q", *(pytest_args or VERSION_TESTS)]):
+            failed.append(name)
+    if failed:
+        raise Stop(f"failed: {', '.join(failed)}")
+
+
+def uv_program() -> Path:
+    """The uv of the version that writes the locks, in an environment of its own."""
+    tool = BUILD / "uv" / SCRIPTS
+    if not (tool / "uv").exists() and not (tool / "uv.exe").exists():
+        new_venv(BUILD / "uv")
+        if run([tool / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV]):
+            raise Stop(f"pip could not install {UV}")
+    return tool / "uv"
+
+
 def lock(*, upgrade: bool) -> None:
     """The three lock files, for all systems and Python versions, from pyproject.toml.
 
     Versions in the present locks are kept as far as pyproject.toml allows, unless `upgrade` is set.
     """
-    tool = BUILD / "uv"
-    new_venv(tool)
-    if run([tool / SCRIPTS / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", UV]):
-        raise Stop(f"pip could not install {UV}")
+    uv = uv_program()
     options = ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
     options += ["--no-config", "--no-emit-index-url", "--no-emit-find-links"]
     options += ["--custom-compile-command", "python3 dev.py lock"]
@@ -143,7 +204,7 @@ def lock(*, upgrade: bool) -> None:
         RUN_LOCK: ["pyproject.toml", *same],
         BUILD_LOCK: ["--group", "build", *same],
     }.items():
-        if run([tool / SCRIPTS / "uv", "pip", "compile", *sources, *options, "--output-file", target.name]):
+        if run([uv, "pip", "compile", *sources, *options, "--output-file", target.name]):
             raise Stop(f"uv did not write {target.name}")
         text = target.read_text(encoding="utf-8")
         if "://" in text or str(ROOT) in text:
@@ -253,7 +314,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands.add_parser("demo", description=demo.__doc__)
-    for name, doc in (("test", test.__doc__), ("bench", bench.__doc__)):
+    for name, doc in (("test", test.__doc__), ("bench", bench.__doc__), ("versions", versions.__doc__)):
         commands.add_parser(name, description=doc).add_argument("args", nargs="*", metavar="-- ARGS")
     commands.add_parser("wheel", description=wheel.__doc__)
     upgrade = "take newer versions, where pyproject.toml allows them"
@@ -268,6 +329,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             test(options.args)
         elif options.command == "bench":
             bench(options.args)
+        elif options.command == "versions":
+            versions(options.args)
         elif options.command == "wheel":
             environment(DEV_LOCK)
             return wheel()
