@@ -1,0 +1,384 @@
+"""Runs of this machine as they lie in their folder: the record, the logs, the lock, and how a run is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from clock import FakeClock
+from run_kfp.errors import InputError
+from run_kfp.localruns import (
+    LocalRuns,
+    LogLine,
+    RunFolder,
+    RunRecord,
+    StepRecord,
+    follow_logs,
+    local_ref,
+    log_names,
+    process_start,
+    read_log,
+    this_runner,
+)
+from run_kfp.runs import RunState, StepState, StepStatus
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+def a_record(run_id: str = "chain-1", created: datetime = NOON) -> RunRecord:
+    return RunRecord(
+        id=run_id,
+        ref=str(local_ref(run_id)),
+        pipeline={"name": "chain"},
+        engine="process",
+        created=created,
+        parameters={},
+        runner=this_runner(),
+        steps=[StepRecord("one", "One", "an/one", [], "", log="logs/one.log")],
+    )
+
+
+def written(runs: LocalRuns, run_id: str, created: datetime = NOON) -> RunFolder:
+    folder = runs.folder(run_id)
+    folder.make("a pipeline\n", "pipeline.yaml")
+    folder.write(a_record(run_id, created), str)
+    folder.release()
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> LocalRuns:
+    return LocalRuns(tmp_path / ".run-kfp")
+
+
+# ── the record ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_record_is_read_as_it_was_written(runs: LocalRuns) -> None:
+    record = a_record()
+    record.started, record.state = NOON, RunState.FAILED
+    record.steps[0].outputs, record.steps[0].exit_code = {"x": [1, None]}, 3
+    folder = runs.folder("chain-1")
+    folder.path.mkdir(parents=True)
+
+    folder.write(record, str)
+
+    assert folder.read() == record
+
+
+def test_every_word_of_a_record_is_masked_but_those_that_make_it_readable(runs: LocalRuns) -> None:
+    record = a_record("failed-1")
+    record.state, record.steps[0].state = RunState.FAILED, StepState.FAILED
+    record.error = record.steps[0].error = "FAILED"
+    record.parameters = {"x": {"value": "FAILED", "from": "-p"}}
+    record.warnings = record.steps[0].warnings = ["is FAILED"]
+    record.steps[0].args, record.steps[0].outputs = ["--FAILED"], {"state": "kept", "y": {"z": ["FAILED"]}}
+    record.steps[0].log, record.steps[0].container = "logs/FAILED.log", "pid FAILED"
+    folder = runs.folder("failed-1")
+    folder.path.mkdir(parents=True)
+
+    folder.write(record, lambda text: text.replace("FAILED", "***"))
+
+    read = folder.read()
+    assert read is not None
+    assert (read.state, read.error, read.warnings) == (RunState.FAILED, "***", ["is ***"])
+    assert read.parameters == {"x": {"value": "***", "from": "-p"}}
+    step = read.steps[0]
+    assert (step.state, step.error, step.warnings, step.args) == (StepState.FAILED, "***", ["is ***"], ["--***"])
+    assert step.outputs == {"state": "kept", "y": {"z": ["***"]}}
+    assert (step.log, step.container) == ("logs/FAILED.log", "pid FAILED")
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "{}", '{"schema": 1, "id": "chain-1"}'])
+def test_a_record_that_is_none_is_no_run(runs: LocalRuns, text: str | None) -> None:
+    path = runs.path / "chain-1"
+    path.mkdir(parents=True)
+    if text is not None:
+        (path / "run.json").write_text(text, encoding="utf-8")
+
+    assert runs.folder("chain-1").read() is None
+    assert runs.all() == []
+
+
+def test_a_record_tells_its_status_as_every_backend_does() -> None:
+    record = a_record()
+    record.state, record.error = RunState.FAILED, "step one: it broke"
+    record.steps[0] = StepRecord(
+        "one", "One", "an/one", [], "", StepState.FAILED, NOON, NOON, 3, "it broke", log="logs/one.log"
+    )
+
+    status = record.status
+
+    assert (status.state, status.error) == (RunState.FAILED, "step one: it broke")
+    assert status.steps == (StepStatus("one", StepState.FAILED, NOON, NOON, "it broke", "logs/one.log"),)
+    assert record.step("one") is record.steps[0]
+    assert a_record().status.error == ""
+
+
+# ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_folder_holds_the_pipeline_and_is_not_for_git(runs: LocalRuns) -> None:
+    folder = runs.folder("chain-1")
+    folder.make("a pipeline\n", "pipeline.yaml")
+    folder.release()
+
+    assert (folder.path / "pipeline.yaml").read_text(encoding="utf-8") == "a pipeline\n"
+    assert (folder.path / "logs").is_dir()
+    assert (runs.path.parent / ".gitignore").read_text(encoding="utf-8") == "*\n"
+    assert folder.id == "chain-1"
+
+
+def test_a_gitignore_that_is_there_is_kept(runs: LocalRuns) -> None:
+    runs.path.mkdir(parents=True)
+    (runs.path.parent / ".gitignore").write_text("mine\n", encoding="utf-8")
+
+    written(runs, "chain-1")
+
+    assert (runs.path.parent / ".gitignore").read_text(encoding="utf-8") == "mine\n"
+
+
+def test_a_run_is_made_once(runs: LocalRuns) -> None:
+    written(runs, "chain-1")
+
+    with pytest.raises(InputError, match="already a run chain-1") as error:
+        runs.folder("chain-1").make("another\n", "pipeline.yaml")
+
+    assert "--job-id" in error.value.hint
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".run-kfp").write_text("no folder", encoding="utf-8")
+
+    with pytest.raises(InputError, match="cannot make"):
+        LocalRuns(tmp_path / ".run-kfp").folder("chain-1").make("a pipeline\n", "pipeline.yaml")
+
+
+def test_a_run_is_abandoned_when_its_program_is_gone_and_not_before(runs: LocalRuns) -> None:
+    script = (
+        "import sys; from pathlib import Path; from run_kfp.localruns import LocalRuns\n"
+        "folder = LocalRuns(Path(sys.argv[1])).folder('chain-1'); folder.make('', 'pipeline.yaml')\n"
+        "print('made', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, runs.path.parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        folder = runs.folder("chain-1")
+        during = folder.abandoned()
+        process.kill()
+        process.communicate()
+
+    assert (during, folder.abandoned()) == (False, True)
+
+
+def test_a_run_that_ended_lets_go(runs: LocalRuns) -> None:
+    folder = runs.folder("chain-1")
+    folder.make("", "pipeline.yaml")
+    held = runs.folder("chain-1").abandoned()
+    folder.release()
+    folder.release()
+
+    assert (held, runs.folder("chain-1").abandoned(), runs.folder("nothing").abandoned()) == (False, True, True)
+
+
+def test_the_mark_of_cancel(runs: LocalRuns) -> None:
+    folder = written(runs, "chain-1")
+    before = folder.asked_to_cancel
+    folder.ask_to_cancel()
+
+    assert (before, folder.asked_to_cancel) == (False, True)
+
+
+def test_a_removed_run_is_gone(runs: LocalRuns) -> None:
+    written(runs, "chain-1")
+
+    runs.remove("chain-1")
+    runs.remove("nothing")
+
+    assert runs.all() == []
+
+
+# ── which run ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_newest_comes_first_and_names_decide_between_equals(runs: LocalRuns) -> None:
+    for number, (name, minutes) in enumerate([("b", 1), ("a", 1), ("old", 0), ("new", 2)]):
+        written(runs, f"{name}-{number}", NOON + timedelta(minutes=minutes))
+
+    assert [record.id for _, record in runs.all()] == ["new-3", "b-0", "a-1", "old-2"]
+    assert runs.find(None)[1].id == "new-3"
+
+
+@pytest.mark.parametrize("word", ["chain-12", "local://chain-12", "chain-12-", "other"])
+def test_a_run_is_found_by_its_id_its_ref_and_the_beginning_of_one_id(runs: LocalRuns, word: str) -> None:
+    for name in ("chain-12", "chain-12-3", "other-1"):
+        written(runs, name)
+
+    found = runs.find(word)[1].id
+
+    assert found == {"chain-12-": "chain-12-3", "other": "other-1"}.get(word, "chain-12")
+
+
+@pytest.mark.parametrize(
+    ("word", "message", "hint"),
+    [
+        ("chain", "begins the ids of 2 runs", "write more of it"),
+        ("chian-1", "there is no run 'chian-1'", "did you mean 'chain-1'?"),
+        ("xyz", "there is no run 'xyz'", "see `run-kfp runs`"),
+    ],
+)
+def test_a_run_that_is_not_found_is_told(runs: LocalRuns, word: str, message: str, hint: str) -> None:
+    for name in ("chain-1", "chain-2"):
+        written(runs, name)
+
+    with pytest.raises(InputError) as error:
+        runs.find(word)
+
+    assert message in error.value.message
+    assert error.value.hint == hint
+
+
+def test_without_any_run_that_is_told(runs: LocalRuns) -> None:
+    with pytest.raises(InputError, match="there is no run in"):
+        runs.find(None)
+
+
+# ── who runs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_this_process_is_told_from_another_with_its_number() -> None:
+    assert this_runner() == {"pid": os.getpid(), "host": socket.gethostname(), "boot": process_start(os.getpid())}
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as later:
+        assert int(process_start(later.pid)) >= int(process_start(os.getpid())) > 0
+        later.communicate(b"\n")
+    assert process_start(later.pid) == ""
+
+
+# ── logs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_line_is_its_time_its_stream_and_its_text() -> None:
+    line = LogLine(datetime(2030, 1, 1, 14, 0, 0, 1999, tzinfo=timezone(timedelta(hours=2))), "E", "some  words ")
+
+    assert str(line) == "2030-01-01T12:00:00.001Z E some  words "
+    assert LogLine.parse(f"{line}\n") == LogLine(NOON + timedelta(milliseconds=1), "E", "some  words ")
+
+
+@pytest.mark.parametrize("text", ["", "O x", "2030-01-01T12:00:00.000Z", "2030-01-01T12:00:00.000Z X x", "then O x"])
+def test_what_is_no_line_is_none(text: str) -> None:
+    assert LogLine.parse(text) is None
+
+
+def line(seconds: int, text: str) -> str:
+    return f"{LogLine(NOON + timedelta(seconds=seconds), 'O', text)}\n"
+
+
+def test_half_a_line_is_not_read_before_its_end_has_come(tmp_path: Path) -> None:
+    path, clock, read = tmp_path / "log", FakeClock(), list[str]()
+    whole = line(1, "second é").encode()
+    cut = whole.index("é".encode()) + 1
+    path.write_bytes(line(0, "first").encode() + whole[:cut])
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        assert read == ["first"]
+        with path.open("ab") as file:
+            file.write(whole[cut:])
+
+    for _, found in follow_logs({"one": path}, lambda: bool(clock.slept), sleep=sleep):
+        read.append(found.text)
+
+    assert read == ["first", "second é"]
+
+
+def test_half_a_line_at_the_end_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(line(0, "first") + line(1, "second")[:-3], encoding="utf-8")
+
+    assert [found.text for found in read_log(path)] == ["first"]
+
+
+def test_a_line_that_is_none_hides_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(line(0, "first") + "torn\n" + line(1, "second"), encoding="utf-8")
+
+    assert [found.text for found in read_log(path)] == ["first", "second"]
+
+
+def test_several_logs_are_followed_by_their_times_and_one_that_begins_later_too(tmp_path: Path) -> None:
+    one, two, clock = tmp_path / "one", tmp_path / "two", FakeClock()
+    one.write_text(line(0, "a") + line(3, "d"), encoding="utf-8")
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        with one.open("a", encoding="utf-8") as file:
+            file.write(line(6, "g"))
+        two.write_text(line(4, "e") + line(5, "f"), encoding="utf-8")
+
+    found = [
+        (name, each.text)
+        for name, each in follow_logs({"one": one, "two": two}, lambda: bool(clock.slept), sleep=sleep)
+    ]
+
+    assert found == [("one", "a"), ("one", "d"), ("two", "e"), ("two", "f"), ("one", "g")]
+    assert len(clock.slept) == 1
+
+
+def test_one_log_keeps_its_order_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(line(5, "first") + line(1, "second"), encoding="utf-8")
+
+    assert [found.text for found in read_log(path)] == ["first", "second"]
+
+
+def test_what_came_before_the_end_was_seen_is_read(tmp_path: Path) -> None:
+    """A run that ends between two looks has written its last lines before."""
+    path = tmp_path / "log"
+
+    def ended() -> bool:
+        path.write_text(line(0, "last"), encoding="utf-8")
+        return True
+
+    assert [found.text for _, found in follow_logs({"one": path}, ended)] == ["last"]
+
+
+def test_the_name_of_a_step_is_no_path() -> None:
+    names = log_names(["train", "a/../b", "a.../b", "a/.../b", "é" * 300, "train-2"])
+
+    assert names["train"] == "logs/train.log"
+    assert names["a/../b"] == "logs/a_.._b.log"
+    assert names["é" * 300] == f"logs/{'_' * 100}.log"
+    assert len(set(names.values())) == len(names)
+
+
+def test_two_names_that_look_alike_have_two_logs() -> None:
+    assert log_names(["a/b", "a:b", "a_b"]) == {
+        "a/b": "logs/a_b.log",
+        "a:b": "logs/a_b.2.log",
+        "a_b": "logs/a_b.3.log",
+    }
+
+
+def test_the_record_is_json_that_people_read(runs: LocalRuns) -> None:
+    folder = written(runs, "chain-1")
+    record = a_record()
+    record.warnings = ["é"]
+    folder.write(record, str)
+
+    text = (folder.path / "run.json").read_text(encoding="utf-8")
+
+    assert '"é"' in text
+    assert text.startswith('{\n "schema": 1,')
+    assert text.endswith("}\n")
+    assert json.loads(text)["file"] == "pipeline.yaml"
+    assert stat.S_ISREG((folder.path / "run.json").stat().st_mode)
