@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Cli, Write
+from run_kfp.commands.init import secret_placeholders
 from run_kfp.errors import InputError
 from run_kfp.limits import memory_text
 from run_kfp.registry import Registry
 from run_kfp.registry_file import packaged_registry_text, parse_registry
-from run_kfp.starter import secret_placeholders
 
 
 def parsed(text: str) -> Registry:

@@ -7,8 +7,6 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,11 +18,7 @@ from run_kfp.terminal import Screen
 
 # Everything else is imported by the function that needs it: `--help` answers without pydantic, kfp and Google's SDK.
 if TYPE_CHECKING:
-    from run_kfp.backends import Backend
-    from run_kfp.launch import Checking
-    from run_kfp.pipeline import CompiledPipeline
-    from run_kfp.prepare import Call, Prepared
-    from run_kfp.runs import RunRef, RunStatus
+    from run_kfp.prepare import Call
 
 app = typer.Typer(
     add_completion=True,
@@ -171,7 +165,7 @@ def run(
             f"--pin and {'-f' if file else '--offline'} exclude each other",
             hint="--pin compiles with the digests that the image registries give",
         )
-    from run_kfp.launch import Checking
+    from run_kfp.commands import submit
     from run_kfp.prepare import prepare
     from run_kfp.settings import seconds
 
@@ -183,29 +177,31 @@ def run(
     prepared = prepare(call, os.environ, screen.masker)
     screen.say(*(f"note: {note}" for note in prepared.notes))
     if pin:
-        from run_kfp.launch import pin as pinned
-
-        prepared = pinned(call, prepared, screen.masker, screen.say)
+        prepared = submit.pin(call, prepared, screen.masker, screen.say)
     if local:
         from run_kfp.backends.local import LocalOptions
-        from run_kfp.rehearsal import run_locally, show_plan
+        from run_kfp.commands.local import run_locally, show_plan
 
         options = LocalOptions(engine, parallel, step_limit, from_step, from_run, pull, bucket_dir, docker_network)
         if dry_run:
             if output is not None:
-                _write(screen, prepared.pipeline, output)
+                submit.write_pipeline(screen, prepared.pipeline, output)
             show_plan(screen, call, prepared, options)
         else:
             raise typer.Exit(
-                run_locally(screen, call, prepared, options, lambda: _write(screen, prepared.pipeline, output))
+                run_locally(
+                    screen, call, prepared, options, lambda: submit.write_pipeline(screen, prepared.pipeline, output)
+                )
             )
     elif compile_only:
-        _compile_only(screen, prepared, output)
+        submit.compile_only(screen, prepared, output)
     elif dry_run:
-        _dry_run(screen, call, prepared, output)
+        submit.dry_run(screen, call, prepared, output)
     else:
+        from run_kfp.commands.check import Checking
+
         checking = None if no_check else Checking(offline, ignore or (), strict)
-        _submit(screen, call, prepared, output, checking, every=every if wait else None, deadline=deadline)
+        submit.submit_call(screen, call, prepared, output, checking, every=every if wait else None, deadline=deadline)
 
 
 def _call(params: Mapping[str, Any], faults: Sequence[Fault]) -> Call:
@@ -228,136 +224,6 @@ def _call(params: Mapping[str, Any], faults: Sequence[Fault]) -> Call:
         params["timeout"],
         tuple(faults),
     )
-
-
-def _write(screen: Screen, pipeline: CompiledPipeline, output: str | None) -> str | None:
-    """Write the pipeline where `-o` says; return the path, or None for stdout.
-
-    Raises:
-        InputError: it cannot be written, or holds what must not be written down.
-    """
-    from run_kfp.files import write_atomically
-
-    if screen.masker.mask(pipeline.text) != pipeline.text:
-        raise InputError(
-            "the pipeline would hold the value of a secret in clear",
-            hint="look for it in the literals of the registry and in its factories; write { secret = … } there",
-        )
-    if output == "-":
-        if not screen.json:
-            screen.raw(pipeline.text)
-        return None
-    path = output or "pipeline.yaml"
-    write_atomically(Path(path), pipeline.text)
-    return path
-
-
-def _compile_only(screen: Screen, prepared: Prepared, output: str | None) -> None:
-    from run_kfp.screens import graph_lines, pipeline_data
-
-    # The settings are not used: one that was typed is told all the same, one that lies about is not in the way.
-    if prepared.faults:
-        raise InputError.of("this call", prepared.faults)
-    screen.say(*(f"note: {fault.message}; it is not needed here" for fault in prepared.ambient_faults))
-    path = _write(screen, prepared.pipeline, output)
-    screen.say(*graph_lines(prepared.pipeline))
-    screen.data(**pipeline_data(prepared.pipeline, path))
-    if screen.json and path is None:
-        screen.data(text=prepared.pipeline.text)
-    elif path is not None and not screen.json:
-        screen.out(path)
-
-
-def _dry_run(screen: Screen, call: Call, prepared: Prepared, output: str | None) -> None:
-    from run_kfp.launch import plan
-    from run_kfp.runs import RunRef
-    from run_kfp.screens import plan_data, plan_lines, secrets_note
-
-    request = plan(call, prepared, screen.masker)
-    if output is not None:
-        _write(screen, prepared.pipeline, output)
-    run = RunRef("vertex", f"projects/{request.project}/locations/{request.region}/pipelineJobs/{request.job_id}")
-    if screen.json:
-        screen.data(**plan_data(request, run))
-    else:
-        screen.show(plan_lines(request, run))
-    if note := secrets_note(request):
-        screen.say(f"note: {note}")
-
-
-def _submit(
-    screen: Screen,
-    call: Call,
-    prepared: Prepared,
-    output: str | None,
-    checking: Checking | None,
-    *,
-    every: float | None,
-    deadline: float | None,
-) -> None:
-    """Check and submit, and follow the run with a look `every` so many seconds where it is not None."""
-    from run_kfp.launch import check_plan, plan, submit
-    from run_kfp.screens import graph_lines, secrets_note
-
-    request = plan(call, prepared, screen.masker)
-    if checking is not None:
-        from run_kfp.checkup import before_submitting
-
-        before_submitting(
-            screen,
-            checking,
-            lambda: check_plan(call, prepared, request, os.environ, screen.masker, checking, screen.say),
-        )
-    if call.file is None:
-        path = _write(screen, prepared.pipeline, output)
-        screen.data(file=path)
-    screen.say(*graph_lines(prepared.pipeline))
-    if note := secrets_note(request):
-        screen.say(f"note: {note}")
-    screen.say(f"submitting {request.job_id} to Vertex AI in {request.region} …")
-    screen.data(job_id=request.job_id)
-    try:
-        backend, run_ref = submit(request, prepared.settings, screen.say)
-    except KeyboardInterrupt:
-        screen.data(submitted="unknown")
-        screen.say(f"stopped while submitting: look for {request.job_id} in the console before you submit again")
-        raise typer.Exit(130) from None
-    url = backend.console_url(run_ref)
-    screen.data(run=str(run_ref), console=url)
-    if not screen.json:
-        screen.out(str(run_ref))
-    screen.say(f"console: {url}")
-    if every is not None:
-        _wait(screen, prepared.pipeline, backend, run_ref, every=every, deadline=deadline)
-
-
-def _wait(
-    screen: Screen,
-    pipeline: CompiledPipeline,
-    backend: Backend,
-    run_ref: RunRef,
-    *,
-    every: float,
-    deadline: float | None,
-) -> None:
-    from run_kfp.launch import conclude, follow
-    from run_kfp.screens import changes, progress_lines, status_data
-
-    last: RunStatus | None = None
-    try:
-        with screen.live() as show:
-            for status in follow(backend, run_ref, every=every, deadline=deadline):
-                if show is not None:
-                    show(partial(progress_lines, pipeline, status))
-                else:
-                    screen.say(*changes(pipeline, last, status, datetime.now(UTC)))
-                last = status
-                screen.data(**status_data(status))
-    except KeyboardInterrupt:
-        screen.say(f"stopped watching; the run goes on: {run_ref}")
-        raise typer.Exit(130) from None
-    if last is not None:
-        conclude(run_ref, last, backend.console_url(run_ref))
 
 
 @app.command()
@@ -392,8 +258,7 @@ def check(
 
     Every submission does the same by itself. Exit code 3 where there is an error.
     """
-    from run_kfp.checkup import check_call
-    from run_kfp.launch import Checking
+    from run_kfp.commands.check import Checking, check_call
 
     faults = [_CACHED_FILE] if file and caching is not None else []
     check_call(ctx.obj, _call(ctx.params, faults), Checking(offline, ignore or (), strict))
@@ -414,7 +279,7 @@ def explain(
     debug: flags.Debug = False,
 ) -> None:
     """Explain a finding of a check: the rule behind it, its source, and how to mend it."""
-    from run_kfp.checkup import explain as explain_code
+    from run_kfp.commands.explain import explain as explain_code
 
     explain_code(ctx.obj, code)
 
@@ -432,7 +297,7 @@ def machines(
     debug: flags.Debug = False,
 ) -> None:
     """Show the machines and accelerators that Vertex AI offers for training, and where."""
-    from run_kfp.checkup import machines_table
+    from run_kfp.commands.machines import machines_table
 
     machines_table(ctx.obj, registry, region, accelerator)
 
@@ -462,7 +327,7 @@ RunArgument = Annotated[
 @app.command()
 def runs(ctx: typer.Context, json_: flags.Json = False, debug: flags.Debug = False) -> None:
     """Show the runs of this folder on this machine, the newest first."""
-    from run_kfp.rehearsal import list_runs
+    from run_kfp.commands.local import list_runs
 
     list_runs(ctx.obj)
 
@@ -470,7 +335,7 @@ def runs(ctx: typer.Context, json_: flags.Json = False, debug: flags.Debug = Fal
 @app.command()
 def watch(ctx: typer.Context, run: RunArgument = None, json_: flags.Json = False, debug: flags.Debug = False) -> None:
     """Follow a run on this machine to its end; the exit code tells how it ended."""
-    from run_kfp.rehearsal import watch_run
+    from run_kfp.commands.local import watch_run
 
     try:
         watch_run(ctx.obj, run)
@@ -493,7 +358,7 @@ def logs(
     debug: flags.Debug = False,
 ) -> None:
     """Print the log of a run on this machine, or of one of its steps."""
-    from run_kfp.rehearsal import show_logs
+    from run_kfp.commands.local import show_logs
 
     if words and len(words) > 2:
         raise InputError("logs takes a run and a step", hint="see `run-kfp runs`")
@@ -503,7 +368,7 @@ def logs(
 @app.command()
 def cancel(ctx: typer.Context, run: RunArgument = None, json_: flags.Json = False, debug: flags.Debug = False) -> None:
     """Stop a run on this machine, and wait until it has stopped."""
-    from run_kfp.rehearsal import cancel_run
+    from run_kfp.commands.local import cancel_run
 
     cancel_run(ctx.obj, run)
 
@@ -516,26 +381,9 @@ def init(
     debug: flags.Debug = False,
 ) -> None:
     """Write a commented run-kfp.toml, a .env and a secrets folder to start from; what is there is kept."""
-    from run_kfp.starter import write_starter
+    from run_kfp.commands.init import start_folder
 
-    screen: Screen = ctx.obj
-    written, kept = write_starter(folder)
-    screen.say(*(f"kept, it is there already: {path}" for path in kept))
-    if screen.json:
-        screen.data(written=[str(path) for path in written], kept=[str(path) for path in kept])
-    else:
-        for path in written:
-            screen.out(str(path))
-    ignored = folder / ".gitignore"
-    if ignored in kept and ".env" not in ignored.read_text(encoding="utf-8", errors="replace").split():
-        screen.say(f"add a line .env to {ignored}, so that your settings stay out of Git")
-    if folder != Path():
-        screen.say(f"next: cd {folder}")
-    screen.say(
-        "next: run-kfp -r 1-4 -t dataset_v22 --compile-only",
-        "then put your settings into .env and your keys into secrets/, and see what is missing:",
-        "      run-kfp check -r 1-4 -t dataset_v22",
-    )
+    start_folder(ctx.obj, folder)
 
 
 def _command() -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from run_kfp.arguments import Reference
-from run_kfp.backends import param_faults
+from run_kfp.backends import Inputs, find_secrets, param_faults
 from run_kfp.errors import Fault, InputError
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline, resource_faults
@@ -318,3 +318,19 @@ def _notes(selection: Sequence[Container], settings: Settings) -> Iterator[str]:
     effects = list(dict.fromkeys(container.name for container in selection if container.side_effects))
     if settings.caching and effects:
         yield f"never taken from the cache, because of their side effects: {', '.join(effects)}"
+
+
+def inputs_of(call: Call, read: Draft, masker: Masker) -> Inputs:
+    """Return what a backend makes a plan from, with every fault that was found by now."""
+    faults = [*read.faults, *read.ambient_faults]
+    finder = find_secrets(read.layers, read.registry, masker, call.secrets_dir, faults)
+    return Inputs(
+        read.settings,
+        read.registry,
+        read.layers,
+        finder,
+        read.params,
+        call.tag,
+        call.job_id,
+        tuple(faults),
+    )

@@ -6,16 +6,21 @@ each is a JSON object on a line of stdout.
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
+import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from run_kfp.errors import InputError
-from run_kfp.launch import conclude_rehearsal, known_runs, plan_rehearsal, rehearse, write_report
-from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, follow_logs
+from run_kfp.backends import local
+from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
+from run_kfp.files import write_atomically
+from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, follow_logs, read_log
+from run_kfp.prepare import inputs_of
 from run_kfp.runs import RunState, RunStatus, watch
 from run_kfp.screens import (
     graph_lines,
@@ -29,9 +34,13 @@ from run_kfp.screens import (
 )
 
 if TYPE_CHECKING:
-    from run_kfp.backends.local import LocalOptions, LocalPlan
+    from run_kfp.backends.local import LocalOptions, LocalPlan, Observer
+    from run_kfp.masking import Masker
     from run_kfp.prepare import Call, Prepared
     from run_kfp.terminal import Draw, Screen
+
+# Lines of a failed step that are told with its failure.
+LAST_LINES = 10
 
 # Lines of a running step that are shown below it.
 _TAIL = 3
@@ -279,3 +288,94 @@ def _follow(
     for _ in watch(look, every=every, deadline=deadline):
         del latest[:-1]
     return latest[-1]
+
+
+# ── from the plan to the end ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def plan_rehearsal(call: Call, prepared: Prepared, options: LocalOptions, runs: LocalRuns, masker: Masker) -> LocalPlan:
+    """Make the plan of a run on this machine; no engine is contacted.
+
+    Raises:
+        InputError: with every fault of flags, parameters and secrets, and of what this machine cannot run.
+    """
+    # Settings of another form than Google's do no harm here; a parameter takes what they hold.
+    at_home = dataclasses.replace(prepared, ambient_faults=())
+    return local.plan(prepared.pipeline, inputs_of(call, at_home, masker), options, runs)
+
+
+def rehearse(plan: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observer) -> tuple[RunRecord, str]:
+    """Run the plan on this machine to its end.
+
+    Returns:
+        The record of the run, and what stopped it (`Ctrl-C`, `SIGTERM`, `cancel`), else an empty text.
+
+    Raises:
+        EngineError: no step was started.
+        InputError: a secret is gone, or `.run-kfp` cannot be written.
+    """
+    return local.execute(plan, runs, masker, observer)
+
+
+def known_runs(masker: Masker, runs: LocalRuns, tell: Callable[[str], None]) -> LocalRuns:
+    """Return the runs of this folder, after those whose program was killed were ended as FAILED."""
+    for words in local.mend(runs, masker):
+        tell(words)
+    return runs
+
+
+def write_report(folder: RunFolder) -> Path | None:
+    """Write `report.html` beside the record of a run; return its path, None where this installation cannot."""
+    if importlib.util.find_spec("run_kfp.report") is None:
+        return None
+    from run_kfp.report import report_html
+
+    record = json.loads((folder.path / "run.json").read_text(encoding="utf-8"))
+    path = folder.path / "report.html"
+    write_atomically(path, report_html(record, lambda log: _lines(folder.path / log)))
+    return path
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        yield from file
+
+
+def conclude_rehearsal(record: RunRecord, folder: RunFolder) -> None:
+    """Return when the run succeeded.
+
+    Raises:
+        RunFailed: it failed; names the steps, the cause and their last lines.
+        RunStopped: it was cancelled.
+    """
+    if record.state is RunState.SUCCEEDED:
+        return
+    if record.state is RunState.CANCELLED:
+        raise RunStopped(f"the run was cancelled: {record.ref}", hint=f"its logs are in {folder.path}")
+    again = "; ".join(
+        f"`--from {step.name}` repeats it from there" for step in record.status.failed_steps[:1] if _done(record)
+    )
+    faults = [
+        Fault(f"step {step.name}: {step.error}", "\n".join(_last_lines(folder, record, step.name)))
+        for step in record.status.failed_steps
+    ]
+    hint = f"the whole log: run-kfp logs {record.id}" + (
+        f" {faults and record.status.failed_steps[0].name}" if faults else ""
+    )
+    if again:
+        hint += f"; {again}"
+    if len(faults) == 1:
+        lines = f"\n{faults[0].hint}" if faults[0].hint else ""
+        raise RunFailed(f"the run failed: {faults[0].message}{lines}", hint=hint)
+    raise RunFailed(f"the run failed: {record.error or 'no reason given'}", hint=hint, faults=faults)
+
+
+def _done(record: RunRecord) -> bool:
+    return any(step.state.value == "SUCCEEDED" for step in record.steps)
+
+
+def _last_lines(folder: RunFolder, record: RunRecord, name: str) -> list[str]:
+    lines: deque[str] = deque(maxlen=LAST_LINES)
+    for line in read_log(folder.log(record.step(name))):
+        lines.append(f"    {line.text}")
+    return list(lines)

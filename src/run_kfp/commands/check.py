@@ -1,4 +1,4 @@
-"""What a person sees of checks: the report, the explanation of a finding, the machine table."""
+"""A check: of a call by itself, and before a submission; the report as lines and as data."""
 
 from __future__ import annotations
 
@@ -6,40 +6,95 @@ import itertools
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from run_kfp.errors import Fault, InputError, did_you_mean
-from run_kfp.launch import Checking, examine
-from run_kfp.machines import (
-    Machines,
-    accelerator_rows,
-    accelerators_like,
-    find_accelerator,
-    load_machines,
-    machine_rows,
-)
-from run_kfp.preflight import Finding, Report, Severity, codes, find_code
-from run_kfp.preflight.findings import Code
-from run_kfp.preflight.offline.resources import region_hint
-from run_kfp.prepare import Call, find_registry
+from run_kfp.backends import Given, Inputs, fill, plan_faults
+from run_kfp.errors import Fault, InputError
+from run_kfp.preflight import Finding, Report, Severity, Subject, Watcher, find_code, read_steps
+from run_kfp.preflight import check as run_checks
+from run_kfp.prepare import Call, Draft, Prepared, inputs_of, sketch
 
 if TYPE_CHECKING:
+    from run_kfp.backends import RunRequest
+    from run_kfp.masking import Masker
     from run_kfp.pipeline import CompiledPipeline
     from run_kfp.preflight.images import ImageFacts
+    from run_kfp.secrets import Located
     from run_kfp.terminal import Screen
 
-_STYLES: Mapping[Severity, tuple[str, str]] = {
+STYLES: Mapping[Severity, tuple[str, str]] = {
     Severity.ERROR: ("✗", "bold red"),
     Severity.WARNING: ("!", "bold yellow"),
     Severity.NOTE: ("·", "cyan"),
     Severity.SKIPPED: ("–", "dim"),
 }
 # Columns: longer lines are hard to read, however wide a terminal is.
-_WIDEST = 120
+WIDEST = 120
 _LOOKED = {"offline": "the call itself", "images": "the image registries", "cloud": "Google Cloud"}
+
+
+@dataclass(frozen=True)
+class Checking:
+    """How to check: whether to ask nobody, what not to tell, whether warnings count as errors."""
+
+    offline: bool = False
+    ignore: Sequence[str] = ()
+    strict: bool = False
+
+
+def examine(
+    call: Call, environ: Mapping[str, str], masker: Masker, checking: Checking, tell: Callable[[str], None]
+) -> tuple[Draft, Report]:
+    """Check a call, however wrong it is: what would keep it from becoming a plan are findings among the others."""
+    draft = sketch(call, environ, masker, thorough=True)
+    inputs = inputs_of(call, draft, masker)
+    faults = [*draft.unreadable, *inputs.faults, *draft.obstacles]
+    watcher = watcher_of(draft, inputs, environ, checking, tell)
+    if draft.pipeline is None:
+        faults += plan_faults("vertex", None, inputs)
+        return draft, run_checks(None, faults, watcher)
+    faults += plan_faults("vertex", draft.pipeline, inputs)
+    values, _ = fill(draft.pipeline, inputs)
+    refused = any(fault.code == "RK-JOB-ID" for fault in faults)
+    subject = subject_of(draft, draft.pipeline, values, None if refused else call.job_id)
+    return draft, run_checks(subject, faults, watcher)
+
+
+def check_plan(
+    call: Call,
+    prepared: Prepared,
+    request: RunRequest,
+    environ: Mapping[str, str],
+    masker: Masker,
+    checking: Checking,
+    tell: Callable[[str], None],
+) -> Report:
+    """Check what is about to be submitted."""
+    subject = subject_of(prepared, request.pipeline, request.values, call.job_id)
+    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), environ, checking, tell)
+    return run_checks(subject, (), watcher)
+
+
+def subject_of(
+    read: Draft, pipeline: CompiledPipeline, values: Mapping[str, Given | Located], job_id: str | None
+) -> Subject:
+    """Return what is checked: the pipeline, with all that is known of the call."""
+    steps = read_steps(pipeline, read.registry, read.selection)
+    return Subject(pipeline, steps, read.registry, read.settings, values, job_id)
+
+
+def watcher_of(
+    read: Draft,
+    inputs: Inputs,
+    environ: Mapping[str, str],
+    checking: Checking,
+    tell: Callable[[str], None],
+) -> Watcher:
+    """Return how it is checked, and who tells of the progress."""
+    return Watcher(read.registry, inputs.finder, environ, checking.offline, checking.ignore, tell)
 
 
 def check_call(screen: Screen, call: Call, checking: Checking) -> None:
@@ -82,51 +137,6 @@ def _known_codes(names: Sequence[str]) -> None:
         raise InputError.of("this call", faults)
 
 
-def explain(screen: Screen, word: str | None) -> None:
-    """Say what a kind of finding means; without a word, list all of them.
-
-    Raises:
-        InputError: the word names none.
-    """
-    if word is None:
-        known = codes()
-        screen.data(codes=[code_data(code) for code in known.values()])
-        if not screen.json:
-            screen.show(_code_table(list(known.values())))
-        return
-    found = find_code(word)
-    if isinstance(found, Fault):
-        raise InputError(found.message, found.hint)
-    screen.data(**code_data(found))
-    if not screen.json:
-        screen.show(_explanation(found, screen.width() or _WIDEST))
-
-
-def machines_table(screen: Screen, registry: Path | None, region: str | None, accelerator: str | None) -> None:
-    """Show the machine table, with what the registry corrects of it.
-
-    Raises:
-        InputError: the registry or its machine table cannot be read, or a name is not in the table.
-    """
-    found = find_registry(registry, os.environ)
-    table = load_machines(found.machines_file)
-    if region is not None and region not in table.regions:
-        raise InputError(f"{table.source} has no region {region!r}", region_hint(region, table))
-    if accelerator is not None and accelerator not in table.accelerators:
-        found_name = find_accelerator(table, accelerator)
-        if found_name is None:
-            like = accelerators_like(table, accelerator)
-            hint = "" if like else did_you_mean(accelerator, table.accelerators)
-            hint = hint or f"it has {', '.join(like or table.accelerators)}"
-            raise InputError(f"{table.source} has no accelerator {accelerator!r}", hint)
-        accelerator = found_name
-    machines = machine_rows(table, region=region, accelerator=accelerator)
-    accelerators = [row for row in accelerator_rows(table, region=region) if accelerator in (None, row["accelerator"])]
-    screen.data(source=table.source, machines=machines, accelerators=accelerators, regions=sorted(table.regions))
-    if not screen.json:
-        screen.show(_machine_lines(table, machines, accelerators, region))
-
-
 # ── the report ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -153,26 +163,26 @@ def finding_lines(findings: Sequence[Finding], *, width: int | None) -> Iterator
         yield from (Text(_plain(found)) for found in findings)
         return
     for (severity, code), same in itertools.groupby(findings, lambda found: (found.severity, found.code)):
-        mark, style = _STYLES[severity]
+        mark, style = STYLES[severity]
         yield Text.assemble((f"{mark} {severity.value}", style), "  ", (code.name, "bold"), f"  {code.title}")
         of_kind = list(same)
         for number, found in enumerate(of_kind):
             yield Text.assemble("    ", (found.place, "cyan"))
-            yield from map(Text, _wrapped(found.message, "      ", width))
+            yield from map(Text, wrapped(found.message, "      ", width))
             if found.hint and found.hint not in [other.hint for other in of_kind[number + 1 :]]:
                 # Not wrapped: it may be a command to paste.
                 yield Text.assemble("      ", ("→ ", "cyan"), found.hint)
         if severity is not Severity.SKIPPED:
             words = f"otherwise, {code.when.value}: {code.otherwise}"
-            yield from (Text(line, "dim") for line in _wrapped(words, "    ", width))
+            yield from (Text(line, "dim") for line in wrapped(words, "    ", width))
         yield Text("")
 
 
-def _wrapped(text: str, indent: str, width: int) -> list[str]:
+def wrapped(text: str, indent: str, width: int) -> list[str]:
     """Break a text into lines of the width, at most 120 columns, each behind the indent."""
     return textwrap.wrap(
         text,
-        min(width, _WIDEST) - 1,
+        min(width, WIDEST) - 1,
         initial_indent=indent,
         subsequent_indent=indent,
         break_long_words=False,
@@ -195,7 +205,7 @@ def _summary(report: Report) -> Text:
     ignored = f"; {len(report.ignored)} ignored" if report.ignored else ""
     looked = ", ".join(_LOOKED[part] for part in report.looked) or "the call itself, as far as it can be read"
     worst = next((severity for severity, count in counts if count), None)
-    style = "green" if worst not in (Severity.ERROR, Severity.WARNING) else _STYLES[worst][1]
+    style = "green" if worst not in (Severity.ERROR, Severity.WARNING) else STYLES[worst][1]
     return Text.assemble((words or "nothing found", style), f"{ignored}  ", (f"looked at: {looked}", "dim"))
 
 
@@ -273,69 +283,3 @@ def _image_data(facts: ImageFacts) -> dict[str, Any]:
         "workdir": config.workdir if config else None,
         "created": config.created.isoformat() if config and config.created else None,
     }
-
-
-# ── explanations ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def code_data(code: Code) -> dict[str, str]:
-    """Return a kind of finding as data."""
-    return {
-        "code": code.name,
-        "group": code.group,
-        "title": code.title,
-        "severity": code.severity.value,
-        "when": code.when.value,
-        "otherwise": code.otherwise,
-        "explanation": code.explanation,
-        "source": code.source,
-    }
-
-
-def _explanation(code: Code, width: int) -> Iterator[Text]:
-    mark, style = _STYLES[code.severity]
-    yield Text.assemble((code.name, "bold"), f"  {code.title}")
-    yield Text.assemble((f"{mark} {code.severity.value}", style), f"; without the check, {code.when.value}:")
-    yield from map(Text, _wrapped(code.otherwise, "  ", width))
-    for paragraph in code.explanation.split("\n\n"):
-        yield Text("")
-        yield from map(Text, _wrapped(paragraph, "", width))
-    yield Text("")
-    yield Text.assemble(("source: ", "dim"), code.source)
-    yield Text.assemble(("not to be told it: ", "dim"), f"--ignore {code.name}, or in the registry")
-    yield Text(f'  [check.ignore]\n  {code.name} = "the reason"')
-
-
-def _code_table(known: Sequence[Code]) -> Iterator[Text]:
-    width = max(len(code.name) for code in known)
-    for group in sorted({code.group for code in known}):
-        yield Text(group, "bold")
-        for code in known:
-            if code.group == group:
-                yield Text.assemble("  ", (f"{code.name:<{width}}", _STYLES[code.severity][1]), f"  {code.title}")
-
-
-def _machine_lines(
-    table: Machines,
-    machines: Sequence[Mapping[str, Any]],
-    accelerators: Sequence[Mapping[str, Any]],
-    region: str | None,
-) -> Iterator[Text]:
-    yield Text.assemble((table.source, "bold"), f"  {'in ' + region if region else 'all regions'}")
-    yield Text("")
-    for row in machines:
-        known = row["vcpus"] is not None and row["memory_gb"] is not None
-        size = f"{row['vcpus']:>4} vCPU  {row['memory_gb']:>6} GB" if known else f"{'size not known':>20}"
-        takes = "; ".join(f"{'/'.join(map(str, counts))} × {name}" for name, counts in row["accelerators"].items())
-        yield Text.assemble("  ", (f"{row['machine']:<22}", "bold"), size, (f"   {takes}" if takes else "", "dim"))
-    yield Text("")
-    for row in accelerators:
-        counts = f"{'/'.join(map(str, row['counts']))} a machine" if row["counts"] else "machines not known"
-        quota = "" if row["default_quota"] is None else f"; default quota {row['default_quota']}"
-        yield Text.assemble(
-            "  ",
-            (f"{row['accelerator']:<22}", "bold"),
-            counts,
-            quota if row["supported"] else f"; support ended {row['end_of_support'] or ''}".rstrip(),
-            (f"   {', '.join(row['regions'])}" if region is None else "", "dim"),
-        )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from run_kfp.errors import InputError
 from run_kfp.files import write_atomically
 from run_kfp.registry import Registry
 from run_kfp.registry_file import REGISTRY_FILE, packaged_registry_text, parse_registry
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES
+
+if TYPE_CHECKING:
+    from run_kfp.terminal import Screen
 
 SECRETS = Path("secrets")
 
@@ -92,3 +96,24 @@ def write_starter(folder: Path) -> tuple[list[Path], list[Path]]:
         write_atomically(target, text, hint="give another folder: `run-kfp init FOLDER`")
         written.append(target)
     return written, kept
+
+
+def start_folder(screen: Screen, folder: Path) -> None:
+    """Write the starter files, and say what was written and what to do next."""
+    written, kept = write_starter(folder)
+    screen.say(*(f"kept, it is there already: {path}" for path in kept))
+    if screen.json:
+        screen.data(written=[str(path) for path in written], kept=[str(path) for path in kept])
+    else:
+        for path in written:
+            screen.out(str(path))
+    ignored = folder / ".gitignore"
+    if ignored in kept and ".env" not in ignored.read_text(encoding="utf-8", errors="replace").split():
+        screen.say(f"add a line .env to {ignored}, so that your settings stay out of Git")
+    if folder != Path():
+        screen.say(f"next: cd {folder}")
+    screen.say(
+        "next: run-kfp -r 1-4 -t dataset_v22 --compile-only",
+        "then put your settings into .env and your keys into secrets/, and see what is missing:",
+        "      run-kfp check -r 1-4 -t dataset_v22",
+    )

@@ -1,0 +1,259 @@
+"""Compile, check, submit, watch: each step takes the value of the one before it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from run_kfp.backends import Backend, RunRequest, open_backend, plan_run
+from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
+from run_kfp.files import write_atomically
+from run_kfp.masking import Masker
+from run_kfp.pipeline import CompiledPipeline, compile_pipeline
+from run_kfp.prepare import Call, Prepared, inputs_of
+from run_kfp.runs import RunRef, RunState, RunStatus, watch
+from run_kfp.screens import (
+    changes,
+    graph_lines,
+    pipeline_data,
+    plan_data,
+    plan_lines,
+    progress_lines,
+    secrets_note,
+    status_data,
+)
+from run_kfp.settings import Settings
+
+if TYPE_CHECKING:
+    from run_kfp.commands.check import Checking
+    from run_kfp.terminal import Screen
+
+
+def plan(call: Call, prepared: Prepared, masker: Masker) -> RunRequest:
+    """Make the whole request that a submission would send; no network, no credentials.
+
+    Raises:
+        InputError: with every fault of settings, parameters and secrets.
+    """
+    return plan_run("vertex", prepared.pipeline, inputs_of(call, prepared, masker))
+
+
+def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], None]) -> Prepared:
+    """Compile once more, with the digests that the image registries give in place of tags.
+
+    Raises:
+        InputError: a registry does not show an image.
+    """
+    from run_kfp.commands.check import Checking, subject_of, watcher_of
+    from run_kfp.preflight import ask_registries
+    from run_kfp.preflight.images import pinned
+
+    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), {}, Checking(), tell)
+    facts, findings = ask_registries(subject_of(prepared, prepared.pipeline, {}, None), watcher)
+    faults = [
+        Fault(
+            f"--pin: {image} has no digest that could be seen",
+            "; ".join(found.message for found in findings if image in found.message) or "leave --pin out",
+            code="RK-IMAGE-MISSING",
+            place="--pin",
+        )
+        for image in dict.fromkeys(container.image for container in prepared.selection if container.image)
+        if image not in facts
+    ]
+    if faults:
+        raise InputError.of("this call", faults)
+    selection = tuple(
+        container.model_copy(update={"image": pinned(container.image, facts[container.image])})
+        if container.image
+        else container
+        for container in prepared.selection
+    )
+    if made := [container.name for container in selection if not container.image]:
+        tell(f"note: --pin leaves the image of {', '.join(dict.fromkeys(made))} as it is: a Python factory names it")
+    pipeline = compile_pipeline(prepared.registry, selection, fixed=prepared.fixed, caching=prepared.settings.caching)
+    return dataclasses.replace(prepared, pipeline=pipeline, selection=selection)
+
+
+def submit(request: RunRequest, settings: Settings, tell: Callable[[str], None]) -> tuple[Backend, RunRef]:
+    """Create the run. Raises BackendError, which says whether anything was submitted."""
+    backend = open_backend(request.backend, settings, tell)
+    return backend, backend.submit(request)
+
+
+def follow(
+    backend: Backend, run: RunRef, *, every: float, deadline: float | None, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[RunStatus]:
+    """Look at the run until it ends.
+
+    Args:
+        backend: where it runs.
+        run: the run.
+        every: seconds between two looks.
+        deadline: seconds after which to give up, None for never.
+        sleep: time, for tests.
+
+    Raises:
+        WatchGaveUp: the run goes on, the watch does not.
+    """
+    started = time.monotonic()
+
+    def look() -> RunStatus:
+        if deadline is None:
+            return backend.status(run)
+        return backend.status(run, started + deadline - time.monotonic())
+
+    return watch(look, every=every, deadline=deadline, sleep=sleep)
+
+
+def conclude(run: RunRef, status: RunStatus, console_url: str) -> None:
+    """Return when the run succeeded.
+
+    Raises:
+        RunFailed: it failed; names the steps and what the API says of them.
+        RunStopped: it was cancelled or paused.
+    """
+    if status.state is RunState.SUCCEEDED:
+        return
+    if status.state in (RunState.CANCELLED, RunState.PAUSED):
+        raise RunStopped(f"the run was {status.state.value.lower()}: {run}", hint=f"see {console_url}")
+    said = [f"step {step.name}{f': {step.error}' if step.error else ''}" for step in status.failed_steps]
+    if not any(step.error for step in status.failed_steps):
+        said.append(status.error or "no reason given")
+    logs = [step.log for step in status.failed_steps if step.log.startswith("projects/")]
+    hint = f"see {console_url}"
+    if logs:
+        project, job = logs[0].split("/")[1], logs[0].rpartition("/")[2]
+        hint = (
+            f'the log of the container: gcloud logging read \'resource.type="ml_job" resource.labels.job_id="{job}"\' '
+            f"--project={project} --order=asc --format='value(jsonPayload.message)'; or {hint}"
+        )
+    raise RunFailed("the run failed: " + "; ".join(said), hint=hint)
+
+
+# ── on the screen ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_pipeline(screen: Screen, pipeline: CompiledPipeline, output: str | None) -> str | None:
+    """Write the pipeline where `-o` says; return the path, or None for stdout.
+
+    Raises:
+        InputError: it cannot be written, or holds what must not be written down.
+    """
+    if screen.masker.mask(pipeline.text) != pipeline.text:
+        raise InputError(
+            "the pipeline would hold the value of a secret in clear",
+            hint="look for it in the literals of the registry and in its factories; write { secret = … } there",
+        )
+    if output == "-":
+        if not screen.json:
+            screen.raw(pipeline.text)
+        return None
+    path = output or "pipeline.yaml"
+    write_atomically(Path(path), pipeline.text)
+    return path
+
+
+def compile_only(screen: Screen, prepared: Prepared, output: str | None) -> None:
+    """Write the pipeline file, and nothing else."""
+    # The settings are not used: one that was typed is told all the same, one that lies about is not in the way.
+    if prepared.faults:
+        raise InputError.of("this call", prepared.faults)
+    screen.say(*(f"note: {fault.message}; it is not needed here" for fault in prepared.ambient_faults))
+    path = write_pipeline(screen, prepared.pipeline, output)
+    screen.say(*graph_lines(prepared.pipeline))
+    screen.data(**pipeline_data(prepared.pipeline, path))
+    if screen.json and path is None:
+        screen.data(text=prepared.pipeline.text)
+    elif path is not None and not screen.json:
+        screen.out(path)
+
+
+def dry_run(screen: Screen, call: Call, prepared: Prepared, output: str | None) -> None:
+    """Show the plan."""
+    request = plan(call, prepared, screen.masker)
+    if output is not None:
+        write_pipeline(screen, prepared.pipeline, output)
+    run = RunRef("vertex", f"projects/{request.project}/locations/{request.region}/pipelineJobs/{request.job_id}")
+    if screen.json:
+        screen.data(**plan_data(request, run))
+    else:
+        screen.show(plan_lines(request, run))
+    if note := secrets_note(request):
+        screen.say(f"note: {note}")
+
+
+def submit_call(
+    screen: Screen,
+    call: Call,
+    prepared: Prepared,
+    output: str | None,
+    checking: Checking | None,
+    *,
+    every: float | None,
+    deadline: float | None,
+) -> None:
+    """Check and submit, and follow the run with a look `every` so many seconds where it is not None."""
+    request = plan(call, prepared, screen.masker)
+    if checking is not None:
+        from run_kfp.commands.check import before_submitting, check_plan
+
+        before_submitting(
+            screen,
+            checking,
+            lambda: check_plan(call, prepared, request, os.environ, screen.masker, checking, screen.say),
+        )
+    if call.file is None:
+        path = write_pipeline(screen, prepared.pipeline, output)
+        screen.data(file=path)
+    screen.say(*graph_lines(prepared.pipeline))
+    if note := secrets_note(request):
+        screen.say(f"note: {note}")
+    screen.say(f"submitting {request.job_id} to Vertex AI in {request.region} …")
+    screen.data(job_id=request.job_id)
+    try:
+        backend, run_ref = submit(request, prepared.settings, screen.say)
+    except KeyboardInterrupt:
+        screen.data(submitted="unknown")
+        screen.say(f"stopped while submitting: look for {request.job_id} in the console before you submit again")
+        raise typer.Exit(130) from None
+    url = backend.console_url(run_ref)
+    screen.data(run=str(run_ref), console=url)
+    if not screen.json:
+        screen.out(str(run_ref))
+    screen.say(f"console: {url}")
+    if every is not None:
+        _wait(screen, prepared.pipeline, backend, run_ref, every=every, deadline=deadline)
+
+
+def _wait(
+    screen: Screen,
+    pipeline: CompiledPipeline,
+    backend: Backend,
+    run_ref: RunRef,
+    *,
+    every: float,
+    deadline: float | None,
+) -> None:
+    last: RunStatus | None = None
+    try:
+        with screen.live() as show:
+            for status in follow(backend, run_ref, every=every, deadline=deadline):
+                if show is not None:
+                    show(partial(progress_lines, pipeline, status))
+                else:
+                    screen.say(*changes(pipeline, last, status, datetime.now(UTC)))
+                last = status
+                screen.data(**status_data(status))
+    except KeyboardInterrupt:
+        screen.say(f"stopped watching; the run goes on: {run_ref}")
+        raise typer.Exit(130) from None
+    if last is not None:
+        conclude(run_ref, last, backend.console_url(run_ref))
