@@ -574,7 +574,7 @@ def test_the_check_is_part_of_the_result(submitter: Cli, vertex: FakeVertex) -> 
 def test_flags_of_a_check_that_is_not_made_are_refused(cli: Cli, instead: str) -> None:
     result = cli(*MAIN, instead, "--strict", **RIGHT)
     assert result.code == 2
-    assert f"--strict with {instead} would be ignored" in result.err
+    assert f"--strict and {instead} cannot be used together" in result.err
 
 
 def test_a_secret_in_clear_is_found_and_not_repeated(cli: Cli, write: Write) -> None:

@@ -457,7 +457,7 @@ def test_pin_and_a_finished_file(world: World) -> None:
     assert world.cli("-r", "1-4", "--compile-only").code == 0
     result = world.cli("-f", "pipeline.yaml", "-t", "v1", "--pin")
     assert result.code == 2
-    assert "--pin and -f exclude each other" in result.err
+    assert "--pin and -f cannot be used together" in result.err
     assert world.asked_beside_vertex == []
 
 

@@ -148,9 +148,9 @@ def test_help_screens_are_the_same_where_the_short_import_fails(cli: Cli) -> Non
         cli,
         "import typer.rich_utils\n"  # imported whole before: nothing is left out
         "from run_kfp.cli import execute\n"
-        "execute(['--help'])",
+        "execute(['run', '--help'])",
     )
-    assert cli("--help").out == whole
+    assert cli("run", "--help").out == whole
 
 
 def test_help_screens_that_cannot_be_imported_in_part_are_imported_whole(cli: Cli) -> None:

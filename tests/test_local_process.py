@@ -145,9 +145,9 @@ def test_a_step_without_a_process_is_refused(local: Cli, write: Write) -> None:
         (["--parallel", "0"], "--parallel '0'"),
         (["--step-timeout", "0"], "--step-timeout '0'"),
         (["--from", "9"], "no earlier run"),
-        (["--from-run", "x"], "--from-run does nothing without --from"),
+        (["--from-run", "x"], "--from-run requires --from"),
         (["--bucket-dir", "."], "name of the bucket"),
-        (["--compile-only"], "--compile-only and --local exclude each other"),
+        (["--compile-only"], "--compile-only and --local cannot be used together"),
         (["--job-id", "No"], "job id 'No' is not allowed"),
     ],
 )
@@ -162,7 +162,8 @@ def test_calls_that_are_none(local: Cli, args: list[str], words: str) -> None:
 def test_local_flags_without_local_are_refused(local: Cli) -> None:
     result = local("-r", "1", "-t", "v1", "--engine", "process", "--from", "1")
     assert result.code == 2
-    assert "--engine, --from without --local would be ignored" in result.err
+    assert "--engine requires --local" in result.err
+    assert "--from requires --local" in result.err
 
 
 def test_nothing_is_needed_that_no_parameter_refers_to(local: Cli) -> None:

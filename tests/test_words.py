@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pty
 import re
@@ -15,8 +16,9 @@ import pytest
 from conftest import PROGRAM, Cli, Write, killed_after_the_test
 from dermaid import MAIN, SETTINGS, Canaries
 from fakes.vertex import FakeVertex
+from run_kfp.flags import CONFLICTS, RunOptions
 
-COMMANDS: tuple[list[str], ...] = ([], ["list"], ["init"])
+COMMANDS: tuple[list[str], ...] = ([], ["run"], ["list"], ["init"])
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
@@ -32,12 +34,16 @@ def test_help_loads_neither_kfp_nor_googles_sdk(cli: Cli, command: list[str]) ->
     assert "run_kfp.cli" in loaded
     heavy = {name for name in loaded if re.match(r"(kfp|google|grpc|yaml|docker|kubernetes)(\.|$)", name)}
     assert heavy == set()
+    # Typer itself takes pydantic for the flags in front of a command.
+    assert command or "pydantic" not in loaded
 
 
 def test_help_has_examples_and_codes(cli: Cli) -> None:
     result = cli("--help")
 
     assert "run-kfp -r 1 -r 2 -r 3 -r 4 -t dataset_v22" in result.out
+    assert result.out.count("\n") <= 40
+    assert max(map(len, result.out.splitlines())) <= 100
     assert "5 the run failed" in " ".join(result.out.split())
     assert cli("-h").out == result.out
 
@@ -65,15 +71,16 @@ def test_the_version(cli: Cli) -> None:
         (["-t", "v1"], "no container is chosen"),
         (["-r", "1", "list"], "-r in front of `list` would be ignored"),
         (["--project", "x", "init"], "--project in front of `init` would be ignored"),
-        (["-r", "1", "-f", "x.yaml"], "-r and -f exclude each other"),
-        (["-f", "x.yaml", "-o", "y.yaml"], "-o and -f exclude each other"),
-        (["-r", "1", "--compile-only", "--dry-run"], "exclude each other"),
-        (["-f", "x.yaml", "--compile-only"], "exclude each other"),
-        (["-r", "1", "--compile-only", "--wait"], "exclude each other"),
-        (["-r", "1", "--wait-timeout", "3"], "does nothing without --wait"),
+        (["-r", "1", "lst"], "unknown command 'lst'"),
+        (["-r", "1", "-f", "x.yaml"], "-r and -f cannot be used together"),
+        (["-f", "x.yaml", "-o", "y.yaml"], "-o and -f cannot be used together"),
+        (["-r", "1", "--compile-only", "--dry-run"], "--compile-only and --dry-run cannot be used together"),
+        (["-f", "x.yaml", "--compile-only"], "--compile-only and -f cannot be used together"),
+        (["-r", "1", "--compile-only", "--wait"], "--wait and --compile-only cannot be used together"),
+        (["-r", "1", "--wait-timeout", "3"], "--wait-timeout requires --wait"),
         (["-r", "1", "--wait", "--poll-every", "0"], "--poll-every '0'"),
-        (["-r", "1", "--poll-every", "3"], "does nothing without --wait"),
-        (["-f", "x.yaml", "--caching"], "--caching and -f exclude each other"),
+        (["-r", "1", "--poll-every", "3"], "--poll-every requires --wait"),
+        (["-f", "x.yaml", "--no-caching"], "--no-caching and -f cannot be used together"),
         (["-r", "1", "--wait", "--wait-timeout", "-1"], "--wait-timeout '-1'"),
     ],
 )
@@ -86,8 +93,63 @@ def test_a_call_that_is_none(cli: Cli, args: list[str], told: str) -> None:
     assert result.out == ""
     assert "Traceback" not in result.err
     data = cli(*args, "--json")
-    if args[-1] not in ("list", "init", "-r"):
+    if args[-1] not in ("init", "-r"):
         assert data.json["error"]["exit_code"] == 2
+
+
+def test_every_conflict_of_a_call_is_told_at_once(cli: Cli) -> None:
+    result = cli(
+        *(
+            "-r",
+            "1",
+            "--compile-only",
+            "--dry-run",
+            "--wait",
+            "--engine",
+            "docker",
+            "--from-run",
+            "x",
+            "--timeout",
+            "0",
+        ),
+        *("--poll-every", "0"),
+    )
+
+    assert result.code == 2
+    assert [line.split(". ", 1)[1] for line in result.err.splitlines() if re.match(r" +[0-9]\.", line)] == [
+        "--compile-only and --dry-run cannot be used together",
+        "--wait and --compile-only cannot be used together",
+        "--wait and --dry-run cannot be used together",
+        "--from-run requires --from",
+        "--engine requires --local",
+        "--from-run requires --local",
+        "--poll-every '0' is no number of seconds above 0 and up to 31536000",
+    ]
+
+
+def test_the_conflicts_are_between_flags_that_exist() -> None:
+    known = {field.name for field in dataclasses.fields(RunOptions)}
+
+    assert {name for conflict in CONFLICTS for name in (conflict.flag, conflict.other)} <= known
+
+
+def test_flags_without_a_command_are_those_of_run(cli: Cli) -> None:
+    """Flags of the program stay in front; what only looks like one of them goes to `run`."""
+    args = ("-r", "1", "--compile-only", "-o", "-")
+    short, long = cli(*args), cli("run", *args)
+
+    assert (short.code, short.out) == (0, long.out)
+    assert cli("--json", *args).json == cli(*args, "--json").json == cli("run", *args, "--json").json
+    assert cli("--json", "list").json == cli("list", "--json").json
+    assert cli("-r", "1", "--help").out == cli("run", "--help").out
+
+
+@pytest.mark.parametrize("args", [["-t", "--json", "-r", "99"], ["list", "--region=--json"]])
+def test_a_value_that_looks_like_a_flag_is_a_value(cli: Cli, args: list[str]) -> None:
+    result = cli(*args)
+
+    assert result.code == 2
+    assert result.out == ""
 
 
 def test_debug_shows_the_traceback_without_values(cli: Cli) -> None:
@@ -109,7 +171,7 @@ def test_a_fault_of_ours_is_code_1_and_no_traceback(cli: Cli, write: Write) -> N
     loud = cli("-r", "1", "--compile-only", "--debug", PYTHONPATH="broken")
 
     assert (quiet.code, loud.code) == (1, 1)
-    assert "a fault of this program: ZeroDivisionError" in quiet.err
+    assert "internal error: ZeroDivisionError" in quiet.err
     assert "--debug" in quiet.err
     assert "Traceback" not in quiet.err
     assert "Traceback" in loud.err

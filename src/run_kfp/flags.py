@@ -1,24 +1,38 @@
-"""The flags of the command line: their names, their help, and where a help screen shows them."""
+"""The flags of the command line: their names, their help, the panel that shows them, and which exclude each other.
+
+The flags of a run are one value. A field of `CallOptions` or `RunOptions` is a flag: `flags_of` makes Typer's signature
+from the fields, and hands the command the value.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from run_kfp.errors import RunKfpError
+from run_kfp.errors import Fault, RunKfpError
+from run_kfp.terminal import Format
 
-# The panels of a help screen.
-WHAT, WHERE, HOW, CHECKS, LOCAL, INSTEAD, WORDS = (
+if TYPE_CHECKING:
+    from run_kfp.prepare import Call
+
+# The panels of a help screen, in their order.
+PANELS = WHAT, WHERE, HOW, CHECKS, LOCAL, INSTEAD, WORDS = (
     "What to run",
     "Where it runs",
     "How it runs",
-    "Checks before submitting",
+    "Checks before submission",
     "On this machine",
-    "Instead of submitting",
-    "What is printed",
+    "Instead of submission",
+    "Output",
 )
 
 
@@ -50,233 +64,388 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-def _text(flags: str, metavar: str, help: str, panel: str) -> Any:
-    return typer.Option(*flags.split("/"), metavar=metavar, help=help, rich_help_panel=panel)
+# Typer has these two before any other flag, so that an error of another one is printed in the form that was asked for.
+
+
+def _use_json(ctx: typer.Context, value: bool) -> bool:
+    if value and ctx.obj is not None:  # None while a shell completes
+        ctx.obj.use(Format.JSON)
+    return value
+
+
+def _use_debug(ctx: typer.Context, value: bool) -> bool:
+    if value and ctx.obj is not None:
+        ctx.obj.debug = True
+    return value
+
+
+def _option(names: str, metavar: str, panel: str, help: str, choices: tuple[str, ...] = (), **more: Any) -> Any:
+    """A flag with a value; `choices` are offered by the shell, and refused or taken by whoever reads the value."""
+    if choices:
+        more["autocompletion"] = lambda: list(choices)
+    return typer.Option(*names.split(), metavar=metavar, help=help, rich_help_panel=panel, **more)
+
+
+def _switch(name: str, panel: str, help: str, **more: Any) -> Any:
+    """A flag without a value."""
+    return typer.Option(name, help=help, rich_help_panel=panel, **more)
 
 
 Registry = Annotated[
     Path | None,
-    typer.Option(
-        "--registry",
-        metavar="FILE",
-        help="The registry: which containers there are. Else $RUN_KFP_REGISTRY, ./run-kfp.toml, the packaged one.",
-        rich_help_panel=WHAT,
-    ),
+    _option("--registry", "FILE", WHAT, "The registry file. Else $RUN_KFP_REGISTRY, ./run-kfp.toml, the packaged one."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=WORDS)]
+Region = Annotated[str | None, _option("--region", "REGION", WHERE, "The region, such as us-east1. Else $GCP_REGION.")]
+Json = Annotated[
+    bool, _switch("--json", WORDS, "Print the result as one JSON object.", callback=_use_json, is_eager=True)
+]
 Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error (never values).", rich_help_panel=WORDS)
+    bool,
+    _switch("--debug", WORDS, "Show the traceback of an error (never values).", callback=_use_debug, is_eager=True),
 ]
+Version = Annotated[bool, _switch("--version", WORDS, "Show the version.", callback=_show_version, is_eager=True)]
 
-Containers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-r",
-        "--run-containers",
-        metavar="N",
-        help="A container of the registry: its index or name, a range (1-4) or a list (1,3). "
-        "Repeat it; the order is the order of the chain.",
-        autocompletion=_complete_containers,
-        rich_help_panel=WHAT,
+
+@dataclass(frozen=True)
+class CallOptions:
+    """The flags of a call, whether it is run or checked; one with its default, or an empty list, was not typed."""
+
+    containers: Annotated[
+        list[str] | None,
+        _option(
+            "-r --run-containers",
+            "N",
+            WHAT,
+            "A container: index, name, range (1-4) or list (1,3). Repeat it; the order is the order of the chain.",
+            autocompletion=_complete_containers,
+        ),
+    ] = None
+    tag: Annotated[
+        str | None,
+        _option(
+            "-t --tag",
+            "TAG",
+            WHAT,
+            "The tag of the data set. It has no default, so that none is made twice by accident.",
+        ),
+    ] = None
+    param: Annotated[
+        list[str] | None, _option("-p --param", "NAME=VALUE", WHAT, "The value of a parameter. Repeat it.")
+    ] = None
+    file: Annotated[
+        Path | None,
+        _option("-f --file", "FILE", WHAT, "A compiled pipeline, instead of -r. Of this program or another."),
+    ] = None
+    registry: Registry = None
+    secrets_dir: Annotated[
+        Path | None,
+        _option(
+            "--secrets-dir",
+            "DIR",
+            WHAT,
+            "The folder of the secret files. Else $RUN_KFP_SECRETS, ./secrets, ../secrets, /secrets.",
+        ),
+    ] = None
+    project: Annotated[
+        str | None, _option("--project", "ID", WHERE, "The Google Cloud project. Else $GCP_PROJECT.")
+    ] = None
+    region: Region = None
+    bucket: Annotated[
+        str | None,
+        _option("--bucket", "NAME", WHERE, "The Cloud Storage bucket, without gs://. Else $GCS_BUCKET_NAME."),
+    ] = None
+    service_account: Annotated[
+        str | None,
+        _option(
+            "--service-account",
+            "EMAIL",
+            WHERE,
+            "The service account that the steps run as. Else $GCS_SERVICE_ACCOUNT.",
+        ),
+    ] = None
+    pipeline_root: Annotated[
+        str | None,
+        _option("--pipeline-root", "URI", WHERE, "Where the run keeps its files. Else gs://BUCKET/pipeline_root/root."),
+    ] = None
+    network: Annotated[
+        str | None, _option("--network", "NAME", WHERE, "A peered VPC network: projects/NUMBER/global/networks/NAME.")
+    ] = None
+    encryption_key: Annotated[
+        str | None, _option("--encryption-key", "NAME", WHERE, "A customer-managed key: projects/…/cryptoKeys/NAME.")
+    ] = None
+    api_endpoint: Annotated[
+        str | None,
+        _option("--api-endpoint", "HOST", WHERE, "Another host for the API than REGION-aiplatform.googleapis.com."),
+    ] = None
+    job_id: Annotated[
+        str | None,
+        _option("--job-id", "ID", HOW, "The id of the run. Else the pipeline's name, the time and a random part."),
+    ] = None
+    label: Annotated[list[str] | None, _option("--label", "KEY=VALUE", HOW, "A label of the run. Repeat it.")] = None
+    caching: Annotated[
+        bool | None,
+        _switch("--caching/--no-caching", HOW, "Take steps without side effects from the cache. Off by default."),
+    ] = None
+    failure_policy: Annotated[
+        str | None,
+        _option(
+            "--failure-policy",
+            "fast|slow",
+            HOW,
+            "fast (the default) stops the run at the first failure; slow lets independent steps continue.",
+            ("fast", "slow"),
+        ),
+    ] = None
+    timeout: Annotated[
+        str | None, _option("--timeout", "SECONDS", HOW, "For reaching Vertex AI, retries included. 60 by default.")
+    ] = None
+    offline: Annotated[bool, _switch("--offline", CHECKS, "Check without asking image registries and Google.")] = False
+    strict: Annotated[bool, _switch("--strict", CHECKS, "Refuse warnings as well as errors (exit code 3).")] = False
+    ignore: Annotated[
+        list[str] | None,
+        _option(
+            "--ignore",
+            "CODE",
+            CHECKS,
+            "Suppress findings of this kind, this once. For good: \\[check.ignore] of the registry.",
+            autocompletion=complete_codes,
+        ),
+    ] = None
+    json_: Json = False
+    debug: Debug = False
+
+    def given(self, name: str) -> bool:
+        """Say whether a flag was typed; a flag that the command does not have was not."""
+        return getattr(self, name, None) not in (getattr(type(self), name, None), [])
+
+    def spelled(self, name: str) -> str:
+        """Return a flag as a message names it: the short form where there is one, `--no-…` where that was typed."""
+        info = _options(type(self))[name]
+        on, _, off = str(info.default).partition("/")
+        return off if off and getattr(self, name) is False else on
+
+    def call(self, faults: tuple[Fault, ...] = ()) -> Call:
+        """Return what the flags ask for; `faults` are those found before."""
+        from run_kfp.prepare import Call
+        from run_kfp.settings import RULES
+
+        return Call(
+            self.containers or (),
+            self.file,
+            self.tag,
+            self.param or (),
+            self.registry,
+            self.secrets_dir,
+            {name: getattr(self, name) for name in RULES},
+            self.label or (),
+            self.job_id,
+            self.caching,
+            self.failure_policy,
+            self.timeout,
+            faults,
+        )
+
+
+@dataclass(frozen=True)
+class RunOptions(CallOptions):
+    """The flags of a run."""
+
+    wait: Annotated[bool, _switch("--wait", HOW, "Follow the run to its end; the exit code is that of the run.")] = (
+        False
+    )
+    wait_timeout: Annotated[
+        str | None,
+        _option("--wait-timeout", "SECONDS", HOW, "Stop following after this time; the run continues (exit code 7)."),
+    ] = None
+    poll_every: Annotated[
+        str | None, _option("--poll-every", "SECONDS", HOW, "Time between two looks at the run. 10 by default.")
+    ] = None
+    local: Annotated[
+        bool,
+        _switch("--local", LOCAL, "Run the same file on this machine; the exit code is that of the run."),
+    ] = False
+    engine: Annotated[
+        str | None,
+        _option(
+            "--engine",
+            "docker|process",
+            LOCAL,
+            "docker (the default) runs the images; process, less faithful, what the registry says instead.",
+            ("docker", "process"),
+        ),
+    ] = None
+    parallel: Annotated[
+        str | None, _option("--parallel", "N", LOCAL, "How many independent steps may run at a time. 2 by default.")
+    ] = None
+    step_timeout: Annotated[
+        str | None, _option("--step-timeout", "SECONDS", LOCAL, "Stop a step that runs longer; it has failed then.")
+    ] = None
+    from_step: Annotated[
+        str | None,
+        _option(
+            "--from",
+            "STEP",
+            LOCAL,
+            "Repeat the latest run of this pipeline from this step (name or index); earlier steps are reused.",
+        ),
+    ] = None
+    from_run: Annotated[str | None, _option("--from-run", "ID", LOCAL, "Repeat this run instead of the latest.")] = None
+    pull: Annotated[
+        str | None,
+        _option(
+            "--pull",
+            "always|missing|never",
+            LOCAL,
+            "When to pull images: missing (the default), always, never.",
+            ("always", "missing", "never"),
+        ),
+    ] = None
+    bucket_dir: Annotated[
+        Path | None,
+        _option("--bucket-dir", "DIR", LOCAL, "A folder that the containers find at /gcs/BUCKET, as on Vertex AI."),
+    ] = None
+    docker_network: Annotated[
+        str | None,
+        _option(
+            "--docker-network",
+            "MODE",
+            LOCAL,
+            "The containers' network: host reaches servers on this machine's loopback. Else the Engine's bridge.",
+        ),
+    ] = None
+    no_check: Annotated[bool, _switch("--no-check", CHECKS, "Submit without a check.")] = False
+    pin: Annotated[
+        bool, _switch("--pin", CHECKS, "Write the images' digests into the pipeline, as their registries give them.")
+    ] = False
+    compile_only: Annotated[
+        bool,
+        _switch(
+            "--compile-only", INSTEAD, "Write the pipeline file and stop. Needs no setting, no secret, no network."
+        ),
+    ] = False
+    dry_run: Annotated[
+        bool,
+        _switch(
+            "--dry-run",
+            INSTEAD,
+            "Show the plan and stop. It has the place of each secret instead of its value; no network.",
+        ),
+    ] = False
+    output: Annotated[
+        str | None,
+        _option("-o --output", "FILE", WORDS, "Where to write the pipeline; - for stdout. Else pipeline.yaml."),
+    ] = None
+
+
+# What a newcomer needs of them.
+FIRST_DAY = (
+    *("containers", "tag", "param", "file", "registry"),
+    *("local", "wait", "dry_run", "compile_only", "json_"),
+)
+
+Options = TypeVar("Options", bound=CallOptions)
+
+
+def _options(kind: type[CallOptions]) -> dict[str, Any]:
+    """Return Typer's description of each flag, by the name of its field."""
+    return {name: hint.__metadata__[0] for name, hint in typing.get_type_hints(kind, include_extras=True).items()}
+
+
+def flags_of(kind: type[Options]) -> Callable[[Callable[[typer.Context, Options], None]], Callable[..., None]]:
+    """Give a command the flags that are the fields of `kind`; it is called with one value of them."""
+
+    def decorated(command: Callable[[typer.Context, Options], None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def called(ctx: typer.Context, **flags: Any) -> None:
+            command(ctx, kind(**flags))
+
+        hints = typing.get_type_hints(kind, include_extras=True)
+        panels = {name: PANELS.index(option.rich_help_panel) for name, option in _options(kind).items()}
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+            *(
+                inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+                for field in sorted(fields(kind), key=lambda field: panels[field.name])
+            ),
+        ]
+        called.__annotations__ = {one.name: one.annotation for one in parameters}
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what Typer reads
+        return called
+
+    return decorated
+
+
+# ── flags that exclude each other ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two flags, by the names of their fields, that cannot be used together; and what to do."""
+
+    flag: str
+    other: str
+    hint: str
+
+    def broken_by(self, options: CallOptions) -> bool:
+        """Say whether a call has both."""
+        return options.given(self.flag) and options.given(self.other)
+
+    def fault(self, options: CallOptions) -> Fault:
+        """Return what is told of a call that has both."""
+        flag, other = options.spelled(self.flag), options.spelled(self.other)
+        return Fault(f"{flag} and {other} cannot be used together", self.hint)
+
+
+@dataclass(frozen=True)
+class Requires(Conflict):
+    """A flag that means something beside another one only."""
+
+    hint: str = ""
+
+    def broken_by(self, options: CallOptions) -> bool:
+        """Say whether a call has the first without the other."""
+        return options.given(self.flag) and not options.given(self.other)
+
+    def fault(self, options: CallOptions) -> Fault:
+        """Return what is told of a call without the other one."""
+        flag, other = options.spelled(self.flag), options.spelled(self.other)
+        return Fault(f"{flag} requires {other}", self.hint or f"add {other}, or remove {flag}")
+
+
+CONFLICTS: tuple[Conflict, ...] = (
+    Conflict("containers", "file", "-f sends a compiled file as it is"),
+    Conflict("caching", "file", "caching is fixed in the file: compile it again"),
+    Conflict("output", "file", "-f sends a compiled file as it is"),
+    Conflict("compile_only", "file", "the file is compiled already"),
+    Conflict("compile_only", "dry_run", "a dry run shows the plan and needs all values; remove one"),
+    Conflict("compile_only", "local", "--local compiles too; remove one"),
+    Conflict("wait", "compile_only", "nothing is submitted; remove one"),
+    Conflict("wait", "dry_run", "nothing is submitted; remove one"),
+    Conflict("pin", "file", "--pin compiles with the digests that the image registries give"),
+    Conflict("pin", "offline", "--pin asks the image registries for digests"),
+    *(
+        Conflict(check, instead, "nothing is checked; remove one, or use `run-kfp check`")
+        for check, instead in product(("offline", "strict", "ignore"), ("no_check", "compile_only", "dry_run", "local"))
     ),
-]
-Tag = Annotated[
-    str | None,
-    _text(
-        "-t/--tag",
-        "TAG",
-        "The tag of the data set. It has no default, so that none is made twice by accident.",
-        WHAT,
+    *(Requires(flag, "wait") for flag in ("wait_timeout", "poll_every")),
+    Requires("from_run", "from_step", "set the step to repeat that run from"),
+    *(
+        Requires(flag, "local")
+        for flag in (
+            "engine",
+            "parallel",
+            "step_timeout",
+            "from_step",
+            "from_run",
+            "pull",
+            "bucket_dir",
+            "docker_network",
+        )
     ),
-]
-Param = Annotated[list[str] | None, _text("-p/--param", "NAME=VALUE", "The value of a parameter. Repeat it.", WHAT)]
-File = Annotated[
-    Path | None,
-    _text("-f/--file", "FILE", "Send this compiled pipeline, of this program or another, instead of compiling.", WHAT),
-]
-SecretsDir = Annotated[
-    Path | None,
-    _text(
-        "--secrets-dir",
-        "DIR",
-        "The folder of the secret files. Else $RUN_KFP_SECRETS, ./secrets, ../secrets, /secrets.",
-        WHAT,
-    ),
-]
-Project = Annotated[str | None, _text("--project", "ID", "The Google Cloud project. Else $GCP_PROJECT.", WHERE)]
-Region = Annotated[str | None, _text("--region", "REGION", "The region, such as us-east1. Else $GCP_REGION.", WHERE)]
-Bucket = Annotated[
-    str | None, _text("--bucket", "NAME", "The Cloud Storage bucket, without gs://. Else $GCS_BUCKET_NAME.", WHERE)
-]
-ServiceAccount = Annotated[
-    str | None,
-    _text(
-        "--service-account",
-        "EMAIL",
-        "The service account that the steps run as. Else $GCS_SERVICE_ACCOUNT.",
-        WHERE,
-    ),
-]
-PipelineRoot = Annotated[
-    str | None,
-    _text("--pipeline-root", "URI", "Where the run keeps its files. Else gs://BUCKET/pipeline_root/root.", WHERE),
-]
-Network = Annotated[
-    str | None, _text("--network", "NAME", "A peered VPC network: projects/NUMBER/global/networks/NAME.", WHERE)
-]
-EncryptionKey = Annotated[
-    str | None, _text("--encryption-key", "NAME", "A customer-managed key: projects/…/cryptoKeys/NAME.", WHERE)
-]
-ApiEndpoint = Annotated[
-    str | None,
-    _text("--api-endpoint", "HOST", "Another host for the API than REGION-aiplatform.googleapis.com.", WHERE),
-]
-JobId = Annotated[
-    str | None,
-    _text("--job-id", "ID", "The id of the run. Else the pipeline's name, the time and a random part.", HOW),
-]
-Label = Annotated[list[str] | None, _text("--label", "KEY=VALUE", "A label of the run. Repeat it.", HOW)]
-Caching = Annotated[
-    bool | None,
-    typer.Option(
-        "--caching/--no-caching",
-        help="Take steps without side effects from the cache. Off by default.",
-        rich_help_panel=HOW,
-    ),
-]
-FailurePolicy = Annotated[
-    str | None,
-    typer.Option(
-        "--failure-policy",
-        metavar="fast|slow",
-        help="fast (the default) stops the run at the first failure; slow lets independent steps go on.",
-        autocompletion=lambda: ["fast", "slow"],
-        rich_help_panel=HOW,
-    ),
-]
-Timeout = Annotated[
-    str | None, _text("--timeout", "SECONDS", "For reaching Vertex AI, retries included. 60 by default.", HOW)
-]
-Wait = Annotated[
-    bool,
-    typer.Option("--wait", help="Follow the run to its end; the exit code tells how it ended.", rich_help_panel=HOW),
-]
-WaitTimeout = Annotated[
-    str | None,
-    _text("--wait-timeout", "SECONDS", "Stop following after this time; the run goes on (exit code 7).", HOW),
-]
-PollEvery = Annotated[
-    str | None, _text("--poll-every", "SECONDS", "Time between two looks at the run. 10 by default.", HOW)
-]
-Local = Annotated[
-    bool,
-    typer.Option(
-        "--local",
-        help="Run the same file on this machine; the exit code tells how it ended.",
-        rich_help_panel=LOCAL,
-    ),
-]
-Engine = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        metavar="docker|process",
-        help="docker (the default) runs the images; process, less faithful, what the registry says instead.",
-        autocompletion=lambda: ["docker", "process"],
-        rich_help_panel=LOCAL,
-    ),
-]
-Parallel = Annotated[
-    str | None, _text("--parallel", "N", "How many independent steps may run at a time. 2 by default.", LOCAL)
-]
-StepTimeout = Annotated[
-    str | None, _text("--step-timeout", "SECONDS", "Stop a step that runs longer; it has failed then.", LOCAL)
-]
-FromStep = Annotated[
-    str | None,
-    _text(
-        "--from",
-        "STEP",
-        "Repeat the latest run of this pipeline from this step (name or index); what was done before stays done.",
-        LOCAL,
-    ),
-]
-FromRun = Annotated[str | None, _text("--from-run", "ID", "Repeat this run instead of the latest.", LOCAL)]
-Pull = Annotated[
-    str,
-    typer.Option(
-        "--pull",
-        metavar="always|missing|never",
-        help="When to pull images: missing (the default), always, never.",
-        autocompletion=lambda: ["always", "missing", "never"],
-        rich_help_panel=LOCAL,
-    ),
-]
-BucketDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--bucket-dir",
-        metavar="DIR",
-        help="A folder that the containers find at /gcs/BUCKET, as on Vertex AI.",
-        rich_help_panel=LOCAL,
-    ),
-]
-DockerNetwork = Annotated[
-    str | None,
-    _text(
-        "--docker-network",
-        "MODE",
-        "The containers' network: host reaches servers on this machine's loopback. Else the Engine's bridge.",
-        LOCAL,
-    ),
-]
-CompileOnly = Annotated[
-    bool,
-    typer.Option(
-        "--compile-only",
-        help="Write the pipeline file and nothing else: needs no setting, no secret, no network.",
-        rich_help_panel=INSTEAD,
-    ),
-]
-DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Show the plan, with the place of each secret instead of its value; no network.",
-        rich_help_panel=INSTEAD,
-    ),
-]
-NoCheck = Annotated[bool, typer.Option("--no-check", help="Submit without checking first.", rich_help_panel=CHECKS)]
-Offline = Annotated[
-    bool,
-    typer.Option("--offline", help="Check without asking image registries and Google.", rich_help_panel=CHECKS),
-]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Refuse warnings as well as errors (exit code 3).", rich_help_panel=CHECKS)
-]
-Ignore = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--ignore",
-        metavar="CODE",
-        autocompletion=complete_codes,
-        rich_help_panel=CHECKS,
-        help="Do not tell findings of this kind, this once. For good: \\[check.ignore] of the registry.",
-    ),
-]
-Pin = Annotated[
-    bool,
-    typer.Option(
-        "--pin",
-        help="Write the images' digests into the pipeline, as their registries give them.",
-        rich_help_panel=CHECKS,
-    ),
-]
-Output = Annotated[
-    str | None,
-    _text("-o/--output", "FILE", "Where to write the pipeline; - for stdout. Else pipeline.yaml.", WORDS),
-]
-Version = Annotated[
-    bool,
-    typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True, rich_help_panel=WORDS),
-]
+)
+
+
+def conflicts(options: CallOptions) -> Iterator[Fault]:
+    """Yield every conflict of a call."""
+    return (conflict.fault(options) for conflict in CONFLICTS if conflict.broken_by(options))

@@ -144,8 +144,6 @@ def sketch(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: 
     if call.tag is not None and params.get("tag", call.tag) != call.tag:
         faults.append(Fault("-t and -p tag= give two different tags", "leave one out"))
     faults += typed
-    if call.file is not None and call.containers:
-        faults.append(Fault("-r and -f exclude each other", "-f sends a finished file as it is"))
     obstacles: list[Fault] = []
     selection: tuple[Container, ...] = ()
     fixed: dict[str, str] = {}

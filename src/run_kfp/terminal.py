@@ -1,15 +1,20 @@
-"""What is printed, and where: results on stdout, words on stderr, both through the one masking function."""
+"""What is printed, and where: results on stdout, words on stderr, both through the one masking function.
+
+A command says its result as lines for a person and as data for a program; the writer of the format that was asked for
+takes what is its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from run_kfp.errors import RunKfpError
 
@@ -24,17 +29,96 @@ if TYPE_CHECKING:
 Draw: TypeAlias = "Callable[[datetime], Iterable[Text]]"
 
 
+class Format(StrEnum):
+    """The form of a result."""
+
+    TEXT = "text"
+    JSON = "json"
+
+    @classmethod
+    def asked_for(cls, argv: Sequence[str]) -> Format:
+        """Guess it from a command line that cannot be parsed, whose error is told in that form all the same."""
+        return cls.JSON if "--json" in argv else cls.TEXT
+
+
+class Writer(Protocol):
+    """What a format does with a result."""
+
+    in_steps: bool
+    """Whether events are printed while something goes on."""
+
+    def text(self, write: Callable[[], None]) -> None:
+        """Take lines for a person: `write` prints them."""
+
+    def data(self, more: Mapping[str, Any]) -> None:
+        """Take a part of the data."""
+
+    def event(self, kind: str, more: Mapping[str, Any]) -> None:
+        """Take what just happened."""
+
+    def finish(self) -> None:
+        """Print what is left to print, at the end of the program."""
+
+
+class _TextWriter:
+    """Lines, at once."""
+
+    in_steps = False
+
+    def text(self, write: Callable[[], None]) -> None:
+        write()
+
+    def data(self, more: Mapping[str, Any]) -> None: ...
+
+    def event(self, kind: str, more: Mapping[str, Any]) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class _JsonWriter:
+    """One object at the end; after events, which are objects on lines of their own, it is the last of the lines."""
+
+    in_steps = True
+
+    def __init__(self, screen: Screen) -> None:
+        self._print = screen.print_json
+        self._result: dict[str, Any] = {}
+        self._in_lines = False
+
+    def text(self, write: Callable[[], None]) -> None: ...
+
+    def data(self, more: Mapping[str, Any]) -> None:
+        self._result |= more
+
+    def event(self, kind: str, more: Mapping[str, Any]) -> None:
+        self._in_lines = True
+        self._print({"event": kind, **more}, indent=None)
+
+    def finish(self) -> None:
+        if self._result and self._in_lines:
+            self._print({"event": "end", **self._result}, indent=None)
+        elif self._result:
+            self._print(self._result, indent=2)
+
+
+_WRITERS: Mapping[Format, Callable[[Screen], Writer]] = {
+    Format.TEXT: lambda _: _TextWriter(),
+    Format.JSON: _JsonWriter,
+}
+
+
 class Screen:
     """What is printed, and where: results on stdout, words on stderr, both masked."""
 
-    def __init__(self, argv: list[str]) -> None:
-        # Read here too, because an error in the command line itself is told in the form that was asked for.
-        self.json = "--json" in argv
-        self.debug = "--debug" in argv
-        self.result: dict[str, Any] = {}
-        self._in_lines = False
+    def __init__(self) -> None:
+        self.debug = False
+        self.use(Format.TEXT)
         self._unwritten: OSError | None = None
         self._consoles: dict[bool, Console] = {}
+
+    def use(self, format: Format) -> None:
+        """Print the result in this form."""
+        self._writer = _WRITERS[format](self)
 
     @cached_property
     def masker(self) -> Masker:
@@ -45,7 +129,7 @@ class Screen:
 
     def out(self, text: str) -> None:
         """Print a result."""
-        self._put(lambda: print(self.masker.mask(text), flush=True), stderr=False)
+        self._result(lambda: print(self.masker.mask(text), flush=True))
 
     def raw(self, text: str) -> None:
         """Print a file as it is: what goes to stdout and what goes to a file are the same bytes."""
@@ -55,42 +139,49 @@ class Screen:
             sys.stdout.buffer.write(text.encode("utf-8"))
             sys.stdout.buffer.flush()
 
-        self._put(write, stderr=False)
+        self._result(write)
+
+    def show(self, lines: Iterable[Text]) -> None:
+        """Print a result that is made for a person."""
+        self._writer.text(lambda: self.page(lines))
+
+    def page(self, lines: Iterable[str | Text]) -> None:
+        """Print lines to stdout in every format: a help screen."""
+        self._print(lines, stderr=False)
 
     def data(self, **more: Any) -> None:
-        """Add to the one JSON object that `--json` prints at the end."""
-        self.result |= more
+        """Add to the data of the result."""
+        self._writer.data(more)
 
     def event(self, kind: str, **more: Any) -> None:
-        """Print a JSON object on a line of its own, at once: what `--json` shows of a run that goes on."""
-        if self.json:
-            self._in_lines = True
-            self._print_json({"event": kind, **more}, indent=None)
+        """Tell a program what just happened."""
+        self._writer.event(kind, more)
+
+    def progress(self, *lines: str | Text) -> None:
+        """Print words on what goes on, where no event tells it."""
+        self._writer.text(lambda: self.say(*lines))
 
     def finish(self, code: int) -> int:
-        """Print what `data` gathered, after events as the last of them; return the exit code of the call.
+        """Print what `data` gathered; return the exit code of the call.
 
         It is `code`, but for a result that could not be written: then a success is none.
         """
-        self._print_result()
+        self._writer.finish()
         if self._unwritten is not None:
             self.say(f"error: the result could not be written: {self._unwritten.strerror}")
             return code or RunKfpError.exit_code
         return code
 
-    def _print_result(self) -> None:
-        if self.json and self.result:
-            if self._in_lines:
-                self._print_json({"event": "end", **self.result}, indent=None)
-            else:
-                self._print_json(self.result, indent=2)
-
-    def _print_json(self, data: dict[str, Any], *, indent: int | None) -> None:
+    def print_json(self, data: Mapping[str, Any], *, indent: int | None) -> None:
+        """Print an object; every string in it is masked."""
         import json
 
         masked = {key: _masked(value, self.masker) for key, value in data.items()}
         text = json.dumps(masked, indent=indent, ensure_ascii=True)
         self._put(lambda: print(text, flush=True), stderr=False)
+
+    def _result(self, write: Callable[[], None]) -> None:
+        self._writer.text(lambda: self._put(write, stderr=False))
 
     def width(self, *, stderr: bool = False) -> int | None:
         """Return the columns of the terminal on which a person sees the results (or the words), None without one."""
@@ -100,10 +191,6 @@ class Screen:
     def say(self, *lines: str | Text) -> None:
         """Print words."""
         self._print(lines, stderr=True)
-
-    def show(self, lines: Iterable[Text]) -> None:
-        """Print a result that is made for a person."""
-        self._print(lines, stderr=False)
 
     def tell(self, error: RunKfpError) -> int:
         """Print an error, with its traceback where `--debug` asks for it; return its exit code."""
@@ -161,10 +248,14 @@ class Screen:
         return self._consoles[stderr]
 
     @contextmanager
-    def live(self) -> Iterator[Callable[[Draw], None] | None]:
-        """Yield a function that takes what to draw in place, again and again, or None where there is no terminal."""
+    def live(self, *, events: bool = False) -> Iterator[Callable[[Draw], None] | None]:
+        """Yield a function that takes what to draw in place, again and again; None where there is no terminal.
+
+        Args:
+            events: whether `event` is called meanwhile: a format that prints them has no view beside them.
+        """
         console = self._console()
-        if not console.is_terminal or console.is_dumb_terminal:
+        if not console.is_terminal or console.is_dumb_terminal or (events and self._writer.in_steps):
             yield None
             return
         from rich.console import Group

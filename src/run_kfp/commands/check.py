@@ -6,13 +6,13 @@ import itertools
 import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from run_kfp.backends import Given, Inputs, fill, plan_faults
 from run_kfp.errors import Fault, InputError
+from run_kfp.flags import CallOptions, conflicts
 from run_kfp.preflight import Finding, Report, Severity, Subject, Watcher, find_code, read_steps
 from run_kfp.preflight import check as run_checks
 from run_kfp.prepare import Call, Draft, Prepared, inputs_of, sketch
@@ -36,23 +36,14 @@ WIDEST = 120
 _LOOKED = {"offline": "the call itself", "images": "the image registries", "cloud": "Google Cloud"}
 
 
-@dataclass(frozen=True)
-class Checking:
-    """How to check: whether to ask nobody, what not to tell, whether warnings count as errors."""
-
-    offline: bool = False
-    ignore: Sequence[str] = ()
-    strict: bool = False
-
-
 def examine(
-    call: Call, environ: Mapping[str, str], masker: Masker, checking: Checking, tell: Callable[[str], None]
+    call: Call, environ: Mapping[str, str], masker: Masker, options: CallOptions, tell: Callable[[str], None]
 ) -> tuple[Draft, Report]:
     """Check a call, however wrong it is: what would keep it from becoming a plan are findings among the others."""
     draft = sketch(call, environ, masker, thorough=True)
     inputs = inputs_of(call, draft, masker)
     faults = [*draft.unreadable, *inputs.faults, *draft.obstacles]
-    watcher = watcher_of(draft, inputs, environ, checking, tell)
+    watcher = watcher_of(draft, inputs, environ, options, tell)
     if draft.pipeline is None:
         faults += plan_faults("vertex", None, inputs)
         return draft, run_checks(None, faults, watcher)
@@ -69,12 +60,12 @@ def check_plan(
     request: RunRequest,
     environ: Mapping[str, str],
     masker: Masker,
-    checking: Checking,
+    options: CallOptions,
     tell: Callable[[str], None],
 ) -> Report:
     """Check what is about to be submitted."""
     subject = subject_of(prepared, request.pipeline, request.values, call.job_id)
-    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), environ, checking, tell)
+    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), environ, options, tell)
     return run_checks(subject, (), watcher)
 
 
@@ -90,42 +81,42 @@ def watcher_of(
     read: Draft,
     inputs: Inputs,
     environ: Mapping[str, str],
-    checking: Checking,
+    options: CallOptions,
     tell: Callable[[str], None],
 ) -> Watcher:
     """Return how it is checked, and who tells of the progress."""
-    return Watcher(read.registry, inputs.finder, environ, checking.offline, checking.ignore, tell)
+    return Watcher(read.registry, inputs.finder, environ, options.offline, options.ignore or (), tell)
 
 
-def check_call(screen: Screen, call: Call, checking: Checking) -> None:
+def check_call(screen: Screen, options: CallOptions) -> None:
     """Check a call and tell everything.
 
     Raises:
         CheckFailed: there is an error or, where the check is strict, a warning.
         InputError: `--ignore` names no finding.
     """
-    _known_codes(checking.ignore)
-    draft, report = examine(call, os.environ, screen.masker, checking, screen.say)
-    screen.data(**report_data(report, strict=checking.strict))
-    if not screen.json:
-        screen.show(report_lines(report, draft.pipeline, width=screen.width()))
-    report.refuse(strict=checking.strict)
+    _known_codes(options.ignore or ())
+    call = options.call(tuple(conflicts(options)))
+    draft, report = examine(call, os.environ, screen.masker, options, screen.say)
+    screen.data(**report_data(report, strict=options.strict))
+    screen.show(report_lines(report, draft.pipeline, width=screen.width()))
+    report.refuse(strict=options.strict)
 
 
-def before_submitting(screen: Screen, checking: Checking, check: Callable[[], Report]) -> None:
+def before_submitting(screen: Screen, options: CallOptions, check: Callable[[], Report]) -> None:
     """Check what is about to be submitted; tell errors and warnings, and how much more there is.
 
     Raises:
         CheckFailed: there is an error or, where the check is strict, a warning; nothing is submitted.
         InputError: `--ignore` names no finding.
     """
-    _known_codes(checking.ignore)
-    screen.say("checking …" if checking.offline else "checking: the call, its images, Google Cloud …")
+    _known_codes(options.ignore or ())
+    screen.say("checking …" if options.offline else "checking: the call, its images, Google Cloud …")
     report = check()
-    screen.data(check=report_data(report, strict=checking.strict))
+    screen.data(check=report_data(report, strict=options.strict))
     worst = [found for found in report.findings if found.severity in (Severity.ERROR, Severity.WARNING)]
     screen.say(*finding_lines(worst, width=screen.width(stderr=True)), _summary(report))
-    report.refuse(strict=checking.strict, consequence="; nothing was submitted")
+    report.refuse(strict=options.strict, consequence="; nothing was submitted")
 
 
 def _known_codes(names: Sequence[str]) -> None:

@@ -25,15 +25,13 @@ def explain(screen: Screen, word: str | None) -> None:
     if word is None:
         known = codes()
         screen.data(codes=[code_data(code) for code in known.values()])
-        if not screen.json:
-            screen.show(_code_table(list(known.values())))
+        screen.show(_code_table(list(known.values())))
         return
     found = find_code(word)
     if isinstance(found, Fault):
         raise InputError(found.message, found.hint)
     screen.data(**code_data(found))
-    if not screen.json:
-        screen.show(_explanation(found, screen.width() or WIDEST))
+    screen.show(_explanation(found, screen.width() or WIDEST))
 
 
 def code_data(code: Code) -> dict[str, str]:

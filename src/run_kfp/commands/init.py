@@ -102,11 +102,9 @@ def start_folder(screen: Screen, folder: Path) -> None:
     """Write the starter files, and say what was written and what to do next."""
     written, kept = write_starter(folder)
     screen.say(*(f"kept, it is there already: {path}" for path in kept))
-    if screen.json:
-        screen.data(written=[str(path) for path in written], kept=[str(path) for path in kept])
-    else:
-        for path in written:
-            screen.out(str(path))
+    screen.data(written=[str(path) for path in written], kept=[str(path) for path in kept])
+    for path in written:
+        screen.out(str(path))
     ignored = folder / ".gitignore"
     if ignored in kept and ".env" not in ignored.read_text(encoding="utf-8", errors="replace").split():
         screen.say(f"add a line .env to {ignored}, so that your settings stay out of Git")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from run_kfp.backends import local
+from run_kfp.backends.local import LocalOptions
 from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, follow_logs, read_log
@@ -34,7 +35,8 @@ from run_kfp.screens import (
 )
 
 if TYPE_CHECKING:
-    from run_kfp.backends.local import LocalOptions, LocalPlan, Observer
+    from run_kfp.backends.local import LocalPlan, Observer
+    from run_kfp.flags import RunOptions
     from run_kfp.masking import Masker
     from run_kfp.prepare import Call, Prepared
     from run_kfp.terminal import Draw, Screen
@@ -64,7 +66,7 @@ class _View:
     def changed(self, record: RunRecord) -> None:
         """Show what is new."""
         now = datetime.now(UTC)
-        if not self._screen.json and self._announce and record.state is not RunState.PENDING:
+        if self._announce and record.state is not RunState.PENDING:
             # Not before the Engine is ready: a run that could not begin is not kept.
             self._announce = False
             self._screen.out(record.ref)
@@ -76,8 +78,8 @@ class _View:
         self._warned.update(warnings)
         if self._show is not None:
             self._show(partial(record_lines, record, self._tails))
-        elif not self._screen.json:
-            self._screen.say(*record_changes(self._states, record, now))
+        else:
+            self._screen.progress(*record_changes(self._states, record, now))
         if self._states.get("") != record.state:
             self._screen.event("run", run=record.ref, state=record.state.value, time=now.isoformat())
         for step in record.steps:
@@ -96,10 +98,9 @@ class _View:
     def line(self, step: str, line: LogLine) -> None:
         """Show a line of a step."""
         self._tails.setdefault(step, deque(maxlen=_TAIL)).append(line.text)
-        if self._screen.json:
-            self._screen.event("log", step=step, time=line.time.isoformat(), stream=line.stream, text=line.text)
-        elif self._show is None:
-            self._screen.say(f"{line.time:%H:%M:%S}Z  {step} │ {plain_text(line.text)}")
+        self._screen.event("log", step=step, time=line.time.isoformat(), stream=line.stream, text=line.text)
+        if self._show is None:
+            self._screen.progress(f"{line.time:%H:%M:%S}Z  {step} │ {plain_text(line.text)}")
 
     def pulling(self, image: str, done: int, total: int) -> None:
         """Show how far a pull is: every tenth, so that a file does not fill with it."""
@@ -110,8 +111,21 @@ class _View:
         bar = "█" * tenth + "░" * (10 - tenth)
         size = f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB" if total > 1 else ""
         self._screen.event("pull", image=image, done=done, total=total)
-        if not self._screen.json:
-            self._screen.say(f"pulling {image}  {bar}{size}")
+        self._screen.progress(f"pulling {image}  {bar}{size}")
+
+
+def options_of(options: RunOptions, step_limit: float | None) -> LocalOptions:
+    """Return what the flags say of this machine; `step_limit` is `--step-timeout` as a number."""
+    return LocalOptions(
+        options.engine or "docker",
+        options.parallel,
+        step_limit,
+        options.from_step,
+        options.from_run,
+        options.pull or "missing",
+        options.bucket_dir,
+        options.docker_network,
+    )
 
 
 def run_locally(
@@ -142,12 +156,11 @@ def run_locally(
     if plan.secrets:
         screen.say(f"note: {', '.join(sorted(plan.secrets))}: handed over as arguments, masked in what is written down")
     folder = runs.folder(plan.run_id)
-    with screen.live() as show:
+    with screen.live(events=True) as show:
         # Below a live view, what is printed to stdout would go where the view goes.
-        live = show is not None and not screen.json
-        view = _View(screen, show if live else None, announce=not live)
+        view = _View(screen, show, announce=show is None)
         record, stopped_by = rehearse(plan, runs, screen.masker, view)
-    if live:
+    if show is not None:
         screen.out(record.ref)
     report = _report(screen, folder)
     screen.data(**record_data(record), folder=str(folder.path), report=str(report) if report else None)
@@ -171,22 +184,19 @@ def _report(screen: Screen, folder: RunFolder) -> Path | None:
 def show_plan(screen: Screen, call: Call, prepared: Prepared, options: LocalOptions) -> None:
     """Show what a run on this machine would do; no engine is contacted."""
     plan: LocalPlan = plan_rehearsal(call, prepared, options, LocalRuns(), screen.masker)
-    if screen.json:
-        screen.data(**rehearsal_plan_data(plan))
-    else:
-        screen.show(rehearsal_plan_lines(plan))
+    screen.data(**rehearsal_plan_data(plan))
+    screen.show(rehearsal_plan_lines(plan))
     screen.say(*(f"note: {note}" for note in plan.notes))
 
 
 def list_runs(screen: Screen) -> None:
     """Show the runs of this folder, the newest first."""
     records = [record for _, record in known_runs(screen.masker, LocalRuns(), screen.say).all()]
-    if screen.json:
-        screen.data(runs=[record_data(record) for record in records])
-    elif records:
+    screen.data(runs=[record_data(record) for record in records])
+    if records:
         screen.show(runs_lines(records, datetime.now(UTC)))
     else:
-        screen.say("no runs in this folder: `--local` makes one")
+        screen.progress("no runs in this folder: `--local` makes one")
 
 
 def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> None:
@@ -196,8 +206,8 @@ def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> None
         RunFailed, RunStopped: by its end.
     """
     folder, record = _found(screen, word)
-    with screen.live() as show:
-        view = _View(screen, None if screen.json else show)
+    with screen.live(events=True) as show:
+        view = _View(screen, show)
         record = _follow(screen, folder, view.changed, every=every, deadline=None)
     screen.data(**record_data(record))
     conclude_rehearsal(record, folder)
@@ -233,10 +243,8 @@ def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
         return not follow or latest is None or latest.state.ends_the_watch or folder.abandoned()
 
     for name, line in follow_logs(paths, ended):
-        if screen.json:
-            screen.event("log", step=name, time=line.time.isoformat(), stream=line.stream, text=line.text)
-        else:
-            screen.out(line.text if step else f"{name:<{width}} │ {plain_text(line.text)}")
+        screen.event("log", step=name, time=line.time.isoformat(), stream=line.stream, text=line.text)
+        screen.out(line.text if step else f"{name:<{width}} │ {plain_text(line.text)}")
 
 
 def cancel_run(screen: Screen, word: str | None) -> None:
@@ -253,8 +261,7 @@ def cancel_run(screen: Screen, word: str | None) -> None:
     screen.say(f"stopping {record.ref} …")
     record = _follow(screen, folder, lambda _: None, every=_LOOK, deadline=_CANCEL_TAKES)
     screen.data(**record_data(record))
-    if not screen.json:
-        screen.out(f"{record.ref} {record.state.value}")
+    screen.out(f"{record.ref} {record.state.value}")
 
 
 def _found(screen: Screen, word: str | None) -> tuple[RunFolder, RunRecord]:

@@ -46,8 +46,7 @@ def machines_table(screen: Screen, registry: Path | None, region: str | None, ac
     machines = machine_rows(table, region=region, accelerator=accelerator)
     accelerators = [row for row in accelerator_rows(table, region=region) if accelerator in (None, row["accelerator"])]
     screen.data(source=table.source, machines=machines, accelerators=accelerators, regions=sorted(table.regions))
-    if not screen.json:
-        screen.show(_machine_lines(table, machines, accelerators, region))
+    screen.show(_machine_lines(table, machines, accelerators, region))
 
 
 def _machine_lines(

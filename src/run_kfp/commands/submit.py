@@ -16,9 +16,10 @@ import typer
 from run_kfp.backends import Backend, RunRequest, open_backend, plan_run
 from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
+from run_kfp.flags import CallOptions, RunOptions, conflicts
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline
-from run_kfp.prepare import Call, Prepared, inputs_of
+from run_kfp.prepare import Call, Prepared, inputs_of, prepare
 from run_kfp.runs import RunRef, RunState, RunStatus, watch
 from run_kfp.screens import (
     changes,
@@ -30,11 +31,13 @@ from run_kfp.screens import (
     secrets_note,
     status_data,
 )
-from run_kfp.settings import Settings
+from run_kfp.settings import Settings, seconds
 
 if TYPE_CHECKING:
-    from run_kfp.commands.check import Checking
     from run_kfp.terminal import Screen
+
+# Seconds between two looks at a run.
+POLL_EVERY = 10.0
 
 
 def plan(call: Call, prepared: Prepared, masker: Masker) -> RunRequest:
@@ -52,11 +55,11 @@ def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], No
     Raises:
         InputError: a registry does not show an image.
     """
-    from run_kfp.commands.check import Checking, subject_of, watcher_of
+    from run_kfp.commands.check import subject_of, watcher_of
     from run_kfp.preflight import ask_registries
     from run_kfp.preflight.images import pinned
 
-    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), {}, Checking(), tell)
+    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), {}, CallOptions(), tell)
     facts, findings = ask_registries(subject_of(prepared, prepared.pipeline, {}, None), watcher)
     faults = [
         Fault(
@@ -141,6 +144,49 @@ def conclude(run: RunRef, status: RunStatus, console_url: str) -> None:
 # ── on the screen ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def run_call(screen: Screen, options: RunOptions) -> int:
+    """Do what the flags of a run ask for.
+
+    Returns:
+        The exit code: 0, or 130 after Ctrl-C in a run on this machine.
+
+    Raises:
+        InputError: with every conflict of the flags; or the call cannot become a plan.
+        CheckFailed: a check found an error; nothing was submitted.
+        BackendError, EngineError: the run was refused.
+        RunFailed, RunStopped, WatchGaveUp: how the run ended, or that it goes on.
+    """
+    broken = list(conflicts(options))
+    faults = [*broken]
+    every = seconds("--poll-every", options.poll_every, faults) or POLL_EVERY
+    deadline = seconds("--wait-timeout", options.wait_timeout, faults)
+    step_limit = seconds("--step-timeout", options.step_timeout, faults)
+    if broken:
+        raise InputError.of("this call", faults)
+    call = options.call(tuple(faults))
+    prepared = prepare(call, os.environ, screen.masker)
+    screen.say(*(f"note: {note}" for note in prepared.notes))
+    if options.pin:
+        prepared = pin(call, prepared, screen.masker, screen.say)
+    if options.local:
+        from run_kfp.commands import local
+
+        machine = local.options_of(options, step_limit)
+        if not options.dry_run:
+            write = partial(write_pipeline, screen, prepared.pipeline, options.output)
+            return local.run_locally(screen, call, prepared, machine, write)
+        if options.output is not None:
+            write_pipeline(screen, prepared.pipeline, options.output)
+        local.show_plan(screen, call, prepared, machine)
+    elif options.compile_only:
+        compile_only(screen, prepared, options.output)
+    elif options.dry_run:
+        dry_run(screen, call, prepared, options.output)
+    else:
+        submit_call(screen, call, prepared, options, every=every, deadline=deadline)
+    return 0
+
+
 def write_pipeline(screen: Screen, pipeline: CompiledPipeline, output: str | None) -> str | None:
     """Write the pipeline where `-o` says; return the path, or None for stdout.
 
@@ -153,8 +199,7 @@ def write_pipeline(screen: Screen, pipeline: CompiledPipeline, output: str | Non
             hint="look for it in the literals of the registry and in its factories; write { secret = … } there",
         )
     if output == "-":
-        if not screen.json:
-            screen.raw(pipeline.text)
+        screen.raw(pipeline.text)
         return None
     path = output or "pipeline.yaml"
     write_atomically(Path(path), pipeline.text)
@@ -170,9 +215,9 @@ def compile_only(screen: Screen, prepared: Prepared, output: str | None) -> None
     path = write_pipeline(screen, prepared.pipeline, output)
     screen.say(*graph_lines(prepared.pipeline))
     screen.data(**pipeline_data(prepared.pipeline, path))
-    if screen.json and path is None:
+    if path is None:
         screen.data(text=prepared.pipeline.text)
-    elif path is not None and not screen.json:
+    else:
         screen.out(path)
 
 
@@ -182,10 +227,8 @@ def dry_run(screen: Screen, call: Call, prepared: Prepared, output: str | None) 
     if output is not None:
         write_pipeline(screen, prepared.pipeline, output)
     run = RunRef("vertex", f"projects/{request.project}/locations/{request.region}/pipelineJobs/{request.job_id}")
-    if screen.json:
-        screen.data(**plan_data(request, run))
-    else:
-        screen.show(plan_lines(request, run))
+    screen.data(**plan_data(request, run))
+    screen.show(plan_lines(request, run))
     if note := secrets_note(request):
         screen.say(f"note: {note}")
 
@@ -194,24 +237,23 @@ def submit_call(
     screen: Screen,
     call: Call,
     prepared: Prepared,
-    output: str | None,
-    checking: Checking | None,
+    options: RunOptions,
     *,
-    every: float | None,
+    every: float,
     deadline: float | None,
 ) -> None:
-    """Check and submit, and follow the run with a look `every` so many seconds where it is not None."""
+    """Check and submit; with `--wait`, follow the run with a look `every` so many seconds."""
     request = plan(call, prepared, screen.masker)
-    if checking is not None:
+    if not options.no_check:
         from run_kfp.commands.check import before_submitting, check_plan
 
         before_submitting(
             screen,
-            checking,
-            lambda: check_plan(call, prepared, request, os.environ, screen.masker, checking, screen.say),
+            options,
+            lambda: check_plan(call, prepared, request, os.environ, screen.masker, options, screen.say),
         )
     if call.file is None:
-        path = write_pipeline(screen, prepared.pipeline, output)
+        path = write_pipeline(screen, prepared.pipeline, options.output)
         screen.data(file=path)
     screen.say(*graph_lines(prepared.pipeline))
     if note := secrets_note(request):
@@ -226,10 +268,9 @@ def submit_call(
         raise typer.Exit(130) from None
     url = backend.console_url(run_ref)
     screen.data(run=str(run_ref), console=url)
-    if not screen.json:
-        screen.out(str(run_ref))
+    screen.out(str(run_ref))
     screen.say(f"console: {url}")
-    if every is not None:
+    if options.wait:
         _wait(screen, prepared.pipeline, backend, run_ref, every=every, deadline=deadline)
 
 

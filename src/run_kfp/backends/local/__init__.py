@@ -162,8 +162,6 @@ def _flag_faults(options: LocalOptions) -> list[Fault]:
             faults.append(Fault(f"{flag} {value!r} is none of {', '.join(known)}", did_you_mean(value, known)))
     if options.parallel is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", options.parallel):
         faults.append(Fault(f"--parallel {options.parallel!r} is no number of steps from 1 on", "write --parallel 2"))
-    if options.from_run is not None and options.from_step is None:
-        faults.append(Fault("--from-run does nothing without --from", "say from which step to repeat that run"))
     return faults
 
 
