@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from kfp import compiler, dsl
 
-from run_kfp.backends import Inputs, fill
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline
+from run_kfp.plans import Inputs, fill
 from run_kfp.preflight.subject import Subject, read_steps
 from run_kfp.registry import Container, Registry
 from run_kfp.registry_file import packaged_registry_text, parse_registry

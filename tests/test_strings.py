@@ -22,11 +22,12 @@ from conftest import Cli
 from dermaid import RUNNER, SETTINGS
 from fakes.vertex import FakeVertex
 from run_kfp.arguments import literal_fault
-from run_kfp.backends import Inputs, find_secrets, plan_run
+from run_kfp.backends import vertex
 from run_kfp.backends.vertex import Vertex
 from run_kfp.errors import InputError
 from run_kfp.masking import Masker
 from run_kfp.pipeline import compile_pipeline
+from run_kfp.plans import Inputs, find_secrets
 from run_kfp.registry_file import packaged_registry_text, parse_registry
 from run_kfp.settings import Layers, load_settings
 
@@ -188,7 +189,7 @@ class Way:
         layers = Layers({}, {}, {})
         settings_ = self.backend._settings
         finder = find_secrets(layers, registry, Masker(), None, [])
-        run = plan_run("vertex", pipeline, Inputs(settings_, registry, layers, finder, given_params, tag))
+        run = vertex.plan(pipeline, Inputs(settings_, registry, layers, finder, given_params, tag))
         self.backend.submit(run)
         (create,) = self.vertex.creates[-1:]
         return create.pipeline_job

@@ -9,11 +9,11 @@ import pytest
 
 from clock import FakeClock
 from fakes.vertex import FakeVertex
-from run_kfp.backends import Given, RunRequest
 from run_kfp.backends.vertex import Vertex, new_job_id
 from run_kfp.errors import BackendError, Submitted
 from run_kfp.pipeline import read_pipeline
-from run_kfp.runs import LookFailed, RunRef, RunState, StepState
+from run_kfp.plans import Given, RunRequest
+from run_kfp.runs import BackendName, LookFailed, RunRef, RunState, StepState
 from run_kfp.settings import SUBMISSION_LABEL, Settings
 from test_fakes import PARENT, a_spec
 from test_localruns import NOON
@@ -33,7 +33,7 @@ class Submission:
             clock=self.clock,
         )
         self.request = RunRequest(
-            backend="vertex",
+            backend=BackendName.VERTEX,
             pipeline=read_pipeline(file),
             job_id="chain-1",
             display_name="chain",

@@ -24,9 +24,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from run_kfp.errors import InputError, did_you_mean
 from run_kfp.files import write_atomically
-from run_kfp.runs import RunRef, RunState, RunStatus, StepState, StepStatus
+from run_kfp.runs import BackendName, RunRef, RunState, RunStatus, StepState, StepStatus
 
-BACKEND = "local"
 FOLDER = Path(".run-kfp")
 
 _HINT = "run in a folder that you may write to"
@@ -233,7 +232,7 @@ class LocalRuns:
             raise InputError(f"there is no run in {self.path}", hint="run something with --local in this folder")
         if word is None:
             return runs[0]
-        run_id = word.removeprefix(f"{BACKEND}://")
+        run_id = word.removeprefix(f"{BackendName.LOCAL}://")
         exact = [pair for pair in runs if pair[1].id == run_id]
         near = exact or [pair for pair in runs if pair[1].id.startswith(run_id)]
         if len(near) == 1:
@@ -250,7 +249,7 @@ class LocalRuns:
 
 def local_ref(run_id: str) -> RunRef:
     """Return the ref of a run on this machine."""
-    return RunRef(BACKEND, run_id)
+    return RunRef(BackendName.LOCAL, run_id)
 
 
 def this_runner() -> dict[str, Any]:

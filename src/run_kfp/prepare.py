@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from run_kfp.arguments import Reference
-from run_kfp.backends import Inputs, find_secrets, param_faults
 from run_kfp.errors import Fault, InputError
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline, resource_faults
+from run_kfp.plans import Inputs, find_secrets, param_faults
 from run_kfp.registry import Container, Registry
 from run_kfp.registry_file import PACKAGED, REGISTRY_VARIABLE, load_registry, read_registry
 from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file

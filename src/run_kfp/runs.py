@@ -11,6 +11,13 @@ from enum import StrEnum
 from run_kfp.errors import WatchGaveUp
 
 
+class BackendName(StrEnum):
+    """Where runs happen, as the text of a run begins."""
+
+    VERTEX = "vertex"
+    LOCAL = "local"
+
+
 @dataclass(frozen=True)
 class RunRef:
     """A run as text, enough to find it from anywhere: `vertex://projects/P/locations/R/pipelineJobs/ID`."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from run_kfp.arguments import Argument, Reference
-from run_kfp.backends import Given, RunRequest
 from run_kfp.errors import BackendError, RunKfpError
 from run_kfp.pipeline import CompiledPipeline, Step
+from run_kfp.plans import Given, RunRequest
 from run_kfp.registry import Container, Registry
 from run_kfp.runs import RunRef, RunState, RunStatus, StepState, StepStatus
 

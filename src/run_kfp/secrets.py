@@ -1,7 +1,7 @@
 """Secrets: where a value lies, whether it can be right, and the value itself, at the moment when a backend sends it.
 
-Only the backends import this module (a contract that the tests check). `locate` reads a value to
-judge it, teaches it to the masker and keeps only the place; `Located.reveal` reads it again.
+Who may import this module is a contract that the tests check. `locate` reads a value to judge it, teaches it to the
+masker and keeps only the place; `Located.reveal` reads it again.
 """
 
 from __future__ import annotations

@@ -1,86 +1,20 @@
-"""Where a run happens: what every backend promises, and what a plan is made of.
+"""Where a run happens: what every backend promises, and the table of those that a run is submitted to.
 
-A plan (`RunRequest`) is the whole request, made without network; where a secret's value will stand it holds the place
-of the secret. `submit` replaces these references by values and adds nothing else.
+This machine (`backends.local`) is not in the table: a run there lives in the program that started it, so nothing is
+submitted that could be looked at apart from its execution, and its plan is what an engine executes, not a request.
+What both promise alike is in one test suite, `tests/test_backends.py`.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
-import re
-import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from run_kfp.arguments import text_fault
-from run_kfp.errors import Fault, did_you_mean, shown
-from run_kfp.masking import Masker
-from run_kfp.pipeline import CompiledPipeline, Parameter
-from run_kfp.registry import BUILT_IN_PARAMS, Registry
-from run_kfp.runs import RunRef, RunStatus
-from run_kfp.secrets import Located, SecretFinder, locate_all, secret_finder
-from run_kfp.settings import Layers, Settings
-
-MODULES = {"vertex": "run_kfp.backends.vertex"}
-
-
-@dataclass(frozen=True)
-class Given:
-    """The value of a parameter and where it came from, in words."""
-
-    value: Any
-    source: str
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a plan is made from beside the pipeline.
-
-    `faults` are those found before: the plan reports them together with its own. `job_id` is the flag, None for a new
-    one.
-    """
-
-    settings: Settings
-    registry: Registry
-    layers: Layers
-    finder: SecretFinder
-    params: Mapping[str, str]
-    tag: str | None = None
-    job_id: str | None = None
-    faults: tuple[Fault, ...] = ()
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """Everything that a submission sends; the values of secrets stand as their places.
-
-    `submission` is a random mark that travels as a label: by it a retry knows its own run from a stranger's of the same
-    id.
-    """
-
-    backend: str
-    pipeline: CompiledPipeline
-    job_id: str
-    display_name: str
-    values: Mapping[str, Given | Located]
-    project: str
-    region: str
-    pipeline_root: str
-    service_account: str
-    failure_policy: str
-    submission: str
-    endpoint: str = ""
-    network: str | None = None
-    encryption_key: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def secrets(self) -> Mapping[str, Located]:
-        """The parameters whose values are secrets."""
-        return {name: value for name, value in self.values.items() if isinstance(value, Located)}
+from run_kfp.errors import Fault
+from run_kfp.pipeline import CompiledPipeline
+from run_kfp.plans import Inputs, RunRequest
+from run_kfp.runs import BackendName, RunRef, RunStatus
+from run_kfp.settings import Settings
 
 
 class Backend(Protocol):
@@ -99,234 +33,31 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(name: str, settings: Settings, tell: Callable[[str], None]) -> Backend:
-    """Load the backend `name`: its SDK is imported now and no sooner.
+class BackendModule(Protocol):
+    """The module of a backend; its SDK is imported by the first call that needs it, and no sooner."""
 
-    Args:
-        name: a key of `MODULES`.
-        settings: for endpoint, credentials and timeout.
-        tell: takes a line on what goes on, such as a retry.
-    """
-    backend: Backend = importlib.import_module(MODULES[name]).open_backend(settings, tell)
-    return backend
+    def plan(self, pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
+        """Plan the run, without network. Raises InputError with every fault of settings, parameters and secrets."""
+        ...
 
+    def plan_faults(self, pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Fault, ...]:
+        """Return what `plan` would refuse; without a pipeline, what it would refuse of the settings."""
+        ...
 
-def plan_run(name: str, pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
-    """Let the backend `name` plan the run; needs no network and imports no SDK.
-
-    Raises:
-        InputError: with every fault of settings, parameters and secrets.
-    """
-    request: RunRequest = importlib.import_module(MODULES[name]).plan(pipeline, inputs)
-    return request
+    def open_backend(self, settings: Settings, tell: Callable[[str], None]) -> Backend:
+        """Return the backend under these settings; `tell` takes a line on what goes on, such as a retry."""
+        ...
 
 
-def plan_faults(name: str, pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Fault, ...]:
-    """Return what is wrong with a call for the backend `name`; without a pipeline, what is wrong with its settings."""
-    module = importlib.import_module(MODULES[name])
-    faults: tuple[Fault, ...] = module.plan_faults(pipeline, inputs)
-    return faults
+def _vertex() -> BackendModule:
+    from run_kfp.backends import vertex
+
+    return vertex
 
 
-def find_secrets(
-    layers: Layers, registry: Registry, masker: Masker, folder: Path | None, faults: list[Fault]
-) -> SecretFinder:
-    """Return who looks for secrets: in `folder`, else where the variable or custom says; `faults` takes a wrong one."""
-    return secret_finder(layers, registry, masker, flag=folder, faults=faults)
+_MODULES: Mapping[BackendName, Callable[[], BackendModule]] = {BackendName.VERTEX: _vertex}
 
 
-def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | Located], list[Fault]]:
-    """Find a value, or the place of one, for every parameter of the pipeline.
-
-    Returns:
-        The values by name, and a fault for each that is missing or of the wrong type.
-    """
-    registry = inputs.registry
-    names = [parameter.name for parameter in pipeline.parameters]
-    located, faults = locate_all([name for name in names if name in registry.secrets], registry.secrets, inputs.finder)
-    values: dict[str, Given | Located] = {**located}
-    for parameter in pipeline.parameters:
-        if parameter.name in registry.secrets:
-            continue
-        given = _given(parameter.name, inputs)
-        if isinstance(given, Given):
-            typed = _typed(parameter, given)
-            if isinstance(typed, Fault):
-                faults.append(typed)
-            else:
-                values[parameter.name] = typed
-        elif given is not None:
-            faults.append(given)
-        elif parameter.required and (registry.whole or parameter.name == "tag"):
-            faults.append(_missing(parameter.name, inputs))
-    return {name: values[name] for name in names if name in values}, faults
-
-
-def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping[str, str]) -> list[Fault]:
-    """Say of each `-p` that nothing declares, or that is a secret, what is wrong with it."""
-    names = [parameter.name for parameter in pipeline.parameters]
-    faults: list[Fault] = []
-    for name in params:
-        if name in registry.secrets:
-            faults.append(
-                Fault(
-                    f"{name} is a secret: -p would leave it in the shell's history and the list of processes",
-                    hint=f"put it where the registry looks: {_places(registry, name)}",
-                    code="RK-SECRET-TYPED",
-                    place=f"-p {name}",
-                )
-            )
-        elif registry.whole and name not in (*names, *registry.params, *BUILT_IN_PARAMS):
-            known = [*names, *registry.params]
-            chosen = pipeline.source.removeprefix(f"{registry.source}: ")
-            file = chosen == pipeline.source  # what is compiled here has its containers behind the registry's name
-            message = (
-                f"{chosen} has no parameter {shown(name)}"
-                if file
-                else f"no chosen container ({chosen}) takes {shown(name)}"
-            )
-            others = ", ".join(one for one in names if one not in registry.secrets)
-            faults.append(
-                Fault(
-                    f"{message}; known are {others or 'none'}",
-                    did_you_mean(name, known) or f"leave -p {name}=… out",
-                    code="RK-PARAM-UNKNOWN",
-                    place=f"-p {name}",
-                )
-            )
-    return faults
-
-
-def _places(registry: Registry, name: str) -> str:
-    source = registry.secrets[name]
-    places = [f"the variable {source.env}"] if source.env else []
-    places += [f"{source.file} in the secrets folder"] if source.file else []
-    places += [f"a line {source.env}=… of {source.env_file}"] if source.env_file else []
-    return " or ".join(places)
-
-
-def _given(name: str, inputs: Inputs) -> Given | Fault | None:
-    """Return the value of a parameter that is no secret: `-t`, `-p`, its setting or variable, its default."""
-    if name == "tag" and inputs.tag is not None:
-        return (
-            Given(inputs.tag, "-t")
-            if inputs.tag
-            else Fault(
-                "-t gives an empty tag",
-                "name the tag: -t dataset_v22 (or -p tag= for an empty one on purpose)",
-                code="RK-PARAM-MISSING",
-                place="-t",
-            )
-        )
-    if name in inputs.params:
-        return Given(inputs.params[name], "-p")
-    if setting := inputs.settings.values.get(name):
-        return Given(setting.value, setting.source)
-    if param := inputs.registry.params.get(name):
-        if param.env and (variable := inputs.layers.variable(param.env)):
-            return Given(*variable)
-        if param.default is not None:
-            return Given(param.default, f"default in {inputs.registry.source}")
-    return None
-
-
-def _missing(name: str, inputs: Inputs) -> Fault:
-    if name == "tag":
-        return Fault(
-            "no tag is given",
-            hint="give one with -t, such as -t dataset_v22; it has no default, so that none is made twice by accident",
-            code="RK-PARAM-MISSING",
-            place="-t",
-        )
-    if name in BUILT_IN_PARAMS:
-        return inputs.settings.missing(name)
-    param = inputs.registry.params.get(name)
-    ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param and param.env else [])]
-    return Fault(
-        f"parameter {name} has no value", f"give it by {' or '.join(ways)}", code="RK-PARAM-MISSING", place=f"-p {name}"
-    )
-
-
-def _typed(parameter: Parameter, given: Given) -> Given | Fault:
-    """Turn the text of a value into the type that the pipeline declares."""
-    text = str(given.value)
-    place = f"-p {parameter.name}" if given.source == "-p" else given.source
-    if fault := text_fault(text):
-        return Fault(f"parameter {parameter.name} ({given.source}) {fault}", code="RK-PARAM-TYPE", place=place)
-    readers: Mapping[str, tuple[Callable[[str], Any], str]] = {
-        "STRING": (str, "text"),
-        "NUMBER_INTEGER": (int, "a whole number"),
-        "NUMBER_DOUBLE": (_finite, "a number"),
-        "BOOLEAN": (_boolean, "true or false"),
-        "LIST": (lambda value: _json(value, list), "a JSON list"),
-        "STRUCT": (lambda value: _json(value, dict), "a JSON object"),
-    }
-    if parameter.type not in readers:
-        return Fault(
-            f"parameter {parameter.name} is of type {parameter.type}, which cannot be given as text",
-            code="RK-PARAM-TYPE",
-            place=place,
-        )
-    read, words = readers[parameter.type]
-    try:
-        return Given(read(text), given.source)
-    except (ValueError, RecursionError):
-        meant = _meant(parameter.type, text)
-        front = f"-p {parameter.name}=" if given.source == "-p" else ""
-        return Fault(
-            f"parameter {parameter.name} is {shown(text)} ({given.source}), and the pipeline takes {words}",
-            f"write {front}{meant}" if meant else f"write {words}, such as {front}{_EXAMPLES[parameter.type]}",
-            code="RK-PARAM-TYPE",
-            place=place,
-        )
-
-
-_EXAMPLES: Mapping[str, str] = {
-    "NUMBER_INTEGER": "3",
-    "NUMBER_DOUBLE": "0.5",
-    "BOOLEAN": "true",
-    "LIST": "'[1, 2]'",
-    "STRUCT": "'{\"a\": 1}'",
-}
-
-
-def _meant(kind: str, text: str) -> str:
-    """Return the value of the type `kind` that a text is meant to be, as a shell takes it; else an empty string."""
-    text = text.strip()
-    if kind == "BOOLEAN":
-        return {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}.get(
-            text.lower(), ""
-        )
-    if kind == "LIST" and re.fullmatch(r"[\w.,\s-]{1,60}", text) and "," in text:
-        parts = [part.strip() for part in text.split(",")]
-        return shlex.quote(f"[{', '.join(part if _NUMBER.fullmatch(part) else json.dumps(part) for part in parts)}]")
-    number = text.replace(",", ".")
-    if kind in ("NUMBER_INTEGER", "NUMBER_DOUBLE") and len(text) <= 20 and _NUMBER.fullmatch(number):
-        if kind == "NUMBER_DOUBLE":
-            return number
-        value = float(number)
-        return str(int(value)) if value == int(value) else ""
-    return ""
-
-
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number - number != 0:
-        raise ValueError("JSON has no such number")
-    return number
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise ValueError("neither")
-    return text.lower() == "true"
-
-
-def _json(text: str, kind: type) -> Any:
-    value = json.loads(text)
-    if not isinstance(value, kind):
-        raise ValueError("of another kind")
-    return value
+def load_backend(name: BackendName) -> BackendModule:
+    """Return the module of a backend, imported now and no sooner."""
+    return _MODULES[name]()

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from run_kfp.backends import Given, Inputs, RunRequest, fill
 from run_kfp.credentials import (
     FIRST_PAUSE,
     LAST_ATTEMPT,
@@ -33,7 +32,8 @@ from run_kfp.errors import BackendError, Fault, InputError, Submitted, shown
 from run_kfp.lean import import_pipeline_service
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
-from run_kfp.runs import LookFailed, RunRef, RunState, RunStatus, StepState, StepStatus
+from run_kfp.plans import Given, Inputs, RunRequest, fill
+from run_kfp.runs import BackendName, LookFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
     job_id = inputs.job_id if inputs.job_id is not None else new_job_id(pipeline.name, datetime.now(UTC))
     submission = random_source.token_hex(8)
     request = RunRequest(
-        backend="vertex",
+        backend=BackendName.VERTEX,
         pipeline=pipeline,
         job_id=job_id,
         display_name=f"{pipeline.display_name[:110]}-{job_id[-6:] if inputs.job_id is None else submission[:6]}",
@@ -206,7 +206,7 @@ class Vertex:
             InputError: the pipeline holds values that JSON does not have, or a secret is gone.
         """
         parent = f"projects/{request.project}/locations/{request.region}"
-        run = RunRef("vertex", f"{parent}/pipelineJobs/{request.job_id}")
+        run = request.ref
         job = _message(request)  # imports the SDK, whose time is not the network's
         deadline = self._clock() + self._settings.timeout
         client = self._client(request.region, deadline, request.endpoint)

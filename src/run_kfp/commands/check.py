@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from run_kfp.backends import Given, Inputs, fill, plan_faults
+from run_kfp.backends import load_backend
 from run_kfp.errors import Fault, InputError
 from run_kfp.flags import CallOptions, conflicts
+from run_kfp.plans import Inputs, Values, fill
 from run_kfp.preflight import Finding, Report, Severity, Subject, Watcher, find_code, read_steps
 from run_kfp.preflight import check as run_checks
 from run_kfp.prepare import Call, Draft, Prepared, inputs_of, sketch
+from run_kfp.runs import BackendName
 
 if TYPE_CHECKING:
-    from run_kfp.backends import RunRequest
     from run_kfp.masking import Masker
     from run_kfp.pipeline import CompiledPipeline
+    from run_kfp.plans import RunRequest
     from run_kfp.preflight.images import ImageFacts
-    from run_kfp.secrets import Located
     from run_kfp.terminal import Screen
 
 STYLES: Mapping[Severity, tuple[str, str]] = {
@@ -42,12 +43,11 @@ def examine(
     """Check a call, however wrong it is: what would keep it from becoming a plan are findings among the others."""
     draft = sketch(call, environ, masker, thorough=True)
     inputs = inputs_of(call, draft, masker)
-    faults = [*draft.unreadable, *inputs.faults, *draft.obstacles]
+    backend = load_backend(BackendName.VERTEX)
+    faults = [*draft.unreadable, *inputs.faults, *draft.obstacles, *backend.plan_faults(draft.pipeline, inputs)]
     watcher = watcher_of(draft, inputs, environ, options, tell)
     if draft.pipeline is None:
-        faults += plan_faults("vertex", None, inputs)
         return draft, run_checks(None, faults, watcher)
-    faults += plan_faults("vertex", draft.pipeline, inputs)
     values, _ = fill(draft.pipeline, inputs)
     refused = any(fault.code == "RK-JOB-ID" for fault in faults)
     subject = subject_of(draft, draft.pipeline, values, None if refused else call.job_id)
@@ -69,9 +69,7 @@ def check_plan(
     return run_checks(subject, (), watcher)
 
 
-def subject_of(
-    read: Draft, pipeline: CompiledPipeline, values: Mapping[str, Given | Located], job_id: str | None
-) -> Subject:
+def subject_of(read: Draft, pipeline: CompiledPipeline, values: Values, job_id: str | None) -> Subject:
     """Return what is checked: the pipeline, with all that is known of the call."""
     steps = read_steps(pipeline, read.registry, read.selection)
     return Subject(pipeline, steps, read.registry, read.settings, values, job_id)

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from run_kfp.backends import Backend, RunRequest, open_backend, plan_run
+from run_kfp.backends import Backend, load_backend
 from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.flags import CallOptions, RunOptions, conflicts
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline
+from run_kfp.plans import RunRequest
 from run_kfp.prepare import Call, Prepared, inputs_of, prepare
-from run_kfp.runs import RunRef, RunState, RunStatus, watch
+from run_kfp.runs import BackendName, RunRef, RunState, RunStatus, watch
 from run_kfp.screens import (
     changes,
     graph_lines,
@@ -46,7 +47,7 @@ def plan(call: Call, prepared: Prepared, masker: Masker) -> RunRequest:
     Raises:
         InputError: with every fault of settings, parameters and secrets.
     """
-    return plan_run("vertex", prepared.pipeline, inputs_of(call, prepared, masker))
+    return load_backend(BackendName.VERTEX).plan(prepared.pipeline, inputs_of(call, prepared, masker))
 
 
 def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], None]) -> Prepared:
@@ -87,7 +88,7 @@ def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], No
 
 def submit(request: RunRequest, settings: Settings, tell: Callable[[str], None]) -> tuple[Backend, RunRef]:
     """Create the run. Raises BackendError, which says whether anything was submitted."""
-    backend = open_backend(request.backend, settings, tell)
+    backend = load_backend(request.backend).open_backend(settings, tell)
     return backend, backend.submit(request)
 
 
@@ -226,9 +227,8 @@ def dry_run(screen: Screen, call: Call, prepared: Prepared, output: str | None) 
     request = plan(call, prepared, screen.masker)
     if output is not None:
         write_pipeline(screen, prepared.pipeline, output)
-    run = RunRef("vertex", f"projects/{request.project}/locations/{request.region}/pipelineJobs/{request.job_id}")
-    screen.data(**plan_data(request, run))
-    screen.show(plan_lines(request, run))
+    screen.data(**plan_data(request, request.ref))
+    screen.show(plan_lines(request, request.ref))
     if note := secrets_note(request):
         screen.say(f"note: {note}")
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from run_kfp.backends import Given
 from run_kfp.pipeline import CompiledPipeline
+from run_kfp.plans import Given
 from run_kfp.registry import Container, Registry
 from run_kfp.secrets import Located
 from run_kfp.settings import RULES, Settings

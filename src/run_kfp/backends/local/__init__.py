@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from run_kfp.arguments import Reference
-from run_kfp.backends import Given, Inputs, fill
 from run_kfp.backends.local.docker_engine import CREDENTIALS, LEAST_MEMORY, DockerEngine, DockerSettings, sweep
 from run_kfp.backends.local.engines import Engine
 from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
@@ -28,6 +27,7 @@ from run_kfp.graph import ExecutableStep, downstream, executable_steps, paramete
 from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, log_names, this_runner
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
+from run_kfp.plans import Given, Inputs, fill
 from run_kfp.registry import Registry
 from run_kfp.runs import RunState, StepState
 from run_kfp.secrets import Located

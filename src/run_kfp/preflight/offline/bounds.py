@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from run_kfp.backends import Given
+from run_kfp.plans import Given
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.spec import SPEC_SOURCE, Dag, Spec, shown, table_at, waits_for
 from run_kfp.preflight.subject import Subject, holds_placeholder

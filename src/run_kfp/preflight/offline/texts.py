@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from run_kfp.backends import Given
+from run_kfp.plans import Given
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.spec import Spec, shown, source_of, table_at
 from run_kfp.preflight.offline.values import PARAM_TEMPLATE

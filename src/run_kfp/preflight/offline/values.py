@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from run_kfp.backends import Given
 from run_kfp.masking import MASK, SHORTEST_SECRET
+from run_kfp.plans import Given
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.spec import compiled_here, shown, table_at
 from run_kfp.preflight.subject import Subject
