@@ -65,7 +65,13 @@ class Cli:
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """Return the whole environment of a call."""
-        needed = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "PYTHONPATH") if name in os.environ}
+        passed_on = (
+            "PATH",
+            "SYSTEMROOT",
+            "PYTHONPATH",
+            "COVERAGE_PROCESS_CONFIG",
+        )  # the last is set where it is measured
+        needed = {name: os.environ[name] for name in passed_on if name in os.environ}
         # Nobody's login is found, and no machine of Google's is looked for.
         base = {"HOME": str(self.folder / "home"), "LANG": "C.UTF-8", "NO_GCE_CHECK": "true", "PYTHONWARNINGS": "error"}
         return {**needed, **base, **self.variables, **variables}
