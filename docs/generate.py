@@ -1,4 +1,4 @@
-"""Writes the generated parts of README.md and docs/*.md: what the program itself can say of its words.
+"""Writes the generated parts of README.md and docs/*.md, and the shipped JSON Schema: what the program says itself.
 
     python docs/generate.py           writes what is out of date
     python docs/generate.py --check   writes nothing; shows the differences, and ends with 1 when there are any
@@ -41,6 +41,7 @@ from run_kfp.registry import (
     SettingsSection,
 )
 from run_kfp.registry_file import PACKAGED, REGISTRY_FILE, REGISTRY_VARIABLE, packaged_registry_text, parse_registry
+from run_kfp.schema import SCHEMA_FILE, schema_text
 from run_kfp.secrets import SECRETS_FOLDERS
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES, SECRETS_VARIABLE
 
@@ -232,50 +233,6 @@ _TYPES = {
     "Accelerator.count": "whole number or `{ param = … }`",
 }
 
-_MEANINGS = {
-    "PipelineSection.name": "The KFP name of the pipeline; job ids start with it, and the cache goes by it.",
-    "PipelineSection.display_name": "What the console shows, with a random suffix for each run; else the name.",
-    "PipelineSection.labels": "Labels of every run; `--label` adds to them, or replaces one of the same key.",
-    "Container.name": "The name of the step: lower-case letters, digits and single dashes; unique; not ending in "
-    "`-<number>`, which KFP gives to repeated steps.",
-    "Container.display_name": "What the graph shows; else the name.",
-    "Container.image": "The image, as `docker pull` takes it. Either this or `factory`.",
-    "Container.factory": "`package.module:function`: a KFP component, or a function without arguments that returns "
-    "one. The folder of the registry file is importable.",
-    "Container.args": "The arguments. The image's `ENTRYPOINT` runs with them, and its `CMD` is not used.",
-    "Container.command": "Replaces the image's `ENTRYPOINT`.",
-    "Container.entrypoint": "What the image's `ENTRYPOINT` is. Only for `env` values that are references.",
-    "Container.env": "Environment variables. A string goes into the pipeline file; a reference needs `command` or "
-    "`entrypoint`, because the step then runs `env NAME=value… entrypoint… args…`.",
-    "Container.cpu": "CPU limit: `16`, `0.5` or `500m`. Vertex AI picks the machine by it.",
-    "Container.memory": "Memory limit: a whole number and `K`, `M`, `G`, `T` or `Ki`, `Mi`, `Gi`, `Ti`.",
-    "Container.accelerator": "The accelerator: see below.",
-    "Container.side_effects": "The step changes something outside of the pipeline: it is never taken from the cache.",
-    "Container.description": "Text for `run-kfp list`.",
-    "Container.process": "How the step runs without its image, for `--engine process`: see below.",
-    "Process.cwd": "The folder it runs in, from the folder of the registry file.",
-    "Process.entrypoint": "The program and its first arguments; stands for the image's `ENTRYPOINT` or `command`.",
-    "Accelerator.type": "The name that Vertex AI has for it, such as `NVIDIA_TESLA_T4`.",
-    "Accelerator.count": "How many; `0` drops the accelerator.",
-    "Param.env": "The variable that gives the value, from the environment or `.env`.",
-    "Param.default": "The value when nothing else gives one.",
-    "Param.description": "Text for readers of the file.",
-    "CheckSection.ignore": "Findings that are not told, by their code, each with the reason.",
-    "CheckSection.machines": "A file that corrects the machine table, beside the registry file.",
-    "CheckSection.endpoints": "Addresses of Google's services where they are others than usual, such as those of "
-    "Private Service Connect.",
-    "CheckSection.git": "Where the tag of a run lies: see below.",
-    "GitCheck.remote": "The repository, `https://host/path.git`, without a login in it.",
-    "GitCheck.login": "The secret to log in with.",
-    "GitCheck.makes_tag": "Containers, by index or name, that push the tag. With one of them chosen the tag must not "
-    "be there yet; else it must.",
-    "SecretSource.env": "The variable that holds the value, and the name of the line in `env_file`.",
-    "SecretSource.file": "A file of the secrets folder; its first line is the value.",
-    "SecretSource.env_file": "A file of `NAME=VALUE` lines, in the secrets folder, else beside the registry file. "
-    "Needs `env`.",
-    "SecretSource.description": "What goes in, for the placeholder that `run-kfp init` writes.",
-}
-
 
 def type_words(annotation: object) -> str:
     """Say what a key takes, from the annotation of its field."""
@@ -307,7 +264,9 @@ def keys(model: type[Model]) -> Callable[[], str]:
                 default = "required"
             else:
                 default = "" if field.default in (None, "", (), {}) else code(str(field.default).lower())
-            yield [code(name), _TYPES.get(place) or type_words(field.annotation), default, _MEANINGS[place]]
+            if not field.description:
+                raise KeyError(f"say in the model what {place} is")
+            yield [code(name), _TYPES.get(place) or type_words(field.annotation), default, field.description]
 
     return lambda: table(["key", "type", "default", "meaning"], rows())
 
@@ -388,6 +347,9 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "failures": failures,
 }
 
+# Files that are generated as a whole.
+WHOLE: Mapping[Path, Callable[[], str]] = {ROOT / "src" / "run_kfp" / SCHEMA_FILE: schema_text}
+
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 
 
@@ -402,9 +364,9 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(__doc__ or "")
         return 2
     stale = False
-    for path in FILES:
-        old = path.read_text(encoding="utf-8")
-        new = renewed(old)
+    for path in [*FILES, *WHOLE]:
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        new = WHOLE[path]() if path in WHOLE else renewed(old)
         if old == new:
             continue
         stale = True

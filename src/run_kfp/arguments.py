@@ -14,7 +14,7 @@ from typing import Any, Literal
 from run_kfp.errors import shown
 
 # Vertex expands `$(VAR)` in the value of an environment variable (EnvVar.value in its CustomJob reference).
-_ENV_EXPANSION = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
+ENV_EXPANSION = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
 
 
 def text_fault(text: str) -> str | None:
@@ -39,7 +39,7 @@ def literal_fault(text: str, *, in_env: bool = False) -> str | None:
         return "holds '{{channel:', which kfp would replace"
     if fault := text_fault(text):
         return fault
-    if in_env and _ENV_EXPANSION.search(text):
+    if in_env and ENV_EXPANSION.search(text):
         return "holds '$(NAME)', which Vertex would expand in an environment variable"
     if text.lstrip().startswith("{"):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 import warnings
@@ -222,6 +223,16 @@ def explain(
     from run_kfp.commands.explain import explain as explain_code
 
     explain_code(ctx.obj, code)
+
+
+@app.command(rich_help_panel=LOOK_UP)
+def schema(ctx: typer.Context, json_: flags.Json = False, debug: flags.Debug = False) -> None:
+    """Print the JSON Schema of run-kfp.toml, for editors that complete and check it."""
+    from run_kfp.schema import packaged_schema_text
+
+    text = packaged_schema_text()
+    ctx.obj.data(**json.loads(text))
+    ctx.obj.raw(text)
 
 
 def _command() -> Any:

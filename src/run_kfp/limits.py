@@ -9,8 +9,10 @@ from typing import Any
 from run_kfp.errors import InputError, shown
 
 # kfp's own patterns (kfp 2.17, dsl/pipeline_task.py: set_cpu_limit, set_memory_limit).
-_CPU = re.compile(r"([0-9]*\.)?[0-9]+m?")
-_MEMORY = re.compile(r"[1-9][0-9]*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)")
+CPU = re.compile(r"([0-9]*\.)?[0-9]+m?")
+MEMORY = re.compile(r"[1-9][0-9]*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)")
+
+COUNT = re.compile(r"[0-9]{1,4}")
 
 _UNITS = {"": 1} | {
     letter + binary: (1024 if binary else 1000) ** power
@@ -29,7 +31,7 @@ def cpu_text(value: Any) -> str:
     Raises ValueError with what is allowed.
     """
     text = shown(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    if isinstance(text, str) and _CPU.fullmatch(text) and text.strip("0.m"):
+    if isinstance(text, str) and CPU.fullmatch(text) and text.strip("0.m"):
         return text
     suggestion = ""
     # What people write behind a number of CPUs, and a comma where the fraction begins.
@@ -49,7 +51,7 @@ def memory_text(value: Any) -> str:
 
     A bare number is refused although kfp takes it: "32" compiles to 32 bytes.
     """
-    if isinstance(value, str) and _MEMORY.fullmatch(value):
+    if isinstance(value, str) and MEMORY.fullmatch(value):
         return value
     text = shown(value) if isinstance(value, int) and not isinstance(value, bool) else value
     nearest = nearest_memory(text) if isinstance(text, str) else ""
@@ -82,7 +84,7 @@ def nearest_memory(text: str) -> str:
 def count_text(value: Any) -> str:
     """Return an accelerator count as kfp takes it, "0" or more. Raises ValueError with what is allowed."""
     text = shown(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not re.fullmatch(r"[0-9]{1,4}", text):
+    if not isinstance(text, str) or not COUNT.fullmatch(text):
         raise ValueError(f"{shown(value)} is no number of accelerators: write a whole number, 0 for none")
     return str(int(text))
 

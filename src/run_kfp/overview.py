@@ -32,7 +32,7 @@ def overview(commands: Mapping[str, Any]) -> Iterator[Text]:
     """
     from rich.text import Text
 
-    yield Text("Run Docker images as a Kubeflow pipeline: on this machine, and from the same file on Vertex AI.\n")
+    yield Text("Run Docker images as a Kubeflow pipeline: on this machine, and from the same file on Vertex AI.")
     yield Text.assemble(("Usage: ", "bold"), "run-kfp [COMMAND] [FLAGS]\n")
     yield Text("Examples", "bold")
     yield from _rows(_EXAMPLES)

@@ -5,15 +5,18 @@ An argument is a literal string or one reference; there is no template language.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from run_kfp.arguments import (
+    ENV_EXPANSION,
     Argument,
     Reference,
     read_argument,
@@ -23,7 +26,7 @@ from run_kfp.arguments import (
 )
 from run_kfp.errors import Fault, InputError, Refusal, did_you_mean, shown
 from run_kfp.files import from_here
-from run_kfp.limits import count_text, cpu_text, memory_text
+from run_kfp.limits import COUNT, CPU, MEMORY, count_text, cpu_text, memory_text
 
 # Parameters that every registry has: the first three are settings of the same name, `tag` is `-t`.
 BUILT_IN_PARAMS = ("project", "region", "bucket", "tag")
@@ -31,6 +34,13 @@ BUILT_IN_PARAMS = ("project", "region", "bucket", "tag")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_WORD = re.compile(r"\S+")
+_REPEATED = re.compile(r"-[0-9]+$")  # KFP's names of repeated steps
+
+# What the keys of [containers] and those of [params] and [secrets] look like.
+INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
+PARAMETER = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+LONGEST_PARAMETER = 100
 
 
 def name_meant(value: str) -> str:
@@ -38,7 +48,7 @@ def name_meant(value: str) -> str:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "-", value) if value.isascii() else ""
     name = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
     name = re.sub(r"-(?=[0-9]+$)", "", name)
-    return name if _NAME.fullmatch(name) and len(name) <= _LONGEST_WORD and not re.search(r"-[0-9]+$", name) else ""
+    return name if _NAME.fullmatch(name) and len(name) <= _LONGEST_WORD and not _REPEATED.search(name) else ""
 
 
 def _name(value: str) -> str:
@@ -47,7 +57,7 @@ def _name(value: str) -> str:
         raise Refusal(
             f"{shown(value)} is no name: lower-case letters, digits and single dashes, beginning with a letter", hint
         )
-    if re.search(r"-[0-9]+$", value):
+    if _REPEATED.search(value):
         raise Refusal(
             f"{shown(value)} ends in -<number>, which KFP gives to repeated steps (train, train-2): take another name",
             hint,
@@ -69,7 +79,7 @@ def _image(value: str) -> str:
 
 
 def _accelerator_type(value: str) -> str:
-    if not re.fullmatch(r"\S+", value):
+    if not _WORD.fullmatch(value):
         meant = "_".join(value.upper().split())
         raise Refusal(
             f"{shown(value)} is no type of an accelerator" if value else "is empty",
@@ -110,9 +120,56 @@ def _or_reference(read: Any) -> BeforeValidator:
     return BeforeValidator(lambda value: read_parameter_reference(value) or read(value))
 
 
-Text = Annotated[str, AfterValidator(read_literal)]
-VariableName = Annotated[str, AfterValidator(_variable)]
-FileName = Annotated[str, AfterValidator(_file_name)]
+# Beside each validator stands what it takes, for the JSON Schema of a registry (`schema.py`).
+
+
+def _form(pattern: re.Pattern[str], **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^({pattern.pattern})$", **more})
+
+
+def _table_of(kind: str, **optional: dict[str, Any]) -> dict[str, Any]:
+    keys = {kind: {"type": "string"}, **optional}
+    return {"type": "object", "properties": keys, "required": [kind], "additionalProperties": False}
+
+
+_REPLACED = r"\{\{(\$|channel:)|\x00"  # `arguments.literal_fault`
+_LITERAL: dict[str, Any] = {"type": "string", "not": {"pattern": _REPLACED}}
+_ENV_LITERAL: dict[str, Any] = {"type": "string", "not": {"pattern": f"{_REPLACED}|{ENV_EXPANSION.pattern}"}}
+_ARGUMENT = WithJsonSchema(
+    {"anyOf": [_LITERAL, _table_of("param", prefix=_LITERAL), _table_of("secret", prefix=_LITERAL)]}
+)
+_ENV_VALUE = WithJsonSchema({"anyOf": [_ENV_LITERAL, _table_of("param"), _table_of("secret")]})
+
+
+def _or_param(*forms: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [*forms, _table_of("param")]})
+
+
+_CPU = _or_param(
+    {"type": "number", "minimum": 0, "not": {"enum": [0]}},
+    {"type": "string", "pattern": f"^({CPU.pattern})$", "not": {"pattern": "^[0.]*m?$"}},
+)
+_MEMORY = _or_param({"type": "string", "pattern": f"^({MEMORY.pattern})$"})
+_COUNT = _or_param(
+    {"type": "integer", "minimum": 0, "maximum": 9999}, {"type": "string", "pattern": f"^({COUNT.pattern})$"}
+)
+Text = Annotated[str, AfterValidator(read_literal), WithJsonSchema(_LITERAL)]
+Words = Annotated[tuple[Text, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(_entrypoint)]
+Name = Annotated[str, AfterValidator(_name), _form(_NAME, **{"not": {"pattern": _REPEATED.pattern}})]
+VariableName = Annotated[str, AfterValidator(_variable), _form(_VARIABLE)]
+ParameterName = Annotated[
+    str,
+    _form(
+        PARAMETER,
+        maxLength=LONGEST_PARAMETER,
+        **{"not": {"enum": [*BUILT_IN_PARAMS, *filter(str.islower, keyword.kwlist)]}},
+    ),
+]
+FileName = Annotated[
+    str,
+    AfterValidator(_file_name),
+    WithJsonSchema({"type": "string", "minLength": 1, "not": {"pattern": r"^/|(^|/)\.\.(/|$)|\x00"}}),
+]
 
 
 class Model(BaseModel):
@@ -126,38 +183,79 @@ class Model(BaseModel):
 class Accelerator(Model):
     """An accelerator and how many of it; a count of 0 drops it."""
 
-    type: Annotated[str, AfterValidator(_accelerator_type)]
-    count: Annotated[str | Reference, _or_reference(count_text)] = "1"
+    type: Annotated[str, AfterValidator(_accelerator_type), _form(_WORD)] = Field(
+        description="The name that Vertex AI has for it, such as `NVIDIA_TESLA_T4`."
+    )
+    count: Annotated[str | Reference, _or_reference(count_text), _COUNT] = Field(
+        "1", description="How many; `0` drops the accelerator."
+    )
 
 
 class Process(Model):
-    """How a container's step runs without its image (`--engine process`): a program of this machine, in a folder.
+    """How a container's step runs without its image (`--engine process`): a program of this machine, in a folder."""
 
-    `cwd` starts from the folder of the registry file; `entrypoint` stands for the image's ENTRYPOINT, or for `command`.
-    """
-
-    cwd: str = "."
-    entrypoint: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_entrypoint)]
+    cwd: str = Field(".", description="The folder it runs in, from the folder of the registry file.")
+    entrypoint: Words = Field(
+        description="The program and its first arguments; stands for the image's `ENTRYPOINT` or `command`."
+    )
 
 
 class Container(Model):
     """One entry of the registry: an image and how to call it, or a Python factory that makes the component."""
 
-    index: str
-    name: Annotated[str, AfterValidator(_name)]
-    display_name: str = ""
-    image: Annotated[str, AfterValidator(_image)] = ""
-    factory: Annotated[str, AfterValidator(_factory)] = ""
-    args: Annotated[tuple[Annotated[Argument, PlainValidator(read_argument)], ...], Field(strict=False)] = ()
-    command: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_entrypoint)] | None = None
-    entrypoint: Annotated[tuple[Text, ...], Field(strict=False), AfterValidator(_entrypoint)] | None = None
-    env: dict[VariableName, Annotated[Argument, PlainValidator(read_environment_value)]] = {}
-    cpu: Annotated[str | Reference | None, _or_reference(cpu_text)] = None
-    memory: Annotated[str | Reference | None, _or_reference(memory_text)] = None
-    accelerator: Accelerator | None = None
-    side_effects: bool = False
-    description: str = ""
-    process: Process | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["image"]},
+                {
+                    "required": ["factory"],
+                    "not": {"anyOf": [{"required": [key]} for key in ("args", "command", "entrypoint", "env")]},
+                },
+            ],
+            "not": {"required": ["command", "entrypoint"]},
+        }
+    )
+
+    index: SkipJsonSchema[str]  # it stands in the table's name
+    name: Name = Field(
+        description="The name of the step: lower-case letters, digits and single dashes; unique; not ending in "
+        "`-<number>`, which KFP gives to repeated steps."
+    )
+    display_name: str = Field("", description="What the graph shows; else the name.")
+    image: Annotated[str, AfterValidator(_image), _form(_WORD, **{"not": _LITERAL["not"]})] = Field(
+        "", description="The image, as `docker pull` takes it. Either this or `factory`."
+    )
+    factory: Annotated[str, AfterValidator(_factory), _form(_FACTORY)] = Field(
+        "",
+        description="`package.module:function`: a KFP component, or a function without arguments that returns one. "
+        "The folder of the registry file is importable.",
+    )
+    args: Annotated[tuple[Annotated[Argument, PlainValidator(read_argument), _ARGUMENT], ...], Field(strict=False)] = (
+        Field((), description="The arguments. The image's `ENTRYPOINT` runs with them, and its `CMD` is not used.")
+    )
+    command: Words | None = Field(None, description="Replaces the image's `ENTRYPOINT`.")
+    entrypoint: Words | None = Field(
+        None, description="What the image's `ENTRYPOINT` is. Only for `env` values that are references."
+    )
+    env: dict[VariableName, Annotated[Argument, PlainValidator(read_environment_value), _ENV_VALUE]] = Field(
+        {},
+        description="Environment variables. A string goes into the pipeline file; a reference needs `command` or "
+        "`entrypoint`, because the step then runs `env NAME=value… entrypoint… args…`.",
+    )
+    cpu: Annotated[str | Reference | None, _or_reference(cpu_text), _CPU] = Field(
+        None, description="CPU limit: `16`, `0.5` or `500m`. Vertex AI picks the machine by it."
+    )
+    memory: Annotated[str | Reference | None, _or_reference(memory_text), _MEMORY] = Field(
+        None, description="Memory limit: a whole number and `K`, `M`, `G`, `T` or `Ki`, `Mi`, `Gi`, `Ti`."
+    )
+    accelerator: Accelerator | None = Field(None, description="The accelerator: a table of its type and count.")
+    side_effects: bool = Field(
+        False, description="The step changes something outside of the pipeline: it is never taken from the cache."
+    )
+    description: str = Field("", description="Text for `run-kfp list`.")
+    process: Process | None = Field(
+        None, description="How the step runs without its image, for `--engine process`: a table."
+    )
 
     @property
     def label(self) -> str:
@@ -179,30 +277,49 @@ class Container(Model):
 class Param(Model):
     """Where the value of a parameter comes from when `-p` does not say."""
 
-    env: VariableName | None = None
-    default: str | None = None
-    description: str = ""
+    env: VariableName | None = Field(
+        None, description="The variable that gives the value, from the environment or `.env`."
+    )
+    default: str | None = Field(None, description="The value when nothing else gives one.")
+    description: str = Field("", description="Text for readers of the file.")
 
 
 class SecretSource(Model):
     """Where a secret is looked for: an environment variable, a file, a line of an env file; in this order."""
 
-    env: VariableName | None = None
-    file: FileName | None = None
-    env_file: FileName | None = None
-    description: str = ""
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["env"]}, {"required": ["file"], "not": {"required": ["env_file"]}}]}
+    )
+
+    env: VariableName | None = Field(
+        None, description="The variable that holds the value, and the name of the line in `env_file`."
+    )
+    file: FileName | None = Field(None, description="A file of the secrets folder; its first line is the value.")
+    env_file: FileName | None = Field(
+        None,
+        description="A file of `NAME=VALUE` lines, in the secrets folder, else beside the registry file. Needs `env`.",
+    )
+    description: str = Field("", description="What goes in, for the placeholder that `run-kfp init` writes.")
 
 
 class PipelineSection(Model):
     """The pipeline's own names and labels."""
 
-    name: Annotated[str, AfterValidator(_name)] = "pipeline"
-    display_name: str = ""
-    labels: dict[str, str] = {}
+    name: Name = Field(
+        "pipeline", description="The KFP name of the pipeline; job ids start with it, and the cache goes by it."
+    )
+    display_name: str = Field(
+        "", description="What the console shows, with a random suffix for each run; else the name."
+    )
+    labels: dict[str, str] = Field(
+        {}, description="Labels of every run; `--label` adds to them, or replaces one of the same key."
+    )
 
 
 class SettingsSection(Model):
     """Settings of the lowest rank."""
+
+    # The forms of the text values are in `settings.RULES`, for flags and variables too.
 
     project: str | None = None
     region: str | None = None
@@ -212,8 +329,10 @@ class SettingsSection(Model):
     network: str | None = None
     encryption_key: str | None = None
     api_endpoint: str | None = None
-    caching: bool | None = None
-    failure_policy: Literal["fast", "slow"] | None = None
+    caching: bool | None = Field(None, description="Whether steps may be taken from the cache.")
+    failure_policy: Literal["fast", "slow"] | None = Field(
+        None, description="What happens to the other steps when one has failed: `slow` lets those that can run go on."
+    )
 
 
 class GitCheck(Model):
@@ -222,25 +341,51 @@ class GitCheck(Model):
     `makes_tag` names containers that push the tag: with one of them chosen it must not be there yet, else it must.
     """
 
-    remote: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
-    login: str | None = None
-    makes_tag: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    remote: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] = Field(
+        description="The repository, `https://host/path.git`, without a login in it."
+    )
+    login: str | None = Field(None, description="The secret to log in with.")
+    makes_tag: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        (),
+        description="Containers, by index or name, that push the tag. With one of them chosen the tag must not be "
+        "there yet; else it must.",
+    )
 
 
 class CheckSection(Model):
-    """What checks take into account.
+    """What checks take into account."""
 
-    `ignore` has the reason for each kind of finding that is not to be told, `machines` a file that corrects the machine
-    table, `endpoints` the addresses of Google's services where they are others than usual.
-    """
-
-    ignore: dict[str, str] = {}
-    machines: FileName | None = None
+    ignore: dict[str, Annotated[str, WithJsonSchema({"type": "string", "pattern": r"\S"})]] = Field(
+        {}, description="Findings that are not told, by their code, each with the reason."
+    )
+    machines: FileName | None = Field(
+        None, description="A file that corrects the machine table, beside the registry file."
+    )
     # The login travels there: in clear within this machine at most.
     endpoints: dict[
         str, Annotated[str, Field(pattern=r"^(https://[^\s/@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)$")]
-    ] = {}
-    git: GitCheck | None = None
+    ] = Field(
+        {},
+        description="Addresses of Google's services where they are others than usual, such as those of Private Service "
+        "Connect.",
+    )
+    git: GitCheck | None = Field(None, description="Where the tag of a run lies: a table.")
+
+
+class RegistryFile(Model):
+    """The tables of a registry file."""
+
+    pipeline: PipelineSection = Field(PipelineSection(), description="The pipeline's own names and labels.")
+    settings: SettingsSection = Field(
+        SettingsSection(),
+        description="Settings of the lowest rank: flags, the environment and `.env` come before them.",
+    )
+    containers: dict[Annotated[str, _form(INDEX)], Container] = Field(
+        min_length=1, description="The containers, by the index that `-r` takes."
+    )
+    params: dict[ParameterName, Param] = Field({}, description="Where the values of parameters come from.")
+    secrets: dict[ParameterName, SecretSource] = Field({}, description="Where secrets are looked for.")
+    check: CheckSection = Field(CheckSection(), description="What checks take into account.")
 
 
 # A word after -r that is longer is told in the message alone, shortened.

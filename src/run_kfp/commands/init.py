@@ -1,4 +1,4 @@
-"""What `run-kfp init` writes: a registry to edit, a `.env`, and a secrets folder with a placeholder for each secret."""
+"""What `run-kfp init` writes: a registry with its schema, a `.env`, and a secrets folder with placeholders."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from run_kfp.errors import InputError
 from run_kfp.files import write_atomically
 from run_kfp.registry import Registry
 from run_kfp.registry_file import REGISTRY_FILE, packaged_registry_text, parse_registry
+from run_kfp.schema import SCHEMA_FILE, packaged_schema_text
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def starter_files() -> Iterator[tuple[Path, str]]:
     text = packaged_registry_text()
     registry = parse_registry(text, source=REGISTRY_FILE, folder=Path())
     yield Path(REGISTRY_FILE), text
+    yield Path(SCHEMA_FILE), packaged_schema_text()
     yield Path(ENV_FILE), _env_text(registry)
     yield Path(".gitignore"), _GITIGNORE
     yield SECRETS / ".gitignore", _SECRETS_GITIGNORE

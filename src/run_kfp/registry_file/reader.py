@@ -24,12 +24,16 @@ from run_kfp.errors import Fault, InputError, did_you_mean, shown
 from run_kfp.files import from_here, read_text
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
+    INDEX,
+    LONGEST_PARAMETER,
+    PARAMETER,
     CheckSection,
     Container,
     Model,
     Param,
     PipelineSection,
     Registry,
+    RegistryFile,
     SecretSource,
     SettingsSection,
     name_meant,
@@ -51,8 +55,6 @@ REGISTRY_VARIABLE = "RUN_KFP_REGISTRY"
 REGISTRY_FILE = "run-kfp.toml"
 
 PACKAGED = "the packaged registry"
-
-_PARAMETER = re.compile(r"[a-z]([a-z0-9]|_(?=[a-z0-9]))*")
 
 
 def packaged_registry_text() -> str:
@@ -136,7 +138,7 @@ def _parse(text: str, source: str, folder: Path, faults: list[Fault]) -> Registr
     except RecursionError:
         faults.append(Fault(f"{source} nests arrays or tables too deeply", code="RK-REGISTRY", place=source))
     else:
-        known = ("pipeline", "settings", "containers", "params", "secrets", "check")
+        known = tuple(RegistryFile.model_fields)
         for key in raw.keys() - set(known):
             reader.fault(key, f"unknown table; a registry has {', '.join(known)}", did_you_mean(key, known))
         if not raw.get("containers"):
@@ -232,7 +234,7 @@ class _Reader:
         for key, value in table.items():
             place, index = f"containers.{key}", key
             names = {"name": _NAMELESS}
-            if not re.fullmatch(r"0|[1-9][0-9]{0,5}", key):
+            if not INDEX.fullmatch(key):
                 index, hint = index_meant(key, [*table, *taken.values()])
                 self.fault(
                     place, "an index is a whole number" + (" without zeros in front" if key.isdigit() else ""), hint
@@ -346,7 +348,7 @@ def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[
     """Check names across tables: parameters and secrets share one space in a pipeline."""
     for table, names in (("params", params), ("secrets", secrets)):
         for name in names:
-            if not _PARAMETER.fullmatch(name) or keyword.iskeyword(name) or len(name) > 100:
+            if not PARAMETER.fullmatch(name) or keyword.iskeyword(name) or len(name) > LONGEST_PARAMETER:
                 reader.fault(
                     f"{table}.{name}",
                     "lower-case letters, digits and single underscores, beginning with a letter, and no Python keyword",

@@ -1,0 +1,125 @@
+"""The JSON Schema of a registry: it takes what the reader takes, and refuses the mistakes that a schema can know."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+import test_docs
+import test_registry
+from conftest import Cli
+from run_kfp.registry_file import packaged_registry_text
+from run_kfp.schema import SCHEMA_FILE, packaged_schema_text
+
+ROOT = Path(__file__).resolve().parent.parent
+SCHEMA = json.loads(packaged_schema_text())
+
+
+def complaints(text: str) -> list[str]:
+    """Say what a validator that knows nothing of run-kfp finds wrong."""
+    return [error.message for error in Draft7Validator(SCHEMA).iter_errors(tomllib.loads(text))]
+
+
+def parameters(test: Any) -> list[Any]:
+    """Return the cases of a parametrized test."""
+    (mark,) = test.pytestmark
+    return list(mark.args[1])
+
+
+def valid_registries() -> dict[str, str]:
+    files = [*(ROOT / "tests" / "corpus" / "registries").glob("*.toml"), *(ROOT / "examples").glob("*/run-kfp.toml")]
+    found = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files}
+    found["the packaged one"] = packaged_registry_text()
+    for page, number, text in test_docs.EXAMPLES:
+        if not text.startswith("# machines.toml"):
+            whole = text if "containers" in tomllib.loads(text) else f"{test_docs.ONE}{text}"
+            found[f"{test_docs.names(page)}-{number}"] = whole
+    for number, text in enumerate(parameters(test_registry.test_what_is_right_is_taken)):
+        found[f"right-{number}"] = text
+    return found
+
+
+VALID = valid_registries()
+
+
+def test_it_is_a_schema() -> None:
+    Draft7Validator.check_schema(SCHEMA)
+    assert len(VALID) >= 50
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_every_valid_registry_is_valid_by_the_schema(name: str) -> None:
+    assert complaints(VALID[name]) == []
+
+
+# Mistakes of the registry's tests that no schema can know: names that are declared elsewhere, or twice; what a JSON
+# text in a string means; what a value that is a reference asks of another key.
+BEYOND_A_SCHEMA = {
+    "is also the name of container 1",
+    "no param 'tga' is declared → did you mean 'tag'?",
+    'it is a param: write { param = "tag" }',
+    "declare it as [secrets.key]",
+    "the backend would evaluate",
+    "needs entrypoint = [...]",
+    "`env` would not take 'A=b'",
+    "to replace the image's ENTRYPOINT, write command",
+    "containers.1.args.1: no param 'tga'",
+    "containers.1.env.A: no param 'tga'",
+    "containers.1.cpu: no param 'nope'",
+    "a resource cannot depend on 'tag'",
+    "is also declared in [params]",
+}
+
+
+def can_be_asked(text: str) -> bool:
+    """Say whether a text is TOML, without a number that Python cannot write into the validator's message."""
+    if "f" * 5000 in text:
+        return False
+    try:
+        tomllib.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+WRONG = [case for case in parameters(test_registry.test_a_fault_is_told_with_its_place) if can_be_asked(case[0])]
+
+
+@pytest.mark.parametrize(("text", "told"), WRONG)
+def test_a_wrong_registry_is_wrong_by_the_schema_where_a_schema_can_know(text: str, told: str) -> None:
+    assert bool(complaints(text)) is (told not in BEYOND_A_SCHEMA)
+
+
+def test_each_mistake_beyond_a_schema_is_one_of_the_registry() -> None:
+    assert {told for _, told in WRONG} >= BEYOND_A_SCHEMA
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[settings]\nregion = "us-east1-b"\n',
+        '[settings]\nbucket = "gs://b"\n',
+        '[pipeline]\nname = "a-2"\n',
+        '[check]\nendpoints = { storage = "http://example.com" }\n',
+        '[check.git]\nremote = "https://login@example.com/a.git"\n',
+        '[check.ignore]\nRK-QUOTA-DEFAULT = " "\n',
+    ],
+)
+def test_forms_are_checked_too(text: str) -> None:
+    assert complaints(test_registry.ONE + text) != []
+
+
+def test_the_command_prints_it_and_init_writes_it_beside_the_registry(cli: Cli) -> None:
+    printed = cli("schema")
+    assert (printed.code, printed.out, printed.err) == (0, packaged_schema_text(), "")
+
+    assert cli("init").code == 0
+    first, *_ = (cli.folder / "run-kfp.toml").read_text(encoding="utf-8").splitlines()
+    named = cli.folder / first.removeprefix("#:schema ")
+    assert named == cli.folder / SCHEMA_FILE
+    assert named.read_text(encoding="utf-8") == printed.out
