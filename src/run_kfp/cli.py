@@ -259,7 +259,7 @@ def _execute(screen: Screen, argv: list[str]) -> int:
     try:
         _look_around()
         if {"--help", "-h"} & set(argv[1:]):
-            from run_kfp.lean import import_help_screens
+            from run_kfp.fast_imports import import_help_screens
 
             import_help_screens()
         code = _command().main(args=argv or ["--help"], prog_name="run-kfp", standalone_mode=False, obj=screen) or 0

@@ -29,7 +29,7 @@ from run_kfp.credentials import (
     time_slice,
 )
 from run_kfp.errors import BackendError, Fault, InputError, Submitted, shown
-from run_kfp.lean import import_pipeline_service
+from run_kfp.fast_imports import import_pipeline_service
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.plans import Given, Inputs, RunRequest, fill

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from run_kfp.arguments import Argument, Reference, literal_fault
 from run_kfp.errors import Fault, InputError
-from run_kfp.lean import import_kfp
+from run_kfp.fast_imports import import_kfp
 from run_kfp.limits import count_text, cpu_text, memory_text
 from run_kfp.pipeline.factories import component_of_factory
 from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step, resource_words

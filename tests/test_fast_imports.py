@@ -22,7 +22,7 @@ def python(cli: Cli, script: str) -> str:
 def test_the_pipeline_service_comes_alone(cli: Cli) -> None:
     modules = python(
         cli,
-        "import sys; from run_kfp.lean import import_pipeline_service\n"
+        "import sys; from run_kfp.fast_imports import import_pipeline_service\n"
         "service = import_pipeline_service()\n"
         "service.PipelineJob(display_name='x')\n"
         "print(*[name for name in sys.modules if name.startswith('google.cloud.aiplatform_v1.services.')])",
@@ -36,7 +36,7 @@ def test_the_pipeline_service_comes_alone(cli: Cli) -> None:
 def test_who_imports_the_package_later_gets_it_whole_with_the_same_classes(cli: Cli, package: str) -> None:
     printed = python(
         cli,
-        "from run_kfp.lean import import_pipeline_service\n"
+        "from run_kfp.fast_imports import import_pipeline_service\n"
         "service = import_pipeline_service()\n"
         f"import {package}\n"
         "from google.cloud import aiplatform_v1\n"
@@ -54,7 +54,7 @@ def test_a_package_that_is_there_is_taken(cli: Cli) -> None:
     printed = python(
         cli,
         "from google.cloud import aiplatform_v1\n"
-        "from run_kfp.lean import import_pipeline_service\n"
+        "from run_kfp.fast_imports import import_pipeline_service\n"
         "print(import_pipeline_service().PipelineJob is aiplatform_v1.PipelineJob)",
     )
 
@@ -65,11 +65,11 @@ def test_the_whole_package_comes_where_the_short_way_fails(cli: Cli) -> None:
     """Another layout of the SDK: its packages are not found where they are looked for."""
     printed = python(
         cli,
-        "from run_kfp import lean\n"
+        "from run_kfp import fast_imports\n"
         "class Nowhere:\n"
         "    find_spec = staticmethod(lambda *_: None)\n"
-        "lean.PathFinder = Nowhere\n"
-        "service = lean.import_pipeline_service()\n"
+        "fast_imports.PathFinder = Nowhere\n"
+        "service = fast_imports.import_pipeline_service()\n"
         "from google.cloud import aiplatform_v1\n"
         "assert aiplatform_v1.JobServiceClient\n"
         "print(service.PipelineJob is aiplatform_v1.PipelineJob)",
@@ -82,15 +82,15 @@ def test_the_whole_package_comes_where_the_short_way_fails_half_way(cli: Cli) ->
     printed = python(
         cli,
         "import importlib, types\n"
-        "from run_kfp import lean\n"
+        "from run_kfp import fast_imports\n"
         "real, failed = importlib.import_module, []\n"
         "def stumbling(name):\n"
         "    if name.endswith('encryption_spec') and not failed:\n"
         "        failed.append(name)\n"
         "        raise ImportError(name)\n"
         "    return real(name)\n"
-        "lean.importlib = types.SimpleNamespace(import_module=stumbling)\n"
-        "service = lean.import_pipeline_service()\n"
+        "fast_imports.importlib = types.SimpleNamespace(import_module=stumbling)\n"
+        "service = fast_imports.import_pipeline_service()\n"
         "from google.cloud import aiplatform_v1\n"
         "assert failed and aiplatform_v1.JobServiceClient\n"
         "print(service.PipelineJob is aiplatform_v1.PipelineJob)",
@@ -103,15 +103,15 @@ def test_kfp_is_imported_again_where_the_switch_left_out_too_much(cli: Cli) -> N
     printed = python(
         cli,
         "import os, sys\n"
-        "from run_kfp import lean\n"
-        "real, failed = lean._whole_kfp, []\n"
+        "from run_kfp import fast_imports\n"
+        "real, failed = fast_imports._whole_kfp, []\n"
         "def stumbling():\n"
         "    if not failed:\n"
         "        failed.append(True)\n"
         "        raise AttributeError('dsl')\n"
         "    return real()\n"
-        "lean._whole_kfp = stumbling\n"
-        "kfp = lean.import_kfp(whole=False)\n"
+        "fast_imports._whole_kfp = stumbling\n"
+        "kfp = fast_imports.import_kfp(whole=False)\n"
         "assert '_KFP_RUNTIME' not in os.environ\n"
         "print(kfp.Client.__name__)",
     )
@@ -121,7 +121,7 @@ def test_kfp_is_imported_again_where_the_switch_left_out_too_much(cli: Cli) -> N
 
 def test_the_switch_of_the_environment_is_left_as_it_was(cli: Cli) -> None:
     script = (
-        "import os\nfrom run_kfp.lean import import_kfp\n"
+        "import os\nfrom run_kfp.fast_imports import import_kfp\n"
         "os.environ['_KFP_RUNTIME'] = 'as it was'\n"
         "import_kfp(whole=False)\nprint(os.environ['_KFP_RUNTIME'])"
     )
@@ -133,7 +133,7 @@ def test_help_screens_come_without_markdown(cli: Cli) -> None:
     printed = python(
         cli,
         "import sys\n"
-        "from run_kfp.lean import import_help_screens\n"
+        "from run_kfp.fast_imports import import_help_screens\n"
         "import_help_screens()\n"
         "print('typer.rich_utils' in sys.modules, 'markdown_it' in sys.modules, 'rich.markdown' in sys.modules)\n"
         "from rich.markdown import Markdown\n"
@@ -157,9 +157,9 @@ def test_help_screens_that_cannot_be_imported_in_part_are_imported_whole(cli: Cl
     printed = python(
         cli,
         "import sys\n"
-        "from run_kfp import lean\n"
-        "lean._NOT_FOR_HELP['rich.panel'] = 'Nothing'\n"
-        "lean.import_help_screens()\n"
+        "from run_kfp import fast_imports\n"
+        "fast_imports._NOT_FOR_HELP['rich.panel'] = 'Nothing'\n"
+        "fast_imports.import_help_screens()\n"
         "print('typer.rich_utils' in sys.modules)\n"
         "from run_kfp.cli import execute\n"
         "sys.exit(execute(['list', '--help']))",

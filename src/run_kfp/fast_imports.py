@@ -76,7 +76,7 @@ def import_pipeline_service() -> Any:
     """
     if _AIPLATFORM not in sys.modules:
         with contextlib.suppress(Exception):  # whatever it is, the whole package is imported instead
-            return _lean_pipeline_service()
+            return _pipeline_service_alone()
         # What was imported of it stays: protobuf does not let a message be declared twice in one process.
     module = importlib.import_module(_AIPLATFORM)
     return types.SimpleNamespace(**{name: getattr(module, name) for name in _PIPELINE_SERVICE.values()})
@@ -90,7 +90,7 @@ _PIPELINE_SERVICE = {
 }
 
 
-def _lean_pipeline_service() -> Any:
+def _pipeline_service_alone() -> Any:
     packages = [_AIPLATFORM, f"{_AIPLATFORM}.types", f"{_AIPLATFORM}.services"]
     try:
         for name in packages:
