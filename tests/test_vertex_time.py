@@ -12,7 +12,7 @@ from fakes.vertex import FakeVertex
 from run_kfp.backends.vertex import Vertex, new_job_id
 from run_kfp.errors import BackendError, Submitted
 from run_kfp.pipeline import read_pipeline
-from run_kfp.plans import Given, RunRequest
+from run_kfp.plans import RunRequest, Value
 from run_kfp.runs import BackendName, LookFailed, RunRef, RunState, StepState
 from run_kfp.settings import SUBMISSION_LABEL, Settings
 from test_fakes import PARENT, a_spec
@@ -37,7 +37,7 @@ class Submission:
             pipeline=read_pipeline(file),
             job_id="chain-1",
             display_name="chain",
-            values={"tag": Given("v1", "-t")},
+            values={"tag": Value("v1", "-t")},
             project="test-project",
             region="us-east1",
             pipeline_root="gs://bucket/pipeline_root/root",

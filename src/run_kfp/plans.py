@@ -20,12 +20,12 @@ from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, Parameter
 from run_kfp.registry import BUILT_IN_PARAMS, Registry
 from run_kfp.runs import BackendName, RunRef
-from run_kfp.secrets import Located, SecretFinder, locate_all, secret_finder
+from run_kfp.secrets import SecretFinder, SecretRef, locate_all, secret_finder
 from run_kfp.settings import Layers, Settings
 
 
 @dataclass(frozen=True)
-class Given:
+class Value:
     """The value of a parameter and where it came from, in words."""
 
     value: Any
@@ -33,7 +33,7 @@ class Given:
 
 
 # What a plan has for each parameter.
-Values: TypeAlias = Mapping[str, Given | Located]
+Values: TypeAlias = Mapping[str, Value | SecretRef]
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class RunRequest:
         return RunRef(self.backend, f"projects/{self.project}/locations/{self.region}/pipelineJobs/{self.job_id}")
 
     @property
-    def secrets(self) -> Mapping[str, Located]:
+    def secrets(self) -> Mapping[str, SecretRef]:
         """The parameters whose values are secrets."""
-        return {name: value for name, value in self.values.items() if isinstance(value, Located)}
+        return {name: value for name, value in self.values.items() if isinstance(value, SecretRef)}
 
 
 def find_secrets(
@@ -96,7 +96,7 @@ def find_secrets(
     return secret_finder(layers, registry, masker, flag=folder, faults=faults)
 
 
-def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | Located], list[Fault]]:
+def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Value | SecretRef], list[Fault]]:
     """Find a value, or the place of one, for every parameter of the pipeline.
 
     Returns:
@@ -105,12 +105,12 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Given | 
     registry = inputs.registry
     names = [parameter.name for parameter in pipeline.parameters]
     located, faults = locate_all([name for name in names if name in registry.secrets], registry.secrets, inputs.finder)
-    values: dict[str, Given | Located] = {**located}
+    values: dict[str, Value | SecretRef] = {**located}
     for parameter in pipeline.parameters:
         if parameter.name in registry.secrets:
             continue
         given = _given(parameter.name, inputs)
-        if isinstance(given, Given):
+        if isinstance(given, Value):
             typed = _typed(parameter, given)
             if isinstance(typed, Fault):
                 faults.append(typed)
@@ -166,11 +166,11 @@ def _places(registry: Registry, name: str) -> str:
     return " or ".join(places)
 
 
-def _given(name: str, inputs: Inputs) -> Given | Fault | None:
+def _given(name: str, inputs: Inputs) -> Value | Fault | None:
     """Return the value of a parameter that is no secret: `-t`, `-p`, its setting or variable, its default."""
     if name == "tag" and inputs.tag is not None:
         return (
-            Given(inputs.tag, "-t")
+            Value(inputs.tag, "-t")
             if inputs.tag
             else Fault(
                 "-t gives an empty tag",
@@ -180,14 +180,14 @@ def _given(name: str, inputs: Inputs) -> Given | Fault | None:
             )
         )
     if name in inputs.params:
-        return Given(inputs.params[name], "-p")
+        return Value(inputs.params[name], "-p")
     if setting := inputs.settings.values.get(name):
-        return Given(setting.value, setting.source)
+        return Value(setting.value, setting.source)
     if param := inputs.registry.params.get(name):
         if param.env and (variable := inputs.layers.variable(param.env)):
-            return Given(*variable)
+            return Value(*variable)
         if param.default is not None:
-            return Given(param.default, f"default in {inputs.registry.source}")
+            return Value(param.default, f"default in {inputs.registry.source}")
     return None
 
 
@@ -208,7 +208,7 @@ def _missing(name: str, inputs: Inputs) -> Fault:
     )
 
 
-def _typed(parameter: Parameter, given: Given) -> Given | Fault:
+def _typed(parameter: Parameter, given: Value) -> Value | Fault:
     """Turn the text of a value into the type that the pipeline declares."""
     text = str(given.value)
     place = f"-p {parameter.name}" if given.source == "-p" else given.source
@@ -230,7 +230,7 @@ def _typed(parameter: Parameter, given: Given) -> Given | Fault:
         )
     read, words = readers[parameter.type]
     try:
-        return Given(read(text), given.source)
+        return Value(read(text), given.source)
     except (ValueError, RecursionError):
         meant = _meant(parameter.type, text)
         front = f"-p {parameter.name}=" if given.source == "-p" else ""

@@ -17,7 +17,7 @@ from rich.text import Text
 from run_kfp.arguments import Argument, Reference
 from run_kfp.errors import BackendError, RunKfpError
 from run_kfp.pipeline import CompiledPipeline, Step
-from run_kfp.plans import Given, RunRequest
+from run_kfp.plans import RunRequest, Value
 from run_kfp.registry import Container, Registry
 from run_kfp.runs import RunRef, RunState, RunStatus, StepState, StepStatus
 
@@ -191,12 +191,12 @@ def plan_lines(request: RunRequest, run: RunRef) -> Iterator[Text]:
 
 
 def _value_lines(values: Mapping[str, Any]) -> Iterator[Text]:
-    """Show values (`Given`) and the places of secrets (`Located`)."""
+    """Show values (`Value`) and the places of secrets (`SecretRef`)."""
     if values:
         yield Text("  parameters", "dim")
     width = max((len(name) for name in values), default=0)
     for name, found in values.items():
-        if isinstance(found, Given):
+        if isinstance(found, Value):
             yield Text.assemble(
                 f"    {name:<{width}}  {json.dumps(found.value, ensure_ascii=False)}", (f"  ({found.source})", "dim")
             )
@@ -207,7 +207,7 @@ def _value_lines(values: Mapping[str, Any]) -> Iterator[Text]:
 def _value_data(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: {"value": found.value, "from": found.source}
-        if isinstance(found, Given)
+        if isinstance(found, Value)
         else {"secret": name, "from": found.place}
         for name, found in values.items()
     }

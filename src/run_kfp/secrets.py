@@ -1,7 +1,7 @@
 """Secrets: where a value lies, whether it can be right, and the value itself, at the moment when a backend sends it.
 
 Who may import this module is a contract that the tests check. `locate` reads a value to judge it, teaches it to the
-masker and keeps only the place; `Located.reveal` reads it again.
+masker and keeps only the place; `SecretRef.reveal` reads it again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SECRET_WORDS = re.compile(
 
 
 @dataclass(frozen=True)
-class Located:
+class SecretRef:
     """A secret that was found and can be right: its name and its place. The value is read again when it is needed."""
 
     name: str
@@ -94,7 +94,7 @@ class SecretFinder:
                 path = folder / source.env_file
                 yield f"{path} ({source.env}=…)", read_env_file(path).get(source.env)
 
-    def locate(self, name: str, source: SecretSource) -> Located | list[Fault]:
+    def locate(self, name: str, source: SecretSource) -> SecretRef | list[Fault]:
         """Find a secret at the first place that holds one.
 
         A value that cannot be right is a fault, and so is none at all.
@@ -108,7 +108,7 @@ class SecretFinder:
                 self.masker.add(value)
                 if fault := self._fault(name, source, place, value):
                     return [fault]
-                return Located(name, place, source, self)
+                return SecretRef(name, place, source, self)
         except InputError as error:
             return list(error.all_faults)
         if not looked:  # the registry names no place, which is told with its other faults
@@ -181,13 +181,13 @@ def secret_finder(
 
 def locate_all(
     names: Sequence[str], secrets: Mapping[str, SecretSource], finder: SecretFinder
-) -> tuple[dict[str, Located], list[Fault]]:
+) -> tuple[dict[str, SecretRef], list[Fault]]:
     """Locate the secrets `names`; faults of all of them come together."""
-    found: dict[str, Located] = {}
+    found: dict[str, SecretRef] = {}
     faults: list[Fault] = []
     for name in names:
         located = finder.locate(name, secrets[name])
-        if isinstance(located, Located):
+        if isinstance(located, SecretRef):
             found[name] = located
         else:
             faults += located

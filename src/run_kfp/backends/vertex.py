@@ -32,7 +32,7 @@ from run_kfp.errors import BackendError, Fault, InputError, Submitted, shown
 from run_kfp.fast_imports import import_pipeline_service
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
-from run_kfp.plans import Given, Inputs, RunRequest, fill
+from run_kfp.plans import Inputs, RunRequest, Value, fill
 from run_kfp.runs import BackendName, LookFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
 
@@ -328,7 +328,7 @@ def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
         ) from None
     values: dict[str, struct_pb2.Value] = {}
     for name, found in request.values.items():
-        plain = found.value if isinstance(found, Given) else found.reveal().get_secret_value()
+        plain = found.value if isinstance(found, Value) else found.reveal().get_secret_value()
         values[name] = json_format.Parse(json.dumps(plain), struct_pb2.Value())
     policy = {"fast": "PIPELINE_FAILURE_POLICY_FAIL_FAST", "slow": "PIPELINE_FAILURE_POLICY_FAIL_SLOW"}[
         request.failure_policy

@@ -26,7 +26,7 @@ from run_kfp.preflight.offline.resources import chosen_machines
 from run_kfp.preflight.offline.values import without_tokens
 from run_kfp.preflight.subject import StepSpec, Subject, read_steps
 from run_kfp.registry import CheckSection, Registry
-from run_kfp.secrets import Located, SecretFinder
+from run_kfp.secrets import SecretFinder, SecretRef
 
 if TYPE_CHECKING:
     from run_kfp.preflight.images import ImageFacts
@@ -225,7 +225,7 @@ def _git(subject: Subject, section: CheckSection, watcher: Watcher) -> Iterator[
     login = None
     if section.git.login and section.git.login in watcher.registry.secrets:
         located = watcher.finder.locate(section.git.login, watcher.registry.secrets[section.git.login])
-        login = located.reveal() if isinstance(located, Located) else None
+        login = located.reveal() if isinstance(located, SecretRef) else None
     tag = subject.values.get("tag")
     makers = {step.container.index for step in subject.steps if step.container} | {
         step.container.name for step in subject.steps if step.container
@@ -233,7 +233,7 @@ def _git(subject: Subject, section: CheckSection, watcher: Watcher) -> Iterator[
     yield from check_git(
         section.git.remote,
         login,
-        str(tag.value) if tag is not None and not isinstance(tag, Located) else None,
+        str(tag.value) if tag is not None and not isinstance(tag, SecretRef) else None,
         makes_tag=bool(makers & set(section.git.makes_tag)),
         seconds=subject.settings.timeout,
     )

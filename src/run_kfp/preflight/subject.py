@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from run_kfp.pipeline import CompiledPipeline
-from run_kfp.plans import Given
+from run_kfp.plans import Value
 from run_kfp.registry import Container, Registry
-from run_kfp.secrets import Located
+from run_kfp.secrets import SecretRef
 from run_kfp.settings import RULES, Settings
 
 # More than Vertex AI takes (10,000 tasks in a job), which is told elsewhere. DAGs that share their inner DAGs can have
@@ -103,7 +103,7 @@ class Subject:
     steps: tuple[StepSpec, ...]
     registry: Registry
     settings: Settings
-    values: Mapping[str, Given | Located] = field(default_factory=dict)
+    values: Mapping[str, Value | SecretRef] = field(default_factory=dict)
     job_id: str | None = None
 
     @property

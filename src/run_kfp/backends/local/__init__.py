@@ -27,10 +27,10 @@ from run_kfp.graph import ExecutableStep, downstream, executable_steps, paramete
 from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, log_names, this_runner
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
-from run_kfp.plans import Given, Inputs, fill
+from run_kfp.plans import Inputs, Value, fill
 from run_kfp.registry import Registry
 from run_kfp.runs import RunState, StepState
-from run_kfp.secrets import Located
+from run_kfp.secrets import SecretRef
 
 __all__ = ["ENGINES", "PULLS", "LocalOptions", "LocalPlan", "Observer", "execute", "mend", "plan"]
 
@@ -66,7 +66,7 @@ class LocalPlan:
     steps: tuple[ExecutableStep, ...]
     run_id: str
     engine: str
-    values: Mapping[str, Given | Located]
+    values: Mapping[str, Value | SecretRef]
     policy: Policy
     docker: DockerSettings | None = None
     processes: Mapping[str, ProcessEntry] = field(default_factory=dict)
@@ -77,9 +77,9 @@ class LocalPlan:
     notes: tuple[str, ...] = ()
 
     @property
-    def secrets(self) -> Mapping[str, Located]:
+    def secrets(self) -> Mapping[str, SecretRef]:
         """The parameters whose values are secrets."""
-        return {name: value for name, value in self.values.items() if isinstance(value, Located)}
+        return {name: value for name, value in self.values.items() if isinstance(value, SecretRef)}
 
 
 def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs: LocalRuns) -> LocalPlan:
@@ -230,7 +230,7 @@ def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | F
 def _resume(
     pipeline: CompiledPipeline,
     steps: Sequence[ExecutableStep],
-    values: Mapping[str, Given | Located],
+    values: Mapping[str, Value | SecretRef],
     registry: Registry,
     options: LocalOptions,
     runs: LocalRuns,
@@ -263,7 +263,7 @@ def _resume(
     used = {name for step in steps if step.name in reused for name in step.parameters}
     for name in sorted(used):
         found, before = values.get(name), base.parameters.get(name, {})
-        if isinstance(found, Given) and "value" in before and before["value"] != found.value:
+        if isinstance(found, Value) and "value" in before and before["value"] != found.value:
             faults.append(
                 Fault(
                     f"--from {options.from_step}: {base.ref} ran with {name}={before['value']!r}, "
@@ -329,7 +329,7 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
     """
     parameters = parameter_defaults(request.pipeline)
     for name, found in request.values.items():
-        parameters[name] = found.value if isinstance(found, Given) else found.reveal().get_secret_value()
+        parameters[name] = found.value if isinstance(found, Value) else found.reveal().get_secret_value()
     engine: Engine
     if request.docker is not None:
         engine = DockerEngine(request.docker)
@@ -386,7 +386,7 @@ def _record(request: LocalPlan) -> RunRecord:
         created=datetime.now(UTC),
         parameters={
             name: {"value": found.value, "from": found.source}
-            if isinstance(found, Given)
+            if isinstance(found, Value)
             else {"secret": name, "from": found.place}
             for name, found in request.values.items()
         },

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from run_kfp.plans import Given
+from run_kfp.plans import Value
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.spec import SPEC_SOURCE, Dag, Spec, shown, table_at, waits_for
 from run_kfp.preflight.subject import Subject, holds_placeholder
@@ -226,7 +226,7 @@ def _items(task: Mapping[str, Any]) -> int:
 
 def _check_values(subject: Subject, spec: Spec) -> Iterator[Finding]:
     for name, given in subject.values.items():
-        if isinstance(given, Given) and (size := _bytes(given.value)) >= _LONGEST_VALUE:
+        if isinstance(given, Value) and (size := _bytes(given.value)) >= _LONGEST_VALUE:
             yield _long(f"{given.source}: {name}", f"the value of {name}", size)
     for dag in spec.dags.values():
         for name, declared in table_at(dag.component, "inputDefinitions", "parameters").items():

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from run_kfp.plans import Given
+from run_kfp.plans import Value
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.spec import Spec, shown, source_of, table_at
 from run_kfp.preflight.offline.values import PARAM_TEMPLATE
@@ -247,7 +247,7 @@ def check_constants(subject: Subject, around: Surroundings) -> Iterator[Finding]
     """Look at the texts that reach a step by its inputs: constants of tasks, and values of parameters."""
     spec = Spec(subject.pipeline.spec, source_of(subject))
     for name, given in subject.values.items():
-        if isinstance(given, Given) and isinstance(given.value, str):
+        if isinstance(given, Value) and isinstance(given.value, str):
             # Templates among the values of parameters are told with them.
             place = f"-p {name}" if given.source == "-p" else given.source
             found = _of_constant(place, name, given.value, around)

@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from run_kfp.masking import MASK, SHORTEST_SECRET
-from run_kfp.plans import Given
+from run_kfp.plans import Value
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.spec import compiled_here, shown, table_at
 from run_kfp.preflight.subject import Subject
 from run_kfp.registry import SecretSource
-from run_kfp.secrets import Located, is_template
+from run_kfp.secrets import SecretRef, is_template
 
 # The kernel's limit of one argument, its closing NUL included: MAX_ARG_STRLEN, 32 pages of 4096 bytes (execve(2)).
 LONGEST_ARGUMENT = 131_072
@@ -186,11 +186,11 @@ def check_values(subject: Subject) -> Iterator[Finding]:
     yield from _null_defaults(subject)
     yield from _artifact_inputs(subject)
     for name, value in subject.values.items():
-        if isinstance(value, Located):
+        if isinstance(value, SecretRef):
             yield from _secret(name, value, subject.registry.secrets[name])
         else:
             yield from _parameter(name, value, for_git=name == "tag" and _has_git(subject))
-    hidden = [name for name, value in subject.values.items() if isinstance(value, Located)]
+    hidden = [name for name, value in subject.values.items() if isinstance(value, SecretRef)]
     if hidden:
         count = "1 secret travels" if len(hidden) == 1 else f"{len(hidden)} secrets travel"
         yield SECRET_VISIBLE(
@@ -353,7 +353,7 @@ def _artifact_inputs(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _parameter(name: str, given: Given, *, for_git: bool) -> Iterator[Finding]:
+def _parameter(name: str, given: Value, *, for_git: bool) -> Iterator[Finding]:
     text = given.value if isinstance(given.value, str) else json.dumps(given.value)
     if (size := len(text.encode())) >= LONGEST_ARGUMENT:
         yield PARAM_LONG(
@@ -381,7 +381,7 @@ def _parameter(name: str, given: Given, *, for_git: bool) -> Iterator[Finding]:
 
 def _has_git(subject: Subject) -> bool:
     """Say whether the run has to do with Git: by [check.git], or by a secret that is called like a Git login."""
-    secrets = [name for name, value in subject.values.items() if isinstance(value, Located)]
+    secrets = [name for name, value in subject.values.items() if isinstance(value, SecretRef)]
     names = {word.lower() for name in secrets for word in (name, subject.registry.secrets[name].env or "")}
     return subject.registry.check.git is not None or any(re.match(r"(?:.*_)?git(?:hub|lab)?(?:_|$)", n) for n in names)
 
@@ -403,7 +403,7 @@ def _no_git_tag(tag: str) -> str:
     return "a part of it begins with a dot or ends with .lock" if re.search(r"/\.|\.lock/", tag) else ""
 
 
-def _secret(name: str, located: Located, source: SecretSource) -> Iterator[Finding]:
+def _secret(name: str, located: SecretRef, source: SecretSource) -> Iterator[Finding]:
     value = located.reveal().get_secret_value()
     size = len(value.encode())
     if size >= LONGEST_ARGUMENT:
