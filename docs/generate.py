@@ -160,7 +160,7 @@ _ADVICE = {
     "BackendError": "read whether anything was submitted, look at access and network, try again",
     "RunFailed": "look at the step named; the hint holds the command that shows its log",
     "RunStopped": "nothing, if you stopped it",
-    "WatchGaveUp": "look at the run in the console",
+    "WatchTimeout": "look at the run in the console",
 }
 
 

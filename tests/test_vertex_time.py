@@ -13,7 +13,7 @@ from run_kfp.backends.vertex import Vertex, new_job_id
 from run_kfp.errors import BackendError, Submitted
 from run_kfp.pipeline import read_pipeline
 from run_kfp.plans import RunRequest, Value
-from run_kfp.runs import BackendName, LookFailed, RunRef, RunState, StepState
+from run_kfp.runs import BackendName, PollFailed, RunRef, RunState, StepState
 from run_kfp.settings import SUBMISSION_LABEL, Settings
 from test_fakes import PARENT, a_spec
 from test_localruns import NOON
@@ -201,7 +201,7 @@ def test_a_look_that_failed_says_whether_the_next_may_succeed(
     submission.backend.submit(submission.request)
     vertex.fault("GetPipelineJob", code, "so it is")
 
-    with pytest.raises(LookFailed, match=f"{code}: so it is") as error:
+    with pytest.raises(PollFailed, match=f"{code}: so it is") as error:
         submission.backend.status(RUN)
 
     assert error.value.passing is passing
@@ -210,7 +210,7 @@ def test_a_look_that_failed_says_whether_the_next_may_succeed(
 def test_a_look_without_credentials_does_not_pass(tmp_path: Path) -> None:
     backend = Vertex(Settings({}, credentials_file=tmp_path / "missing"), lambda words: None)
 
-    with pytest.raises(LookFailed) as error:
+    with pytest.raises(PollFailed) as error:
         backend.status(RUN)
 
     assert not error.value.passing

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from clock import FakeClock
-from run_kfp.errors import WatchGaveUp
-from run_kfp.runs import LookFailed, RunRef, RunState, RunStatus, StepState, StepStatus, watch
+from run_kfp.errors import WatchTimeout
+from run_kfp.runs import PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus, watch
 
 ENDS = (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.PAUSED)
 
 
-def looks(*script: RunState | LookFailed, forever: RunState | LookFailed | None = None) -> Callable[[], RunStatus]:
+def looks(*script: RunState | PollFailed, forever: RunState | PollFailed | None = None) -> Callable[[], RunStatus]:
     """Return a look that goes through the script, then shows `forever`."""
 
-    def go_on() -> Iterator[RunState | LookFailed]:
+    def go_on() -> Iterator[RunState | PollFailed]:
         yield from script
         while forever is not None:
             yield forever
@@ -25,15 +25,15 @@ def looks(*script: RunState | LookFailed, forever: RunState | LookFailed | None 
 
     def look() -> RunStatus:
         shown = next(shows)
-        if isinstance(shown, LookFailed):
+        if isinstance(shown, PollFailed):
             raise shown
         return RunStatus(shown)
 
     return look
 
 
-def passing(words: str = "for a moment") -> LookFailed:
-    return LookFailed(words, passing=True)
+def passing(words: str = "for a moment") -> PollFailed:
+    return PollFailed(words, passing=True)
 
 
 def followed(look: Callable[[], RunStatus], clock: FakeClock, **limits: float) -> list[RunState]:
@@ -68,7 +68,7 @@ def test_a_look_every_ten_seconds_unless_told_otherwise() -> None:
 def test_failed_looks_are_borne_for_the_patience_and_not_longer() -> None:
     clock = FakeClock()
 
-    with pytest.raises(WatchGaveUp, match="no answer from anybody"):
+    with pytest.raises(WatchTimeout, match="no answer from anybody"):
         followed(looks(forever=passing("no answer from anybody")), clock, every=10, patience=45)
 
     assert clock.slept == [10] * 5
@@ -77,7 +77,7 @@ def test_failed_looks_are_borne_for_the_patience_and_not_longer() -> None:
 def test_patience_of_five_minutes_unless_told_otherwise() -> None:
     clock = FakeClock()
 
-    with pytest.raises(WatchGaveUp):
+    with pytest.raises(WatchTimeout):
         followed(looks(forever=passing()), clock)
 
     assert sum(clock.slept) == 300
@@ -85,7 +85,7 @@ def test_patience_of_five_minutes_unless_told_otherwise() -> None:
 
 def test_a_good_look_gives_the_whole_patience_back() -> None:
     clock = FakeClock()
-    script: list[RunState | LookFailed] = [
+    script: list[RunState | PollFailed] = [
         passing(),
         passing(),
         passing(),
@@ -101,7 +101,7 @@ def test_a_good_look_gives_the_whole_patience_back() -> None:
 
 def test_patience_begins_with_the_first_failed_look() -> None:
     clock = FakeClock()
-    script: list[RunState | LookFailed] = [*[RunState.RUNNING] * 9, passing(), passing(), RunState.SUCCEEDED]
+    script: list[RunState | PollFailed] = [*[RunState.RUNNING] * 9, passing(), passing(), RunState.SUCCEEDED]
 
     assert followed(looks(*script), clock, every=10, patience=15)[-1] is RunState.SUCCEEDED
 
@@ -109,8 +109,8 @@ def test_patience_begins_with_the_first_failed_look() -> None:
 def test_a_look_that_is_refused_ends_the_watch_at_once() -> None:
     clock = FakeClock()
 
-    with pytest.raises(WatchGaveUp, match="not for you"):
-        followed(looks(RunState.RUNNING, LookFailed("not for you", passing=False)), clock)
+    with pytest.raises(WatchTimeout, match="not for you"):
+        followed(looks(RunState.RUNNING, PollFailed("not for you", passing=False)), clock)
 
     assert clock.slept == [10]
 
@@ -123,7 +123,7 @@ def test_the_deadline_ends_the_watch_with_a_last_look_at_it() -> None:
         seen.append(clock.now - 1000)
         return RunStatus(RunState.RUNNING)
 
-    with pytest.raises(WatchGaveUp, match="25 s"):
+    with pytest.raises(WatchTimeout, match="25 s"):
         followed(look, clock, every=10, deadline=25)
 
     assert seen == [0, 10, 20, 25]

@@ -7,7 +7,7 @@
     ├── EngineError         4    the local engine is missing or refused
     ├── RunFailed           5    the run failed: look at the step named
     ├── RunStopped          6    the run was cancelled or paused
-    └── WatchGaveUp         7    the watch ended, the run goes on
+    └── WatchTimeout        7    the watch ended, the run goes on
 
 Exit code 130 belongs to Ctrl-C. Only `cli.py` turns these into an exit, and `terminal.py`
 into words.
@@ -132,7 +132,7 @@ class RunStopped(RunKfpError):
     exit_code: ClassVar[int] = 6
 
 
-class WatchGaveUp(RunKfpError):
+class WatchTimeout(RunKfpError):
     """The run goes on, but nobody looks at it any more."""
 
     exit_code: ClassVar[int] = 7

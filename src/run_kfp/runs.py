@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from run_kfp.errors import WatchGaveUp
+from run_kfp.errors import WatchTimeout
 
 
 class BackendName(StrEnum):
@@ -43,7 +43,7 @@ class RunState(StrEnum):
     UNKNOWN = "UNKNOWN"
 
     @property
-    def ends_the_watch(self) -> bool:
+    def is_final(self) -> bool:
         """Whether the run will not go on by itself."""
         return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.PAUSED)
 
@@ -88,7 +88,7 @@ class RunStatus:
         return tuple(step for step in self.steps if step.state is StepState.FAILED)
 
 
-class LookFailed(Exception):
+class PollFailed(Exception):
     """One look at a run failed; `passing` tells whether the next one may succeed."""
 
     def __init__(self, message: str, *, passing: bool) -> None:
@@ -109,7 +109,7 @@ def watch(
     """Look at a run until it ends; the last status that comes is its end.
 
     Args:
-        poll: one look; raises LookFailed.
+        poll: one look; raises PollFailed.
         every: seconds between two looks.
         deadline: seconds after which to give up, None for never.
         patience: seconds for which looks may fail one after the other.
@@ -117,27 +117,27 @@ def watch(
         clock: tells seconds; tests bring their own.
 
     Raises:
-        WatchGaveUp: the deadline or the patience is over; the run goes on.
+        WatchTimeout: the deadline or the patience is over; the run goes on.
     """
     started = clock()
     failing_since: float | None = None
     while True:
         try:
             status = poll()
-        except LookFailed as error:
+        except PollFailed as error:
             failing_since = failing_since if failing_since is not None else clock()
             if not error.passing or clock() - failing_since >= patience:
-                raise WatchGaveUp(
+                raise WatchTimeout(
                     f"the watch gave up: {error}", hint="the run goes on; look at it in the console"
                 ) from None
         else:
             failing_since = None
             yield status
-            if status.state.ends_the_watch:
+            if status.state.is_final:
                 return
         left = float("inf") if deadline is None else started + deadline - clock()
         if left <= 0:
-            raise WatchGaveUp(
+            raise WatchTimeout(
                 f"the watch gave up after {deadline:g} s", hint="the run goes on; look at it in the console"
             )
         sleep(min(every, left))

@@ -25,7 +25,7 @@ class Backend(Protocol):
         ...
 
     def status(self, run: RunRef, timeout: float = 20.0) -> RunStatus:
-        """Look at the run once, within `timeout` seconds. Raises LookFailed."""
+        """Look at the run once, within `timeout` seconds. Raises PollFailed."""
         ...
 
     def console_url(self, run: RunRef) -> str:

@@ -33,7 +33,7 @@ from run_kfp.fast_imports import import_pipeline_service
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.plans import Inputs, RunRequest, Value, fill
-from run_kfp.runs import BackendName, LookFailed, RunRef, RunState, RunStatus, StepState, StepStatus
+from run_kfp.runs import BackendName, PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
 
 if TYPE_CHECKING:
@@ -245,17 +245,17 @@ class Vertex:
         """Look at the run once, within `timeout` seconds.
 
         Raises:
-            LookFailed: Vertex AI refused or could not be reached.
+            PollFailed: Vertex AI refused or could not be reached.
         """
         region = run.path.split("/")[3]
         try:
             client = self._client(region, self._clock() + self._settings.timeout)
         except BackendError as error:
-            raise LookFailed(error.what, passing=False) from None
+            raise PollFailed(error.what, passing=False) from None
         timeout = max(min(timeout, LONGEST_ATTEMPT, self._settings.timeout), 0.1)
         code, answer = _attempt(functools.partial(client.get_pipeline_job, name=run.path, retry=None), timeout)
         if code != "OK":
-            raise LookFailed(f"Vertex AI answered {code}: {_words(answer)}", passing=code in _PASSING)
+            raise PollFailed(f"Vertex AI answered {code}: {_words(answer)}", passing=code in _PASSING)
         return _status(answer)
 
     def console_url(self, run: RunRef) -> str:

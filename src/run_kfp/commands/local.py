@@ -240,7 +240,7 @@ def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
 
     def ended() -> bool:
         latest = folder.read()
-        return not follow or latest is None or latest.state.ends_the_watch or folder.abandoned()
+        return not follow or latest is None or latest.state.is_final or folder.abandoned()
 
     for name, line in follow_logs(paths, ended):
         screen.event("log", step=name, time=line.time.isoformat(), stream=line.stream, text=line.text)
@@ -252,10 +252,10 @@ def cancel_run(screen: Screen, word: str | None) -> None:
 
     Raises:
         InputError: it has ended already.
-        WatchGaveUp: it has not ended in time.
+        WatchTimeout: it has not ended in time.
     """
     folder, record = _found(screen, word)
-    if record.state.ends_the_watch:
+    if record.state.is_final:
         raise InputError(f"{record.ref} has ended already: {record.state.value}", hint="there is nothing to cancel")
     folder.ask_to_cancel()
     screen.say(f"stopping {record.ref} …")
@@ -283,7 +283,7 @@ def _follow(
 
     def look() -> RunStatus:
         record = folder.read()
-        if record is not None and not record.state.ends_the_watch and folder.abandoned():
+        if record is not None and not record.state.is_final and folder.abandoned():
             known_runs(screen.masker, LocalRuns(), screen.say)
             record = folder.read()
         if record is None:

@@ -105,7 +105,7 @@ def follow(
         sleep: time, for tests.
 
     Raises:
-        WatchGaveUp: the run goes on, the watch does not.
+        WatchTimeout: the run goes on, the watch does not.
     """
     started = time.monotonic()
 
@@ -155,7 +155,7 @@ def run_call(screen: Screen, options: RunOptions) -> int:
         InputError: with every conflict of the flags; or the call cannot become a plan.
         CheckFailed: a check found an error; nothing was submitted.
         BackendError, EngineError: the run was refused.
-        RunFailed, RunStopped, WatchGaveUp: how the run ended, or that it goes on.
+        RunFailed, RunStopped, WatchTimeout: how the run ended, or that it goes on.
     """
     broken = list(conflicts(options))
     faults = [*broken]

@@ -413,10 +413,10 @@ def mend(runs: LocalRuns, masker: Masker) -> list[str]:
     """
     dead: list[tuple[RunFolder, RunRecord]] = []
     for folder, record in runs.all():
-        if not record.state.ends_the_watch and folder.abandoned():
+        if not record.state.is_final and folder.abandoned():
             # Read again: it may have ended since, and let go of its lock.
             latest = folder.read()
-            if latest is not None and not latest.state.ends_the_watch:
+            if latest is not None and not latest.state.is_final:
                 dead.append((folder, latest))
     words: list[str] = []
     for _, record in dead:
