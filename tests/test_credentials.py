@@ -159,7 +159,7 @@ def test_an_unreachable_token_service_is_tried_again_until_the_time_is_over(writ
     clock, said = FakeClock(), list[str]()
 
     with pytest.raises(BackendError) as error:
-        find_credentials(user(write), clock.now + 60, tell=said.append, sleep=clock.sleep, clock=clock)
+        find_credentials(user(write), clock.now + 60, notify=said.append, sleep=clock.sleep, clock=clock)
 
     assert clock.slept == [0.5, 1, 2, 4, 8, 8, 8, 8, 8, 6.25, 3.125, 1.5625, 0.78125, 0.390625]
     assert len(said) == len(clock.slept)
@@ -174,7 +174,7 @@ def test_no_time_left_means_one_try(write: Write) -> None:
     clock, said = FakeClock(), list[str]()
 
     with pytest.raises(BackendError, match="did not answer"):
-        find_credentials(user(write), clock.now + 0.3, tell=said.append, sleep=clock.sleep, clock=clock)
+        find_credentials(user(write), clock.now + 0.3, notify=said.append, sleep=clock.sleep, clock=clock)
 
     assert (clock.slept, said) == ([], [])
 
@@ -191,7 +191,7 @@ def test_a_refused_login_is_not_tried_again(through_google: GoogleHosts, write: 
     clock, said = FakeClock(), list[str]()
 
     with pytest.raises(BackendError, match=r"refused.*expired or revoked") as error:
-        find_credentials(user(write), clock.now + 60, tell=said.append, sleep=clock.sleep, clock=clock)
+        find_credentials(user(write), clock.now + 60, notify=said.append, sleep=clock.sleep, clock=clock)
 
     assert (clock.slept, said) == ([], [])
     assert "gcloud auth application-default login" in error.value.hint
@@ -204,7 +204,7 @@ def test_a_login_that_is_known_gets_its_token(
     login = write("user.json", json.dumps(vertex.accounts.user("somebody@example.com")))
 
     found = find_credentials(
-        Settings({}, credentials_file=login), clock.now + 60, tell=said.append, sleep=clock.sleep, clock=clock
+        Settings({}, credentials_file=login), clock.now + 60, notify=said.append, sleep=clock.sleep, clock=clock
     )
 
     assert vertex.accounts.authenticate(found.token, audiences=()) == "somebody@example.com"
@@ -216,7 +216,7 @@ def test_a_service_account_key_asks_nobody(account_key_file: Path) -> None:
     clock, said = FakeClock(), list[str]()
 
     found = find_credentials(
-        Settings({}, credentials_file=account_key_file), clock.now + 60, tell=said.append, clock=clock
+        Settings({}, credentials_file=account_key_file), clock.now + 60, notify=said.append, clock=clock
     )
 
     assert found.token is None

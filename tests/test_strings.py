@@ -209,7 +209,7 @@ def way(vertex: FakeVertex, account_key_file: Path, monkeypatch: pytest.MonkeyPa
     loaded, typed, ambient = load_settings(Layers(flags, {}, {}), section, registry_source="")
     assert not typed
     assert not ambient
-    return Way(vertex, Vertex(loaded, tell=lambda words: pytest.fail(words)))
+    return Way(vertex, Vertex(loaded, notify=lambda words: pytest.fail(words)))
 
 
 @settings(

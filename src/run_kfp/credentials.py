@@ -40,7 +40,7 @@ def find_credentials(
     settings: Settings,
     deadline: float,
     *,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Any:
@@ -52,7 +52,7 @@ def find_credentials(
     Args:
         settings: which key file, and the timeout for words.
         deadline: on `clock`, in seconds.
-        tell: takes a line on a retry.
+        notify: takes a line on a retry.
         sleep: waits for a number of seconds; tests bring their own.
         clock: tells seconds; tests bring their own.
 
@@ -106,7 +106,7 @@ def find_credentials(
                     f"Google's token service did not answer within {settings.timeout:g} s: {first_sentence(error)}",
                     hint="check the network and proxies",
                 ) from None
-            tell(f"Google's token service: {first_sentence(error)}; trying again ({left:.1f} s left)")
+            notify(f"Google's token service: {first_sentence(error)}; trying again ({left:.1f} s left)")
         sleep(min(pause, left / 2))
         pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -44,8 +44,8 @@ class BackendModule(Protocol):
         """Return what `plan` would refuse; without a pipeline, what it would refuse of the settings."""
         ...
 
-    def open_backend(self, settings: Settings, tell: Callable[[str], None]) -> Backend:
-        """Return the backend under these settings; `tell` takes a line on what goes on, such as a retry."""
+    def open_backend(self, settings: Settings, notify: Callable[[str], None]) -> Backend:
+        """Return the backend under these settings; `notify` takes a line on what goes on, such as a retry."""
         ...
 
 

@@ -172,9 +172,9 @@ def new_job_id(pipeline_name: str, now: datetime) -> str:
     return f"{name[:100].rstrip('-')}-{now:%Y%m%d%H%M%S}-{random_source.token_hex(3)}"
 
 
-def open_backend(settings: Settings, tell: Callable[[str], None]) -> Vertex:
+def open_backend(settings: Settings, notify: Callable[[str], None]) -> Vertex:
     """Return the backend; nothing is imported or contacted before the first call."""
-    return Vertex(settings, tell)
+    return Vertex(settings, notify)
 
 
 class Vertex:
@@ -183,14 +183,14 @@ class Vertex:
     def __init__(
         self,
         settings: Settings,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         *,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the settings, where to tell of retries, and time (seconds), which tests bring themselves."""
         self._settings = settings
-        self._tell = tell
+        self._notify = notify
         self._sleep = sleep
         self._clock = clock
         self._clients: dict[str, aiplatform_v1.PipelineServiceClient] = {}
@@ -237,7 +237,7 @@ class Vertex:
                 )
             if code not in _PASSING or left < LAST_ATTEMPT:
                 raise _create_error(code, answer, request, may_exist, self._settings.timeout)
-            self._tell(f"Vertex AI answered {code}: {_words(answer)}; trying again ({left:.1f} s left)")
+            self._notify(f"Vertex AI answered {code}: {_words(answer)}; trying again ({left:.1f} s left)")
             self._sleep(min(pause, left / 2) * random.uniform(0.7, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -274,7 +274,7 @@ class Vertex:
 
             endpoint = endpoint or self._settings.get("api_endpoint") or f"{region}-aiplatform.googleapis.com"
             credentials = find_credentials(
-                self._settings, deadline, tell=self._tell, sleep=self._sleep, clock=self._clock
+                self._settings, deadline, notify=self._notify, sleep=self._sleep, clock=self._clock
             )
             try:
                 self._clients[region] = sdk.PipelineServiceClient(

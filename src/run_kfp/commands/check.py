@@ -38,14 +38,14 @@ _LOOKED = {"offline": "the call itself", "images": "the image registries", "clou
 
 
 def examine(
-    call: Call, environ: Mapping[str, str], masker: Masker, options: CallOptions, tell: Callable[[str], None]
+    call: Call, environ: Mapping[str, str], masker: Masker, options: CallOptions, notify: Callable[[str], None]
 ) -> tuple[Draft, Report]:
     """Check a call, however wrong it is: what would keep it from becoming a plan are findings among the others."""
     draft = sketch(call, environ, masker, thorough=True)
     inputs = inputs_of(call, draft, masker)
     backend = load_backend(BackendName.VERTEX)
     faults = [*draft.unreadable, *inputs.faults, *draft.obstacles, *backend.plan_faults(draft.pipeline, inputs)]
-    watcher = watcher_of(draft, inputs, environ, options, tell)
+    watcher = watcher_of(draft, inputs, environ, options, notify)
     if draft.pipeline is None:
         return draft, run_checks(None, faults, watcher)
     values, _ = fill(draft.pipeline, inputs)
@@ -61,11 +61,11 @@ def check_plan(
     environ: Mapping[str, str],
     masker: Masker,
     options: CallOptions,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> Report:
     """Check what is about to be submitted."""
     subject = subject_of(prepared, request.pipeline, request.values, call.job_id)
-    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), environ, options, tell)
+    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), environ, options, notify)
     return run_checks(subject, (), watcher)
 
 
@@ -80,10 +80,10 @@ def watcher_of(
     inputs: Inputs,
     environ: Mapping[str, str],
     options: CallOptions,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> Watcher:
     """Return how it is checked, and who tells of the progress."""
-    return Watcher(read.registry, inputs.finder, environ, options.offline, options.ignore or (), tell)
+    return Watcher(read.registry, inputs.finder, environ, options.offline, options.ignore or (), notify)
 
 
 def check_call(screen: Screen, options: CallOptions) -> None:

@@ -324,10 +324,10 @@ def rehearse(plan: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observe
     return local.execute(plan, runs, masker, observer)
 
 
-def known_runs(masker: Masker, runs: LocalRuns, tell: Callable[[str], None]) -> LocalRuns:
+def known_runs(masker: Masker, runs: LocalRuns, notify: Callable[[str], None]) -> LocalRuns:
     """Return the runs of this folder, after those whose program was killed were ended as FAILED."""
     for words in local.mend(runs, masker):
-        tell(words)
+        notify(words)
     return runs
 
 

@@ -50,7 +50,7 @@ def plan(call: Call, prepared: Prepared, masker: Masker) -> RunRequest:
     return load_backend(BackendName.VERTEX).plan(prepared.pipeline, inputs_of(call, prepared, masker))
 
 
-def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], None]) -> Prepared:
+def pin(call: Call, prepared: Prepared, masker: Masker, notify: Callable[[str], None]) -> Prepared:
     """Compile once more, with the digests that the image registries give in place of tags.
 
     Raises:
@@ -60,7 +60,7 @@ def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], No
     from run_kfp.preflight import ask_registries
     from run_kfp.preflight.images import pinned
 
-    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), {}, CallOptions(), tell)
+    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), {}, CallOptions(), notify)
     facts, findings = ask_registries(subject_of(prepared, prepared.pipeline, {}, None), watcher)
     faults = [
         Fault(
@@ -81,14 +81,14 @@ def pin(call: Call, prepared: Prepared, masker: Masker, tell: Callable[[str], No
         for container in prepared.selection
     )
     if made := [container.name for container in selection if not container.image]:
-        tell(f"note: --pin leaves the image of {', '.join(dict.fromkeys(made))} as it is: a Python factory names it")
+        notify(f"note: --pin leaves the image of {', '.join(dict.fromkeys(made))} as it is: a Python factory names it")
     pipeline = compile_pipeline(prepared.registry, selection, fixed=prepared.fixed, caching=prepared.settings.caching)
     return dataclasses.replace(prepared, pipeline=pipeline, selection=selection)
 
 
-def submit(request: RunRequest, settings: Settings, tell: Callable[[str], None]) -> tuple[Backend, RunRef]:
+def submit(request: RunRequest, settings: Settings, notify: Callable[[str], None]) -> tuple[Backend, RunRef]:
     """Create the run. Raises BackendError, which says whether anything was submitted."""
-    backend = load_backend(request.backend).open_backend(settings, tell)
+    backend = load_backend(request.backend).open_backend(settings, notify)
     return backend, backend.submit(request)
 
 

@@ -205,7 +205,7 @@ class GoogleSession:
 
         try:
             credentials = find_credentials(
-                self._settings, min(self._deadline, time.monotonic() + ONE_TRY), tell=self._tell
+                self._settings, min(self._deadline, time.monotonic() + ONE_TRY), notify=self._tell
             )
         except BackendError as error:
             # The words are those of `find_credentials`, which has one class of errors.
