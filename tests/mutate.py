@@ -21,6 +21,7 @@ import base64
 import concurrent.futures
 import copy
 import hashlib
+import itertools
 import json
 import os
 import queue
@@ -97,12 +98,20 @@ class Mutant:
         """Return the module with the change in it."""
         return source[: self.start] + self.after.encode() + source[self.end :]
 
+    def is_python(self, source: bytes) -> bool:
+        """Say whether the module can still be read."""
+        try:
+            compile(self.applied(source), self.module, "exec")
+        except SyntaxError:
+            return False
+        return True
+
 
 # ── mutants ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def mutants(module: str, source: bytes) -> Iterator[Mutant]:
-    """Yield every mutant of a module that is still Python."""
+    """Yield every mutant of a module; a few are no Python."""
     begins = [0]
     for text in source.splitlines(keepends=True):
         begins.append(begins[-1] + len(text))
@@ -110,12 +119,7 @@ def mutants(module: str, source: bytes) -> Iterator[Mutant]:
         for after in _changes(node):
             start = begins[node.lineno - 1] + node.col_offset
             end = begins[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
-            made = Mutant(module, node.lineno, start, end, source[start:end].decode(), after, lines)
-            try:
-                compile(made.applied(source), module, "exec")
-            except SyntaxError:
-                continue
-            yield made
+            yield Mutant(module, node.lineno, start, end, source[start:end].decode(), after, lines)
 
 
 def _places(node: ast.AST, lines: tuple[int, int] | None) -> Iterator[tuple[Any, tuple[int, int] | None]]:
@@ -207,12 +211,14 @@ def _text(node: ast.AST) -> bool:
 
 def chosen(modules: Sequence[str], count: int, seed: int) -> list[Mutant]:
     """Return `count` mutants of the modules, all of them equally likely, always the same for a seed."""
-    every: list[Mutant] = []
+    sources: dict[str, bytes] = {}
     for path in sorted((SOURCES / PACKAGE).rglob("*.py")):
         module = path.relative_to(SOURCES / PACKAGE).as_posix()
         if not module.startswith(LEFT_OUT) and (not modules or module.startswith(tuple(modules))):
-            every += mutants(module, path.read_bytes())
-    return random.Random(seed).sample(every, min(count, len(every)))
+            sources[module] = path.read_bytes()
+    every = [each for module, source in sources.items() for each in mutants(module, source)]
+    random.Random(seed).shuffle(every)
+    return list(itertools.islice((each for each in every if each.is_python(sources[each.module])), count))
 
 
 # ── which test executes which line ──────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from clock import FakeClock
-from run_kfp.errors import WatchTimeout
+from run_kfp.commands.submit import conclude, follow
+from run_kfp.errors import RunFailed, RunStopped, WatchTimeout
 from run_kfp.runs import PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus, watch
 
 ENDS = (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.PAUSED)
@@ -148,3 +149,81 @@ def test_a_ref_is_text_and_failed_steps_are_those_that_failed() -> None:
 
     assert str(RunRef("local", "chain-1")) == "local://chain-1"
     assert [step.name for step in RunStatus(RunState.FAILED, steps).failed_steps] == ["failed"]
+
+
+class Looked:
+    """A backend that is looked at, and keeps how long each look might take."""
+
+    def __init__(self) -> None:
+        self.limits: list[float | None] = []
+
+    def submit(self, request: object) -> RunRef:
+        raise AssertionError("it is only looked at")
+
+    def status(self, run: RunRef, timeout: float | None = None) -> RunStatus:
+        self.limits.append(timeout)
+        return RunStatus(RunState.RUNNING if len(self.limits) < 4 else RunState.SUCCEEDED)
+
+    def console_url(self, run: RunRef) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(("deadline", "limits"), [(35, [35, 25, 15, 5]), (None, [None] * 4)])
+def test_a_look_takes_no_longer_than_the_watch(deadline: float | None, limits: list[float | None]) -> None:
+    clock, backend = FakeClock(), Looked()
+
+    list(follow(backend, RunRef("local", "x"), every=10, deadline=deadline, sleep=clock.sleep, clock=clock))
+
+    assert backend.limits == limits
+
+
+# ── how it ended ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+RUN = RunRef("vertex", "projects/p/locations/r/pipelineJobs/j")
+
+
+def failed(name: str, error: str = "", log: str = "") -> StepStatus:
+    return StepStatus(name, StepState.FAILED, error=error, log=log)
+
+
+def test_a_run_that_succeeded_is_no_error() -> None:
+    conclude(RUN, RunStatus(RunState.SUCCEEDED, (failed("tried"),)), "https://page")
+
+
+@pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.PAUSED])
+def test_a_run_that_was_stopped_is_told_by_its_ref(state: RunState) -> None:
+    with pytest.raises(RunStopped, match=f"{state.value.lower()}.*{RUN}") as error:
+        conclude(RUN, RunStatus(state), "https://page")
+
+    assert "https://page" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("steps", "error", "words"),
+    [
+        ((failed("one", "it broke"), failed("two")), "the DAG failed", "step one: it broke; step two"),
+        ((failed("one"),), "the DAG failed", "step one; the DAG failed"),
+        ((), "the DAG failed", "the DAG failed"),
+        ((StepStatus("fine", StepState.SUCCEEDED, error="odd"),), "", "no reason given"),
+    ],
+)
+def test_a_run_that_failed_tells_its_steps_or_its_own_reason(
+    steps: tuple[StepStatus, ...], error: str, words: str
+) -> None:
+    with pytest.raises(RunFailed) as raised:
+        conclude(RUN, RunStatus(RunState.FAILED, steps, error), "https://page")
+
+    assert raised.value.message.endswith(f": {words}")
+    assert "https://page" in raised.value.hint
+    assert "gcloud" not in raised.value.hint
+
+
+def test_the_log_of_the_first_failed_step_that_has_one_is_named() -> None:
+    logs = ("", "projects/5/locations/r/customJobs/8", "projects/5/locations/r/customJobs/9")
+    steps = tuple(failed(f"step-{number}", "it broke", log) for number, log in enumerate(logs))
+
+    with pytest.raises(RunFailed) as raised:
+        conclude(RUN, RunStatus(RunState.FAILED, steps), "https://page")
+
+    assert 'resource.labels.job_id="8"' in raised.value.hint
+    assert "--project=5 " in raised.value.hint

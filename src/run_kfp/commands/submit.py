@@ -93,7 +93,13 @@ def submit(request: RunRequest, settings: Settings, notify: Callable[[str], None
 
 
 def follow(
-    backend: Backend, run: RunRef, *, every: float, deadline: float | None, sleep: Callable[[float], None] = time.sleep
+    backend: Backend,
+    run: RunRef,
+    *,
+    every: float,
+    deadline: float | None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[RunStatus]:
     """Look at the run until it ends.
 
@@ -102,19 +108,20 @@ def follow(
         run: the run.
         every: seconds between two looks.
         deadline: seconds after which to give up, None for never.
-        sleep: time, for tests.
+        sleep: waits for a number of seconds; tests bring their own.
+        clock: tells seconds; tests bring their own.
 
     Raises:
         WatchTimeout: the run goes on, the watch does not.
     """
-    started = time.monotonic()
+    started = clock()
 
     def look() -> RunStatus:
         if deadline is None:
             return backend.status(run)
-        return backend.status(run, started + deadline - time.monotonic())
+        return backend.status(run, started + deadline - clock())
 
-    return watch(look, every=every, deadline=deadline, sleep=sleep)
+    return watch(look, every=every, deadline=deadline, sleep=sleep, clock=clock)
 
 
 def conclude(run: RunRef, status: RunStatus, console_url: str) -> None:
