@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +128,101 @@ def test_the_command_prints_it_and_init_writes_it_beside_the_registry(cli: Cli) 
     named = cli.folder / first.removeprefix("#:schema ")
     assert named == cli.folder / SCHEMA_FILE
     assert named.read_text(encoding="utf-8") == printed.out
+
+
+# ── a language server ────────────────────────────────────────────────────────────────────────────────────────────────
+
+TOMBI = shutil.which("tombi", path=Path(sys.executable).parent)
+
+
+class LanguageServer:
+    """Speaks the Language Server Protocol with a program: JSON-RPC behind a Content-Length."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._in, self._out = process.stdin, process.stdout
+        self._last = 0
+
+    def send(self, **message: Any) -> None:
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode("utf-8")
+        self._in.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        self._in.flush()
+
+    def _receive(self) -> dict[str, Any]:
+        length = 0
+        while line := self._out.readline().strip():
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        assert length, "the server has ended"
+        message: dict[str, Any] = json.loads(self._out.read(length))
+        return message
+
+    def _until(self, what: str, value: object) -> dict[str, Any]:
+        """Read to the message that has the value; the server's own questions are answered with nothing."""
+        while True:
+            message = self._receive()
+            if "method" in message and "id" in message:
+                self.send(id=message["id"], result=None)
+            elif message.get(what) == value:
+                return message
+
+    def ask(self, method: str, params: Mapping[str, Any]) -> Any:
+        """Send a request and return its result."""
+        self._last += 1
+        self.send(id=self._last, method=method, params=params)
+        return self._until("id", self._last)["result"]
+
+    def wait_for(self, method: str) -> None:
+        """Wait until the server says something by itself."""
+        self._until("method", method)
+
+
+@contextmanager
+def language_server(folder: Path, program: str) -> Iterator[LanguageServer]:
+    process = subprocess.Popen(
+        [program, "lsp", "--offline", "--no-cache"],
+        cwd=folder,
+        env={"HOME": str(folder), "PATH": ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield LanguageServer(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(TOMBI is None, reason="tombi is not installed: it has no wheel for some systems")
+@pytest.mark.parametrize(
+    ("table", "typed", "key", "words"),
+    [
+        ("[containers.9]", "side", "side_effects", "never taken from the cache"),
+        ("[settings]", "serv", "service_account", "gserviceaccount.com"),
+        ("[secrets.new_key]", "env_f", "env_file", "Needs `env`"),
+    ],
+)
+def test_an_editor_completes_a_key(cli: Cli, table: str, typed: str, key: str, words: str) -> None:
+    assert TOMBI is not None
+    assert cli("init").code == 0
+    path = cli.folder / "run-kfp.toml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if table == "[settings]":
+        lines.insert(next(place for place, line in enumerate(lines) if line.startswith("[settings]")) + 1, typed)
+    else:
+        lines += [table, typed, ""]
+    where = {"textDocument": {"uri": path.as_uri()}}
+
+    with language_server(cli.folder, TOMBI) as server:
+        server.ask("initialize", {"processId": None, "rootUri": cli.folder.as_uri(), "capabilities": {}})
+        server.send(method="initialized", params={})
+        document = {**where["textDocument"], "languageId": "toml", "version": 1, "text": "\n".join(lines)}
+        server.send(method="textDocument/didOpen", params={"textDocument": document})
+        server.wait_for("textDocument/publishDiagnostics")  # it reads a document while it answers other questions
+        position = {"line": lines.index(typed), "character": len(typed)}
+        offered = server.ask("textDocument/completion", {**where, "position": position})
+
+    assert [offer["label"] for offer in offered] == [key]
+    assert words in offered[0]["documentation"]["value"]
