@@ -178,7 +178,7 @@ def list_(
     ctx: typer.Context, registry: flags.Registry = None, json_: flags.Json = False, debug: flags.Debug = False
 ) -> None:
     """Show the containers of the registry: index, name, image, resources, what each takes."""
-    from run_kfp.prepare import find_registry
+    from run_kfp.resolve import find_registry
     from run_kfp.screens import registry_data, registry_lines
 
     screen: Screen = ctx.obj

@@ -22,7 +22,7 @@ from run_kfp.errors import Fault, RunKfpError
 from run_kfp.terminal import Format
 
 if TYPE_CHECKING:
-    from run_kfp.prepare import Call
+    from run_kfp.resolve import Call
 
 # The panels of a help screen, in their order.
 PANELS = WHAT, WHERE, HOW, CHECKS, LOCAL, INSTEAD, WORDS = (
@@ -38,7 +38,7 @@ PANELS = WHAT, WHERE, HOW, CHECKS, LOCAL, INSTEAD, WORDS = (
 
 def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
     """Offer indices and names of the registry in force; a shell that asks is never answered with an error."""
-    from run_kfp.prepare import find_registry
+    from run_kfp.resolve import find_registry
 
     try:
         registry = find_registry(None, os.environ)
@@ -226,7 +226,7 @@ class CallOptions:
 
     def call(self, faults: tuple[Fault, ...] = ()) -> Call:
         """Return what the flags ask for; `faults` are those found before."""
-        from run_kfp.prepare import Call
+        from run_kfp.resolve import Call
         from run_kfp.settings import RULES
 
         return Call(

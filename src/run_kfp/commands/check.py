@@ -16,7 +16,7 @@ from run_kfp.flags import CallOptions, conflicts
 from run_kfp.plans import Inputs, Values, fill
 from run_kfp.preflight import Finding, Report, Severity, Subject, Watcher, find_code, read_steps
 from run_kfp.preflight import check as run_checks
-from run_kfp.prepare import Call, Draft, Prepared, inputs_of, sketch
+from run_kfp.resolve import Call, PartialCall, ResolvedCall, inputs_of, recover
 from run_kfp.runs import BackendName
 
 if TYPE_CHECKING:
@@ -39,24 +39,23 @@ _LOOKED = {"offline": "the call itself", "images": "the image registries", "clou
 
 def examine(
     call: Call, environ: Mapping[str, str], masker: Masker, options: CallOptions, notify: Callable[[str], None]
-) -> tuple[Draft, Report]:
+) -> tuple[PartialCall, Report]:
     """Check a call, however wrong it is: what would keep it from becoming a plan are findings among the others."""
-    draft = sketch(call, environ, masker, thorough=True)
-    inputs = inputs_of(call, draft, masker)
+    found = recover(call, environ, masker)
+    inputs = inputs_of(found, masker)
     backend = load_backend(BackendName.VERTEX)
-    faults = [*draft.unreadable, *inputs.faults, *draft.obstacles, *backend.plan_faults(draft.pipeline, inputs)]
-    watcher = watcher_of(draft, inputs, environ, options, notify)
-    if draft.pipeline is None:
-        return draft, run_checks(None, faults, watcher)
-    values, _ = fill(draft.pipeline, inputs)
+    faults = [*found.unreadable, *inputs.faults, *found.obstacles, *backend.plan_faults(found.pipeline, inputs)]
+    watcher = watcher_of(found, inputs, environ, options, notify)
+    if found.pipeline is None:
+        return found, run_checks(None, faults, watcher)
+    values, _ = fill(found.pipeline, inputs)
     refused = any(fault.code == "RK-JOB-ID" for fault in faults)
-    subject = subject_of(draft, draft.pipeline, values, None if refused else call.job_id)
-    return draft, run_checks(subject, faults, watcher)
+    subject = subject_of(found, found.pipeline, values, None if refused else call.job_id)
+    return found, run_checks(subject, faults, watcher)
 
 
 def check_plan(
-    call: Call,
-    prepared: Prepared,
+    resolved: ResolvedCall,
     request: RunRequest,
     environ: Mapping[str, str],
     masker: Masker,
@@ -64,26 +63,26 @@ def check_plan(
     notify: Callable[[str], None],
 ) -> Report:
     """Check what is about to be submitted."""
-    subject = subject_of(prepared, request.pipeline, request.values, call.job_id)
-    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), environ, options, notify)
+    subject = subject_of(resolved, request.pipeline, request.values, resolved.call.job_id)
+    watcher = watcher_of(resolved, inputs_of(resolved, masker), environ, options, notify)
     return run_checks(subject, (), watcher)
 
 
-def subject_of(read: Draft, pipeline: CompiledPipeline, values: Values, job_id: str | None) -> Subject:
+def subject_of(call: PartialCall, pipeline: CompiledPipeline, values: Values, job_id: str | None) -> Subject:
     """Return what is checked: the pipeline, with all that is known of the call."""
-    steps = read_steps(pipeline, read.registry, read.selection)
-    return Subject(pipeline, steps, read.registry, read.settings, values, job_id)
+    steps = read_steps(pipeline, call.registry, call.selection)
+    return Subject(pipeline, steps, call.registry, call.settings, values, job_id)
 
 
 def watcher_of(
-    read: Draft,
+    call: PartialCall,
     inputs: Inputs,
     environ: Mapping[str, str],
     options: CallOptions,
     notify: Callable[[str], None],
 ) -> Watcher:
     """Return how it is checked, and who tells of the progress."""
-    return Watcher(read.registry, inputs.finder, environ, options.offline, options.ignore or (), notify)
+    return Watcher(call.registry, inputs.finder, environ, options.offline, options.ignore or (), notify)
 
 
 def check_call(screen: Screen, options: CallOptions) -> None:
@@ -95,9 +94,9 @@ def check_call(screen: Screen, options: CallOptions) -> None:
     """
     _known_codes(options.ignore or ())
     call = options.call(tuple(conflicts(options)))
-    draft, report = examine(call, os.environ, screen.masker, options, screen.say)
+    found, report = examine(call, os.environ, screen.masker, options, screen.say)
     screen.data(**report_data(report, strict=options.strict))
-    screen.show(report_lines(report, draft.pipeline, width=screen.width()))
+    screen.show(report_lines(report, found.pipeline, width=screen.width()))
     report.refuse(strict=options.strict)
 
 

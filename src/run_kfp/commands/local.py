@@ -21,7 +21,7 @@ from run_kfp.backends.local import LocalOptions
 from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, follow_logs, read_log
-from run_kfp.prepare import inputs_of
+from run_kfp.resolve import inputs_of
 from run_kfp.runs import RunState, RunStatus, watch
 from run_kfp.screens import (
     graph_lines,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from run_kfp.backends.local import LocalPlan, Observer
     from run_kfp.flags import RunOptions
     from run_kfp.masking import Masker
-    from run_kfp.prepare import Call, Prepared
+    from run_kfp.resolve import ResolvedCall
     from run_kfp.terminal import Draw, Screen
 
 # Lines of a failed step that are told with its failure.
@@ -128,15 +128,12 @@ def options_of(options: RunOptions, step_limit: float | None) -> LocalOptions:
     )
 
 
-def run_locally(
-    screen: Screen, call: Call, prepared: Prepared, options: LocalOptions, write: Callable[[], str | None]
-) -> int:
+def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, write: Callable[[], str | None]) -> int:
     """Run on this machine to the end.
 
     Args:
         screen: where to show it.
-        call: the command line.
-        prepared: what was read and compiled.
+        resolved: what was read and compiled.
         options: what the call says of this machine.
         write: writes the compiled file where `-o` says, and returns its path.
 
@@ -149,10 +146,10 @@ def run_locally(
         EngineError: no step was started.
     """
     runs = LocalRuns()
-    plan = plan_rehearsal(call, prepared, options, known_runs(screen.masker, runs, screen.say), screen.masker)
-    if call.file is None:
+    plan = plan_rehearsal(resolved, options, known_runs(screen.masker, runs, screen.say), screen.masker)
+    if resolved.call.file is None:
         screen.data(file=write())
-    screen.say(*graph_lines(prepared.pipeline))
+    screen.say(*graph_lines(resolved.pipeline))
     if plan.secrets:
         screen.say(f"note: {', '.join(sorted(plan.secrets))}: handed over as arguments, masked in what is written down")
     folder = runs.folder(plan.run_id)
@@ -181,9 +178,9 @@ def _report(screen: Screen, folder: RunFolder) -> Path | None:
         return None
 
 
-def show_plan(screen: Screen, call: Call, prepared: Prepared, options: LocalOptions) -> None:
+def show_plan(screen: Screen, resolved: ResolvedCall, options: LocalOptions) -> None:
     """Show what a run on this machine would do; no engine is contacted."""
-    plan: LocalPlan = plan_rehearsal(call, prepared, options, LocalRuns(), screen.masker)
+    plan: LocalPlan = plan_rehearsal(resolved, options, LocalRuns(), screen.masker)
     screen.data(**rehearsal_plan_data(plan))
     screen.show(rehearsal_plan_lines(plan))
     screen.say(*(f"note: {note}" for note in plan.notes))
@@ -300,15 +297,15 @@ def _follow(
 # ── from the plan to the end ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def plan_rehearsal(call: Call, prepared: Prepared, options: LocalOptions, runs: LocalRuns, masker: Masker) -> LocalPlan:
+def plan_rehearsal(resolved: ResolvedCall, options: LocalOptions, runs: LocalRuns, masker: Masker) -> LocalPlan:
     """Make the plan of a run on this machine; no engine is contacted.
 
     Raises:
         InputError: with every fault of flags, parameters and secrets, and of what this machine cannot run.
     """
     # Settings of another form than Google's do no harm here; a parameter takes what they hold.
-    at_home = dataclasses.replace(prepared, ambient_faults=())
-    return local.plan(prepared.pipeline, inputs_of(call, at_home, masker), options, runs)
+    at_home = dataclasses.replace(resolved, ambient_faults=())
+    return local.plan(resolved.pipeline, inputs_of(at_home, masker), options, runs)
 
 
 def rehearse(plan: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observer) -> tuple[RunRecord, str]:

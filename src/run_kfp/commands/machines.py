@@ -19,7 +19,7 @@ from run_kfp.machines import (
     machine_rows,
 )
 from run_kfp.preflight.offline.resources import region_hint
-from run_kfp.prepare import find_registry
+from run_kfp.resolve import find_registry
 
 if TYPE_CHECKING:
     from run_kfp.terminal import Screen

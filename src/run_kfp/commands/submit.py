@@ -20,7 +20,7 @@ from run_kfp.flags import CallOptions, RunOptions, conflicts
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline
 from run_kfp.plans import RunRequest
-from run_kfp.prepare import Call, Prepared, inputs_of, prepare
+from run_kfp.resolve import ResolvedCall, inputs_of, resolve
 from run_kfp.runs import BackendName, RunRef, RunState, RunStatus, watch
 from run_kfp.screens import (
     changes,
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 POLL_EVERY = 10.0
 
 
-def plan(call: Call, prepared: Prepared, masker: Masker) -> RunRequest:
+def plan(resolved: ResolvedCall, masker: Masker) -> RunRequest:
     """Make the whole request that a submission would send; no network, no credentials.
 
     Raises:
         InputError: with every fault of settings, parameters and secrets.
     """
-    return load_backend(BackendName.VERTEX).plan(prepared.pipeline, inputs_of(call, prepared, masker))
+    return load_backend(BackendName.VERTEX).plan(resolved.pipeline, inputs_of(resolved, masker))
 
 
-def pin(call: Call, prepared: Prepared, masker: Masker, notify: Callable[[str], None]) -> Prepared:
+def pin(resolved: ResolvedCall, masker: Masker, notify: Callable[[str], None]) -> ResolvedCall:
     """Compile once more, with the digests that the image registries give in place of tags.
 
     Raises:
@@ -60,8 +60,8 @@ def pin(call: Call, prepared: Prepared, masker: Masker, notify: Callable[[str], 
     from run_kfp.preflight import ask_registries
     from run_kfp.preflight.images import pinned
 
-    watcher = watcher_of(prepared, inputs_of(call, prepared, masker), {}, CallOptions(), notify)
-    facts, findings = ask_registries(subject_of(prepared, prepared.pipeline, {}, None), watcher)
+    watcher = watcher_of(resolved, inputs_of(resolved, masker), {}, CallOptions(), notify)
+    facts, findings = ask_registries(subject_of(resolved, resolved.pipeline, {}, None), watcher)
     faults = [
         Fault(
             f"--pin: {image} has no digest that could be seen",
@@ -69,7 +69,7 @@ def pin(call: Call, prepared: Prepared, masker: Masker, notify: Callable[[str], 
             code="RK-IMAGE-MISSING",
             place="--pin",
         )
-        for image in dict.fromkeys(container.image for container in prepared.selection if container.image)
+        for image in dict.fromkeys(container.image for container in resolved.selection if container.image)
         if image not in facts
     ]
     if faults:
@@ -78,12 +78,12 @@ def pin(call: Call, prepared: Prepared, masker: Masker, notify: Callable[[str], 
         container.model_copy(update={"image": pinned(container.image, facts[container.image])})
         if container.image
         else container
-        for container in prepared.selection
+        for container in resolved.selection
     )
     if made := [container.name for container in selection if not container.image]:
         notify(f"note: --pin leaves the image of {', '.join(dict.fromkeys(made))} as it is: a Python factory names it")
-    pipeline = compile_pipeline(prepared.registry, selection, fixed=prepared.fixed, caching=prepared.settings.caching)
-    return dataclasses.replace(prepared, pipeline=pipeline, selection=selection)
+    pipeline = compile_pipeline(resolved.registry, selection, fixed=resolved.fixed, caching=resolved.settings.caching)
+    return dataclasses.replace(resolved, pipeline=pipeline, selection=selection)
 
 
 def submit(request: RunRequest, settings: Settings, notify: Callable[[str], None]) -> tuple[Backend, RunRef]:
@@ -171,27 +171,26 @@ def run_call(screen: Screen, options: RunOptions) -> int:
     step_limit = seconds("--step-timeout", options.step_timeout, faults)
     if broken:
         raise InputError.of("this call", faults)
-    call = options.call(tuple(faults))
-    prepared = prepare(call, os.environ, screen.masker)
-    screen.say(*(f"note: {note}" for note in prepared.notes))
+    resolved = resolve(options.call(tuple(faults)), os.environ, screen.masker)
+    screen.say(*(f"note: {note}" for note in resolved.notes))
     if options.pin:
-        prepared = pin(call, prepared, screen.masker, screen.say)
+        resolved = pin(resolved, screen.masker, screen.say)
     if options.local:
         from run_kfp.commands import local
 
         machine = local.options_of(options, step_limit)
         if not options.dry_run:
-            write = partial(write_pipeline, screen, prepared.pipeline, options.output)
-            return local.run_locally(screen, call, prepared, machine, write)
+            write = partial(write_pipeline, screen, resolved.pipeline, options.output)
+            return local.run_locally(screen, resolved, machine, write)
         if options.output is not None:
-            write_pipeline(screen, prepared.pipeline, options.output)
-        local.show_plan(screen, call, prepared, machine)
+            write_pipeline(screen, resolved.pipeline, options.output)
+        local.show_plan(screen, resolved, machine)
     elif options.compile_only:
-        compile_only(screen, prepared, options.output)
+        compile_only(screen, resolved, options.output)
     elif options.dry_run:
-        dry_run(screen, call, prepared, options.output)
+        dry_run(screen, resolved, options.output)
     else:
-        submit_call(screen, call, prepared, options, every=every, deadline=deadline)
+        submit_call(screen, resolved, options, every=every, deadline=deadline)
     return 0
 
 
@@ -214,26 +213,26 @@ def write_pipeline(screen: Screen, pipeline: CompiledPipeline, output: str | Non
     return path
 
 
-def compile_only(screen: Screen, prepared: Prepared, output: str | None) -> None:
+def compile_only(screen: Screen, resolved: ResolvedCall, output: str | None) -> None:
     """Write the pipeline file, and nothing else."""
     # The settings are not used: one that was typed is told all the same, one that lies about is not in the way.
-    if prepared.faults:
-        raise InputError.of("this call", prepared.faults)
-    screen.say(*(f"note: {fault.message}; it is not needed here" for fault in prepared.ambient_faults))
-    path = write_pipeline(screen, prepared.pipeline, output)
-    screen.say(*graph_lines(prepared.pipeline))
-    screen.data(**pipeline_data(prepared.pipeline, path))
+    if resolved.faults:
+        raise InputError.of("this call", resolved.faults)
+    screen.say(*(f"note: {fault.message}; it is not needed here" for fault in resolved.ambient_faults))
+    path = write_pipeline(screen, resolved.pipeline, output)
+    screen.say(*graph_lines(resolved.pipeline))
+    screen.data(**pipeline_data(resolved.pipeline, path))
     if path is None:
-        screen.data(text=prepared.pipeline.text)
+        screen.data(text=resolved.pipeline.text)
     else:
         screen.out(path)
 
 
-def dry_run(screen: Screen, call: Call, prepared: Prepared, output: str | None) -> None:
+def dry_run(screen: Screen, resolved: ResolvedCall, output: str | None) -> None:
     """Show the plan."""
-    request = plan(call, prepared, screen.masker)
+    request = plan(resolved, screen.masker)
     if output is not None:
-        write_pipeline(screen, prepared.pipeline, output)
+        write_pipeline(screen, resolved.pipeline, output)
     screen.data(**plan_data(request, request.ref))
     screen.show(plan_lines(request, request.ref))
     if note := secrets_note(request):
@@ -242,33 +241,32 @@ def dry_run(screen: Screen, call: Call, prepared: Prepared, output: str | None) 
 
 def submit_call(
     screen: Screen,
-    call: Call,
-    prepared: Prepared,
+    resolved: ResolvedCall,
     options: RunOptions,
     *,
     every: float,
     deadline: float | None,
 ) -> None:
     """Check and submit; with `--wait`, follow the run with a look `every` so many seconds."""
-    request = plan(call, prepared, screen.masker)
+    request = plan(resolved, screen.masker)
     if not options.no_check:
         from run_kfp.commands.check import before_submitting, check_plan
 
         before_submitting(
             screen,
             options,
-            lambda: check_plan(call, prepared, request, os.environ, screen.masker, options, screen.say),
+            lambda: check_plan(resolved, request, os.environ, screen.masker, options, screen.say),
         )
-    if call.file is None:
-        path = write_pipeline(screen, prepared.pipeline, options.output)
+    if resolved.call.file is None:
+        path = write_pipeline(screen, resolved.pipeline, options.output)
         screen.data(file=path)
-    screen.say(*graph_lines(prepared.pipeline))
+    screen.say(*graph_lines(resolved.pipeline))
     if note := secrets_note(request):
         screen.say(f"note: {note}")
     screen.say(f"submitting {request.job_id} to Vertex AI in {request.region} …")
     screen.data(job_id=request.job_id)
     try:
-        backend, run_ref = submit(request, prepared.settings, screen.say)
+        backend, run_ref = submit(request, resolved.settings, screen.say)
     except KeyboardInterrupt:
         screen.data(submitted="unknown")
         screen.say(f"stopped while submitting: look for {request.job_id} in the console before you submit again")
@@ -278,7 +276,7 @@ def submit_call(
     screen.out(str(run_ref))
     screen.say(f"console: {url}")
     if options.wait:
-        _wait(screen, prepared.pipeline, backend, run_ref, every=every, deadline=deadline)
+        _wait(screen, resolved.pipeline, backend, run_ref, every=every, deadline=deadline)
 
 
 def _wait(

@@ -40,10 +40,11 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Draft:
+class PartialCall:
     """A call as far as it could be read: what is right of it, and everything that is wrong.
 
     Attributes:
+        call: what was typed.
         pipeline: what could be compiled or read; None where nothing could.
         registry: what is right of it.
         layers: flags, environment and `.env`.
@@ -58,6 +59,7 @@ class Draft:
         obstacles: what keeps the call from becoming a pipeline.
     """
 
+    call: Call
     pipeline: CompiledPipeline | None
     registry: Registry
     layers: Layers
@@ -73,7 +75,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Prepared(Draft):
+class ResolvedCall(PartialCall):
     """A call that has a pipeline: nothing kept it from being compiled or read."""
 
     pipeline: CompiledPipeline
@@ -93,35 +95,40 @@ def _named_registry(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> Pa
     return Path(named[0]) if named else None
 
 
-def prepare(call: Call, environ: Mapping[str, str], masker: Masker) -> Prepared:
+def resolve(call: Call, environ: Mapping[str, str], masker: Masker) -> ResolvedCall:
     """Read registry and settings, select, and compile (or read the finished file).
-
-    Raises:
-        InputError: the call cannot become a pipeline.
-    """
-    draft = sketch(call, environ, masker, thorough=False)
-    if draft.unreadable:
-        of_env_file = [fault for fault in draft.unreadable if fault.place == ENV_FILE]
-        source = draft.registry.source
-        where = source if source == PACKAGED else f"the registry {source}"
-        if of_env_file:
-            where = ENV_FILE if len(of_env_file) == len(draft.unreadable) else f"{ENV_FILE} and {where}"
-        raise InputError.of(where, draft.unreadable)
-    if draft.pipeline is None or draft.obstacles:
-        # One message for what is known to be wrong by now, not one at a time.
-        raise InputError.of("this call", [*draft.faults, *draft.obstacles])
-    return Prepared(**vars(draft))
-
-
-def sketch(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: bool) -> Draft:
-    """Read and compile, and gather what is wrong; nothing is raised for a mistake of the user.
 
     Args:
         call: what was typed.
         environ: the environment.
         masker: learns secrets.
-        thorough: where there are faults, go on with what is right, so that more can be looked for.
+
+    Raises:
+        InputError: the call cannot become a pipeline.
     """
+    found = _read_call(call, environ, masker, thorough=False)
+    if found.unreadable:
+        of_env_file = [fault for fault in found.unreadable if fault.place == ENV_FILE]
+        source = found.registry.source
+        where = source if source == PACKAGED else f"the registry {source}"
+        if of_env_file:
+            where = ENV_FILE if len(of_env_file) == len(found.unreadable) else f"{ENV_FILE} and {where}"
+        raise InputError.of(where, found.unreadable)
+    if found.pipeline is None or found.obstacles:
+        # One message for what is known to be wrong by now, not one at a time.
+        raise InputError.of("this call", [*found.faults, *found.obstacles])
+    return ResolvedCall(**vars(found))
+
+
+def recover(call: Call, environ: Mapping[str, str], masker: Masker) -> PartialCall:
+    """Do the same, and go on with what is right where something is wrong, so that more can be looked for.
+
+    Nothing is raised for a mistake of the user.
+    """
+    return _read_call(call, environ, masker, thorough=True)
+
+
+def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: bool) -> PartialCall:
     unreadable: list[Fault] = []
     dotenv = read_env_file(Path(ENV_FILE), unreadable)
     dotenv_read = all(fault.code == "RK-ENV-FILE" for fault in unreadable)
@@ -184,7 +191,8 @@ def sketch(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: 
             pipeline = _compile(registry, selection, fixed, settings.caching, [])
     if pipeline is not None:
         faults += param_faults(pipeline, registry, params)
-    return Draft(
+    return PartialCall(
+        call,
         pipeline,
         registry,
         layers,
@@ -318,17 +326,17 @@ def _notes(selection: Sequence[Container], settings: Settings) -> Iterator[str]:
         yield f"never taken from the cache, because of their side effects: {', '.join(effects)}"
 
 
-def inputs_of(call: Call, read: Draft, masker: Masker) -> Inputs:
+def inputs_of(read: PartialCall, masker: Masker) -> Inputs:
     """Return what a backend makes a plan from, with every fault that was found by now."""
     faults = [*read.faults, *read.ambient_faults]
-    finder = find_secrets(read.layers, read.registry, masker, call.secrets_dir, faults)
+    finder = find_secrets(read.layers, read.registry, masker, read.call.secrets_dir, faults)
     return Inputs(
         read.settings,
         read.registry,
         read.layers,
         finder,
         read.params,
-        call.tag,
-        call.job_id,
+        read.call.tag,
+        read.call.job_id,
         tuple(faults),
     )
