@@ -14,9 +14,18 @@ from typing import Any, TypeVar
 
 import pytest
 
-pytest_plugins = ["fakes.fixtures", "engine.fixtures"]
+pytest_plugins = ["fakes.fixtures", "engine.fixtures", "warm"]
 
 PROGRAM = [sys.executable, "-m", "run_kfp"]
+
+_PASSED_ON = ("PATH", "SYSTEMROOT", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG")  # the last is set where it is measured
+BASE = {
+    **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+    # Nobody's login is found, and no machine of Google's is looked for.
+    "LANG": "C.UTF-8",
+    "NO_GCE_CHECK": "true",
+    "PYTHONWARNINGS": "error",
+}
 
 # A parent that ignores Ctrl-C (nohup, a job in the background of a script) bequeaths that to all that is started here,
 # and no test could interrupt the program. A handler is not inherited; this one goes on ignoring it.
@@ -65,16 +74,7 @@ class Cli:
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """Return the whole environment of a call."""
-        passed_on = (
-            "PATH",
-            "SYSTEMROOT",
-            "PYTHONPATH",
-            "COVERAGE_PROCESS_CONFIG",
-        )  # the last is set where it is measured
-        needed = {name: os.environ[name] for name in passed_on if name in os.environ}
-        # Nobody's login is found, and no machine of Google's is looked for.
-        base = {"HOME": str(self.folder / "home"), "LANG": "C.UTF-8", "NO_GCE_CHECK": "true", "PYTHONWARNINGS": "error"}
-        return {**needed, **base, **self.variables, **variables}
+        return {**BASE, "HOME": str(self.folder / "home"), **self.variables, **variables}
 
     def start(self, *args: str | Path, **variables: str) -> subprocess.Popen[str]:
         """Start the program and return at once; it is killed at the end of the test."""
@@ -92,6 +92,12 @@ class Cli:
 
     def __call__(self, *args: str | Path, **variables: str) -> Result:
         """Run the program to its end; a test that waits for more than two minutes has failed."""
+        import warm  # a plugin: pytest comes first
+
+        ended = warm.call([*map(str, args)], self.folder, self.environment(variables), BASE, timeout=120)
+        if ended is not None:
+            code, *streams = ended
+            return Result(code, *(stream.decode("utf-8").replace("\r\n", "\n") for stream in streams))
         process = self.start(*args, **variables)
         out, err = process.communicate(timeout=120)
         return Result(process.returncode, out, err)
