@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from run_kfp.errors import Fault, InputError
-from run_kfp.limits import cpus, memory_bytes
 from run_kfp.pipeline import CompiledPipeline, Spec, Step
+from run_kfp.pipeline.resources import Flaw, read_limits
 
 # `{{$.inputs.parameters['tag']}}`, `{{$}}`; the shortest match, so that two in one string stay two.
 _PLACEHOLDER = re.compile(r"\{\{\$(?P<body>.*?)\}\}", re.DOTALL)
@@ -251,9 +251,11 @@ def _refused(spec: Spec, task: Mapping[str, Any]) -> Iterator[str]:
             yield f"takes {next(iter(source), 'nothing')!r} for {name!r}, which --local does not know"
         elif "runtimeValue" in source and "constant" not in source["runtimeValue"]:
             yield f"takes a value for {name!r} that is no constant, which --local cannot evaluate"
-    for key in ("resourceCpuLimit", "resourceMemoryLimit"):
-        if "{{$" in str(executor["container"].get("resources", {}).get(key, "")):
-            yield f"has a {key} that depends on a parameter, which --local cannot resolve"
+    for mistake in read_limits(executor["container"].get("resources", {})).mistakes:
+        if mistake.flaw is Flaw.PLACEHOLDER:
+            yield f"has a {mistake.field} that depends on a parameter, which --local cannot resolve"
+        elif mistake.flaw in (Flaw.FORM, Flaw.TINY):
+            yield f"has a wrong limit: {mistake.message}"
 
 
 def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
@@ -272,7 +274,7 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
             output = source["taskOutputParameter"]
             inputs[name] = FromOutput(output["producerTask"], output["outputParameterKey"])
     retries = task.get("retryPolicy", {}).get("maxRetryCount")
-    resources = container.get("resources", {})
+    limits = read_limits(container.get("resources", {}))
     return ExecutableStep(
         name=step.name,
         label=step.label,
@@ -283,21 +285,15 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
         command=tuple(map(str, container.get("command", ()))),
         args=tuple(map(str, container.get("args", ()))),
         env={str(entry["name"]): str(entry.get("value", "")) for entry in container.get("env", ())},
-        cpu=cpus(resources.get("resourceCpuLimit") or resources.get("cpuLimit")),
-        memory=memory_bytes(resources.get("resourceMemoryLimit"), resources.get("memoryLimit")),
-        accelerator=_accelerator(resources.get("accelerator") or {}),
+        cpu=limits.cpu,
+        memory=limits.memory_bytes,
+        accelerator=limits.accelerators,
         outputs={
             name: str(body.get("parameterType", "STRING"))
             for name, body in component.get("outputDefinitions", {}).get("parameters", {}).items()
         },
         warnings=(f"is not tried again after a failure; Vertex AI tries {retries:g} times",) if retries else (),
     )
-
-
-def _accelerator(body: Mapping[str, Any]) -> tuple[str, int] | None:
-    kind = body.get("resourceType") or body.get("type")
-    count = int(float(body.get("resourceCount") or body.get("count") or 1))
-    return (str(kind), count) if kind and count else None
 
 
 # ── placeholders ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from run_kfp.errors import InputError, shown
+from run_kfp.errors import shown
 
 # kfp's own patterns (kfp 2.17, dsl/pipeline_task.py: set_cpu_limit, set_memory_limit).
 CPU = re.compile(r"([0-9]*\.)?[0-9]+m?")
@@ -89,43 +89,13 @@ def count_text(value: Any) -> str:
     return str(int(text))
 
 
-def cpus(limit: Any) -> float | None:
-    """Read the CPU limit of a pipeline file: a number of CPUs or, with `m`, thousandths of one.
-
-    Returns:
-        A number of CPUs; None where there is no limit.
-
-    Raises:
-        InputError: it is no CPU limit.
-    """
-    if not limit:
-        return None
-    text = str(limit)
-    try:
-        return float(text.removesuffix("m")) / (1000 if text.endswith("m") else 1)
-    except ValueError:
-        raise InputError(
-            f"{shown(limit)} is no CPU limit", hint='write a number of CPUs, or thousandths of one ("500m")'
-        ) from None
+def cpus(limit: str) -> float:
+    """Return the number of CPUs of a limit that `cpu_text` returned: "500m" is half a CPU."""
+    return float(limit.removesuffix("m")) / (1000 if limit.endswith("m") else 1)
 
 
-def memory_bytes(limit: Any, gigabytes: Any) -> int | None:
-    """Read the memory limit of a pipeline file.
-
-    Args:
-        limit: `resourceMemoryLimit`, a whole number with a unit.
-        gigabytes: `memoryLimit`, the older field, in units of 10^9 bytes; it counts where the other is not set.
-
-    Returns:
-        Bytes; None where there is no limit.
-
-    Raises:
-        InputError: it is no memory limit.
-    """
-    if not limit:
-        return int(float(gigabytes) * 1e9) if gigabytes else None
-    match = re.fullmatch(r"([0-9]+)([KMGTPE]?i?)", str(limit))
-    if not match or match[2] not in _UNITS:
-        raise InputError(f"{shown(limit)} is no memory limit", hint='write a whole number and a unit, such as "16G"')
-    unit: int = _UNITS[match[2]]
-    return int(match[1]) * unit
+def memory_bytes(limit: str) -> int:
+    """Return the bytes of a limit that `memory_text` returned."""
+    digits = limit.rstrip("KMGTPEi")
+    unit: int = _UNITS[limit.removeprefix(digits)]
+    return int(digits) * unit

@@ -18,7 +18,8 @@ from run_kfp.errors import Fault, InputError
 from run_kfp.fast_imports import import_kfp
 from run_kfp.limits import count_text, cpu_text, memory_text
 from run_kfp.pipeline.factories import component_of_factory
-from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step, resource_words
+from run_kfp.pipeline.resources import resource_words
+from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step
 from run_kfp.registry import Container, Registry
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import Any
 
 from run_kfp.errors import Fault, InputError, did_you_mean, shown
 from run_kfp.files import read_text
+from run_kfp.pipeline.resources import read_limits
 from run_kfp.pipeline.spec import Spec, no_pipeline, read_spec
-from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step, resource_words
+from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step
 
 # What people write for the types of parameters that KFP has (ParameterType of pipeline_spec.proto). A type that is
 # neither here nor there may be a new one.
@@ -142,25 +143,8 @@ def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
         label=str(task.get("taskInfo", {}).get("name") or name),
         image=str(container.get("image") or ("(a pipeline of its own)" if "dag" in component else "(no container)")),
         after=tuple(sorted(after)),
-        resources=_resources(container.get("resources", {})),
+        resources=read_limits(_table(container, "resources")).words,
         cached=bool(task.get("cachingOptions", {}).get("enableCache")),
-    )
-
-
-def _resources(resources: Mapping[str, Any]) -> str:
-    """Say in words what a container of a pipeline spec asks for.
-
-    kfp writes each limit twice, `resourceCpuLimit` ("16") and the older `cpuLimit` (16.0); other tools one of the two.
-    """
-    cpu = resources.get("resourceCpuLimit") or resources.get("cpuLimit")
-    memory = resources.get("resourceMemoryLimit") or resources.get("memoryLimit")
-    accelerator = resources.get("accelerator")
-    accelerator = accelerator if isinstance(accelerator, Mapping) else {}
-    kind = accelerator.get("resourceType") or accelerator.get("type")
-    return resource_words(
-        f"{cpu:g}" if isinstance(cpu, int | float) else cpu and str(cpu),
-        f"{memory:g}G" if isinstance(memory, int | float) else memory and str(memory),
-        (str(kind), str(accelerator.get("resourceCount") or accelerator.get("count") or 1)) if kind else None,
     )
 
 

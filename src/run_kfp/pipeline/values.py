@@ -56,9 +56,3 @@ class CompiledPipeline:
             InputError: the text is no KFP v2 pipeline spec.
         """
         return read_spec(self.text, self.source)
-
-
-def resource_words(cpu: str | None, memory: str | None, accelerator: tuple[str, str] | None) -> str:
-    """Say in words what a step asks for; `accelerator` is its type and count."""
-    words = [f"{cpu} CPU" if cpu else "", memory or "", f"{accelerator[1]} × {accelerator[0]}" if accelerator else ""]
-    return ", ".join(word for word in words if word)

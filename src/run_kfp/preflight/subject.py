@@ -193,8 +193,3 @@ def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """Return the table under `key`; an empty one where something else stands, which a file of others may hold."""
     found = value.get(key)
     return found if isinstance(found, Mapping) else {}
-
-
-def holds_placeholder(value: object) -> bool:
-    """Say whether a value of the spec would be filled in when the run is made."""
-    return "{{$" in str(value) or "{{channel:" in str(value)

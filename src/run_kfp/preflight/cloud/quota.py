@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from run_kfp.pipeline.resources import read_limits
 from run_kfp.preflight.cloud.session import GoogleSession, part, rows
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen
 from run_kfp.preflight.findings import Code, Severity, When
-from run_kfp.preflight.subject import StepSpec, Subject, holds_placeholder
+from run_kfp.preflight.subject import Subject
 
 GPU_QUOTA = Code(
     "RK-QUOTA-GPU",
@@ -78,44 +79,16 @@ def needs(subject: Subject, metrics: Mapping[str, str]) -> tuple[dict[str, Need]
             found[metric] = Need(amount, place, firm)
 
     for step in subject.steps:
-        kind, count = accelerator(step)
-        if kind and count:
+        limits = read_limits(step.resources)
+        kind, count = limits.accelerators or ("", 0)
+        if kind:
             if kind in metrics:
                 add(metrics[kind], count, step.at("accelerator.count"), firm=True)
             else:
                 without.setdefault(kind, step.at("accelerator.type"))
-        cpus = _cpus(step.resources.get("resourceCpuLimit", step.resources.get("cpuLimit")))
-        if cpus and (not (kind and count) or kind in _ON_N1):
-            add(CPU_METRIC, cpus, step.at("cpu"), firm=kind in _ON_N1 and bool(count))
+        if limits.cpu and (not kind or kind in _ON_N1):
+            add(CPU_METRIC, limits.cpu, step.at("cpu"), firm=kind in _ON_N1)
     return found, without
-
-
-def accelerator(step: StepSpec) -> tuple[str, int]:
-    """Return type and count of a step's accelerators as the spec has them, ("", 0) where it has none or wrong ones."""
-    block = step.resources.get("accelerator")
-    if not isinstance(block, Mapping):
-        return "", 0
-    kind = block.get("resourceType", block.get("type"))
-    count = block.get("resourceCount", block.get("count"))
-    number = _number(count)
-    return (kind, int(number)) if isinstance(kind, str) and number is not None else ("", 0)
-
-
-def _cpus(value: Any) -> float | None:
-    if isinstance(value, str) and value.endswith("m"):
-        thousandths = _number(value[:-1])
-        return None if thousandths is None else thousandths / 1000
-    return _number(value)
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or holds_placeholder(value):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if 0 <= number < 1e9 else None
 
 
 def check_quota(

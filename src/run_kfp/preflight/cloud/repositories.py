@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
+from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.cloud.policies import Held, Resource, granted, has_role, held_by, project_policy
 from run_kfp.preflight.cloud.session import GoogleSession, part, together
 from run_kfp.preflight.cloud.terms import Seen, Unseen, project_number
 from run_kfp.preflight.findings import Code, Severity, When
-from run_kfp.preflight.subject import Subject, holds_placeholder
+from run_kfp.preflight.subject import Subject
 
 IMAGE_PULL = Code(
     "RK-IMAGE-PULL",

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from run_kfp.credentials import printable
 from run_kfp.errors import did_you_mean
+from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.images.registry_api import (
     GOOGLE_TOKEN_USER,
@@ -35,7 +36,7 @@ from run_kfp.preflight.offline.references import (
     parse_image,
     wrong_address,
 )
-from run_kfp.preflight.subject import StepSpec, Subject, holds_placeholder
+from run_kfp.preflight.subject import StepSpec, Subject
 
 # What Vertex AI's machines run (https://cloud.google.com/vertex-ai/docs/training/create-custom-container).
 PLATFORM = "linux/amd64"

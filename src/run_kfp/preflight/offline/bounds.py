@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.plans import Value
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.spec import SPEC_SOURCE, Dag, Spec, shown, table_at, waits_for
-from run_kfp.preflight.subject import Subject, holds_placeholder
+from run_kfp.preflight.subject import Subject
 
 _GROUP = "structure"
 _QUOTAS = "https://cloud.google.com/vertex-ai/docs/quotas"

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from run_kfp.errors import did_you_mean
+from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.subject import StepSpec, Subject, holds_placeholder
+from run_kfp.preflight.subject import StepSpec, Subject
 from run_kfp.settings import region_meant
 
 DOCKER_HUB = "docker.io"

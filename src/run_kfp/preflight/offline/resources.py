@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from run_kfp.errors import did_you_mean
-from run_kfp.limits import count_text, cpu_text, cpus, memory_bytes, memory_text
 from run_kfp.machines import (
     GIB,
     MAX_CPUS,
@@ -28,8 +26,19 @@ from run_kfp.machines import (
     plain,
     quota_uses,
 )
+from run_kfp.pipeline.resources import (
+    FIELDS,
+    NO_ACCELERATOR,
+    Flaw,
+    Limit,
+    Limits,
+    accelerator_count,
+    holds_placeholder,
+    read_limits,
+    request_size,
+)
 from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.subject import StepSpec, Subject, holds_placeholder
+from run_kfp.preflight.subject import StepSpec, Subject
 from run_kfp.settings import region_meant
 
 _GROUP = "resources"
@@ -285,10 +294,6 @@ _REGION = re.compile(
 )
 # An accelerator that a newer API may have. The brand Tesla is given up: no new name will carry it.
 _POSSIBLE_ACCELERATOR = re.compile(r"(NVIDIA|TPU|AMD|INTEL)_(?!TESLA)[A-Z0-9_]+")
-_NO_ACCELERATOR = ("", "ACCELERATOR_TYPE_UNSPECIFIED")
-
-# Below this a limit counts bytes by mistake: 1 MB, in units of 10^9 bytes.
-_TINY = 0.001
 
 
 def check_resources(subject: Subject, machines: Machines, today: date | None = None) -> Iterator[Finding]:
@@ -303,8 +308,8 @@ def check_resources(subject: Subject, machines: Machines, today: date | None = N
     yield from _check_region(subject, machines)
     uses: list[tuple[QuotaUse, str]] = []
     for step in subject.steps:
-        limits, found = _read(step)
-        yield from found
+        limits = read_limits(step.resources)
+        yield from _mistakes(step, limits)
         yield from _check_limits(step, limits, machines, subject.region, today)
         yield from _check_requests(step, limits)
         choice = _choice(limits, machines, subject.region)
@@ -321,8 +326,7 @@ def chosen_machines(subject: Subject, machines: Machines) -> dict[str, Choice]:
     """Return the machine of each step, by its name; a step whose limits cannot be read is left out."""
     chosen: dict[str, Choice] = {}
     for step in subject.steps:
-        limits, _ = _read(step)
-        if choice := _choice(limits, machines, subject.region):
+        if choice := _choice(read_limits(step.resources), machines, subject.region):
             chosen[step.name] = choice
     return chosen
 
@@ -330,175 +334,35 @@ def chosen_machines(subject: Subject, machines: Machines) -> dict[str, Choice]:
 # ── limits ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """The limits of a step as far as they can be read: CPUs, units of 10^9 bytes, accelerator and count.
-
-    `readable` is false when one of them stands there and cannot be read.
-    """
-
-    cpu: float | None
-    memory: float | None
-    accelerator: str | None
-    count: int | None
-    readable: bool
-
-
-# For each limit: the key of a registry, the newer field of a file and the older one, which Vertex AI reads.
-_CPU = ("cpu", "resourceCpuLimit", "cpuLimit")
-_MEMORY = ("memory", "resourceMemoryLimit", "memoryLimit")
-_TYPE = ("accelerator.type", "resourceType", "type")
-_COUNT = ("accelerator.count", "resourceCount", "count")
+def _mistakes(step: StepSpec, limits: Limits) -> Iterator[Finding]:
+    """Tell what is wrong with the form of the limits."""
+    forms = {Limit.CPU: CPU_FORMAT, Limit.MEMORY: MEMORY_FORMAT, Limit.COUNT: GPU_COUNT}
+    for mistake in limits.mistakes:
+        form = forms.get(mistake.limit, GPU_TYPE)
+        code, severity = {
+            Flaw.FORM: (form, None),
+            Flaw.TINY: (MEMORY_TINY, None),
+            Flaw.PLACEHOLDER: (PLACEHOLDER, None),
+            Flaw.NUMBER: (form, Severity.WARNING),
+            Flaw.CONFLICT: (RESOURCE_CONFLICT, None),
+            Flaw.NO_COUNT: (GPU_INCOMPLETE, Severity.WARNING),
+            Flaw.NO_TYPE: (GPU_INCOMPLETE, None),
+            Flaw.NEWER_ALONE: (RESOURCE_FIELDS, None),
+        }[mistake.flaw]
+        yield code(_place(step, mistake.limit, mistake.field), mistake.message, mistake.hint, severity=severity)
 
 
-def _read(step: StepSpec) -> tuple[_Limits, list[Finding]]:
-    """Read the limits of a step, and say what is wrong with their form."""
-    found: list[Finding] = []
-    cpu = _field_pair(step, step.resources, _CPU, (_newer_cpu, _older_number), CPU_FORMAT, found)
-    memory = _field_pair(step, step.resources, _MEMORY, (_newer_memory, _older_number), MEMORY_FORMAT, found)
-    if memory is not None and memory < _TINY:
-        digits = str(step.resources.get("resourceMemoryLimit", ""))
-        found.append(
-            MEMORY_TINY(
-                _place(step, _MEMORY),
-                f"the memory limit is {memory * 10**9:.0f} bytes",
-                f'write "{digits}G"' if digits.isdecimal() else "write it with a unit, such as 32G",
-            )
-        )
-    accelerator = step.resources.get("accelerator") or {}
-    if not isinstance(accelerator, Mapping):
-        found.append(GPU_TYPE(step.at("accelerator"), "the accelerator is no table of a type and a count"))
-        accelerator = {}
-    kind = _field_pair(step, accelerator, _TYPE, (_name, _name), GPU_TYPE, found)
-    count = _field_pair(step, accelerator, _COUNT, (_count, _count), GPU_COUNT, found)
-    readable = not any(finding.severity is Severity.ERROR for finding in found)
-    if readable:
-        found += [*_incomplete(step, kind, count), *_newer_alone(step, accelerator)]
-    return _Limits(cpu, memory, kind, count, readable), found
-
-
-def _field_pair(
-    step: StepSpec,
-    table: Mapping[str, Any],
-    names: tuple[str, str, str],
-    readers: tuple[Callable[[Any], Any], Callable[[Any], Any]],
-    code: Code,
-    found: list[Finding],
-) -> Any:
-    """Read a limit that stands in two fields and return its value, None for none; the older field wins."""
-    values: list[Any] = []
-    for field, read in zip(names[1:], readers, strict=True):
-        raw = table.get(field)
-        value = None
-        place = _place(step, names, field)
-        if holds_placeholder(raw):
-            hint = "write a literal"
-            found.append(PLACEHOLDER(place, f"{field} is {raw}, which is filled in when the run is made", hint))
-        elif raw is not None and raw != "":
-            try:
-                value = read(raw)
-            except ValueError as error:
-                found.append(code(place, str(error)))
-            else:
-                if isinstance(raw, int | float) and field in ("resourceCpuLimit", "resourceMemoryLimit"):
-                    hint = f'write "{raw}"'
-                    words = f"{field} is the number {raw}; the field is text"
-                    found.append(code(place, words, hint, severity=Severity.WARNING))
-        values.append(value)
-    newer, older = values
-    if newer is not None and older is not None and not _same(newer, older):
-        words = f"{names[2]} is {older} and {names[1]} is {newer}"
-        found.append(RESOURCE_CONFLICT(_place(step, names), words, "write the same limit in both, or compile again"))
-    return newer if older is None else older
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=0.01)
-    return bool(one == other)
-
-
-def _place(step: StepSpec, names: tuple[str, str, str], field: str = "") -> str:
+def _place(step: StepSpec, limit: Limit, field: str = "") -> str:
     """Return the place of a limit: the key of the registry, or the very field of a file."""
-    if step.container:
-        return step.at(names[0])
-    before = "accelerator." if "." in names[0] else ""
+    if step.container or limit is Limit.ACCELERATOR:
+        return step.at(limit)
+    before = "accelerator." if limit in (Limit.TYPE, Limit.COUNT) else ""
     table = step.resources.get("accelerator") if before else step.resources
-    present = [name for name in names[1:] if isinstance(table, Mapping) and name in table]
-    return step.at(f"resources.{before}{field or (present[0] if present else names[1])}")
+    present = [name for name in FIELDS[limit] if isinstance(table, Mapping) and name in table]
+    return step.at(f"resources.{before}{field or (present[0] if present else FIELDS[limit][0])}")
 
 
-def _newer_cpu(raw: Any) -> float | None:
-    """Read `resourceCpuLimit`. Raises ValueError."""
-    return cpus(cpu_text(raw))
-
-
-def _newer_memory(raw: Any) -> float | None:
-    """Read `resourceMemoryLimit` in units of 10^9 bytes. Raises ValueError."""
-    if isinstance(raw, str) and len(raw) > 30:
-        raise ValueError(f"{raw[:30]!r}… is no memory limit: it is longer than any")
-    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and raw.strip("0"):
-        return int(raw) / 10**9
-    size = memory_bytes(memory_text(raw), None)
-    return size / 10**9 if size else None
-
-
-def _older_number(raw: Any) -> float | None:
-    """Read `cpuLimit` or `memoryLimit`, where 0 means that there is none. Raises ValueError."""
-    try:
-        value = math.nan if isinstance(raw, bool) else float(raw)
-    except (TypeError, ValueError, OverflowError):
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{raw!r} is no limit: this field is a number above 0, such as 16")
-    return value or None
-
-
-def _name(raw: Any) -> str | None:
-    """Read the type of an accelerator. Raises ValueError."""
-    if not isinstance(raw, str):
-        raise ValueError(f"{raw!r} is no accelerator: write a name such as NVIDIA_TESLA_T4")
-    return raw if raw not in _NO_ACCELERATOR else None
-
-
-def _count(raw: Any) -> int:
-    """Read the count of an accelerator. Raises ValueError."""
-    return int(count_text(int(raw) if isinstance(raw, float) and raw.is_integer() else raw))
-
-
-def _incomplete(step: StepSpec, kind: str | None, count: int | None) -> Iterator[Finding]:
-    if kind is not None and count is None:
-        yield GPU_INCOMPLETE(
-            _place(step, _COUNT),
-            f"{kind} has no count, which means none",
-            "write how many: 1",
-            severity=Severity.WARNING,
-        )
-    elif kind is None and count:
-        yield GPU_INCOMPLETE(
-            _place(step, _TYPE),
-            f"{count} {'accelerator is' if count == 1 else 'accelerators are'} asked for, and no type of accelerator",
-            "add the type, such as NVIDIA_TESLA_T4, or leave the count out",
-        )
-
-
-def _newer_alone(step: StepSpec, accelerator: Mapping[str, Any]) -> Iterator[Finding]:
-    """Say which limits stand in their newer fields alone."""
-    tables = ((_CPU, step.resources), (_MEMORY, step.resources), (_TYPE, accelerator), (_COUNT, accelerator))
-    # kfp writes a count of 0, which is none, in the newer field alone.
-    alone = [
-        names for names, table in tables if table.get(names[1]) not in (None, "", "0", 0) and names[2] not in table
-    ]
-    if alone:
-        newer, older = (", ".join(names[number] for names in alone) for number in (1, 2))
-        yield RESOURCE_FIELDS(
-            _place(step, alone[0]),
-            f"{newer} without {older}; Vertex AI reads the latter",
-            "compile the file with kfp 2.17, or add the older fields",
-        )
-
-
-def _choice(limits: _Limits, machines: Machines, region: str | None) -> Choice | None:
+def _choice(limits: Limits, machines: Machines, region: str | None) -> Choice | None:
     """Return the machine for limits that can be read."""
     if not limits.readable:
         return None
@@ -513,7 +377,7 @@ def _choice(limits: _Limits, machines: Machines, region: str | None) -> Choice |
 
 
 def _check_limits(
-    step: StepSpec, limits: _Limits, machines: Machines, region: str | None, today: date
+    step: StepSpec, limits: Limits, machines: Machines, region: str | None, today: date
 ) -> Iterator[Finding]:
     """Check what a step asks for: each limit by itself, then all of them together."""
     alone = [*_check_most(step, limits, machines, region)]
@@ -521,8 +385,8 @@ def _check_limits(
         alone += _check_accelerator(
             limits.accelerator,
             limits.count,
-            _place(step, _TYPE),
-            _place(step, _COUNT),
+            _place(step, Limit.TYPE),
+            _place(step, Limit.COUNT),
             machines,
             region,
             today,
@@ -547,27 +411,27 @@ def _check_limits(
         )
     elif choice and choice.machine and choice.boundary:
         yield MEMORY_BOUNDARY(
-            _place(step, _MEMORY),
+            _place(step, Limit.MEMORY),
             f"{plain(limits.memory or 0)} GB lead to {choice.machine}; {choice.boundary}",
             certain,
         )
 
 
-def _check_most(step: StepSpec, limits: _Limits, machines: Machines, region: str | None) -> Iterator[Finding]:
+def _check_most(step: StepSpec, limits: Limits, machines: Machines, region: str | None) -> Iterator[Finding]:
     """Check CPU and memory against the most that a step may ask for; the hints count with its accelerator."""
     accelerator = limits.accelerator if limits.count else None
     cpus_most, memory_most = most(machines, accelerator, limits.count or 0, region)
     of = f", as no machine with {limits.count} × {accelerator} has more"
     if limits.cpu is not None and limits.cpu > MAX_CPUS:
         yield CPU_LIMIT(
-            _place(step, _CPU),
+            _place(step, Limit.CPU),
             f"{plain(limits.cpu)} CPUs; a step may ask for {MAX_CPUS}",
             f"ask for {cpus_most} at most{of if cpus_most < MAX_CPUS else ''}",
         )
     if limits.memory is not None and limits.memory > MAX_MEMORY:
         within = limits.memory <= MAX_MEMORY * GIB
         yield MEMORY_LIMIT(
-            _place(step, _MEMORY),
+            _place(step, Limit.MEMORY),
             f"{plain(limits.memory)} GB of memory; a step may ask for {MAX_MEMORY:g} GB"
             + (
                 ", which is enough only if Google's GB is 2^30 bytes: its documentation leaves it open"
@@ -579,7 +443,7 @@ def _check_most(step: StepSpec, limits: _Limits, machines: Machines, region: str
         )
 
 
-def _fitting_counts(limits: _Limits, machines: Machines) -> tuple[int, ...]:
+def _fitting_counts(limits: Limits, machines: Machines) -> tuple[int, ...]:
     """Return how many of the accelerator lead to a machine with the CPU and memory asked for."""
     name = find_accelerator(machines, limits.accelerator or "")
     return tuple(
@@ -676,32 +540,21 @@ def _unknown_accelerator(name: str, place: str, machines: Machines, region: str 
     return GPU_TYPE(place, f"Vertex AI has no accelerator {name!r}", hint)
 
 
-def _check_requests(step: StepSpec, limits: _Limits) -> Iterator[Finding]:
+def _check_requests(step: StepSpec, limits: Limits) -> Iterator[Finding]:
     """Say which requests are missed: those above the limit, or without one."""
-    for kind, limit, unit, newer, older in (
-        ("CPU", limits.cpu, "", "resourceCpuRequest", "cpuRequest"),
-        ("memory", limits.memory, " GB", "resourceMemoryRequest", "memoryRequest"),
+    for kind, limit, value, unit in (
+        ("CPU", Limit.CPU, limits.cpu, ""),
+        ("memory", Limit.MEMORY, limits.memory, " GB"),
     ):
-        field = next((name for name in (newer, older) if step.resources.get(name)), None)
-        if field is None or (limit is not None and _request(step, newer, older) <= limit * 1.01):
+        request = request_size(step.resources, limit)
+        if request is None or (value is not None and request[1] <= value * 1.01):
             continue
         yield REQUEST_IGNORED(
-            step.at(f"resources.{field}"),
-            f"the {kind} request {step.resources[field]} has no effect on Vertex AI, and "
-            + ("there is no limit" if limit is None else f"the limit is {plain(limit)}{unit}"),
+            step.at(f"resources.{request[0]}"),
+            f"the {kind} request {step.resources[request[0]]} has no effect on Vertex AI, and "
+            + ("there is no limit" if value is None else f"the limit is {plain(value)}{unit}"),
             f"set the {kind} limit to it (set_{kind.lower()}_limit)",
         )
-
-
-def _request(step: StepSpec, newer: str, older: str) -> float:
-    """Return the size of a request; 0 for one that cannot be read, which nobody reads."""
-    for field, read in ((older, _older_number), (newer, _newer_cpu if "Cpu" in newer else _newer_memory)):
-        try:
-            if (raw := step.resources.get(field)) and (value := read(raw)):
-                return value
-        except ValueError:
-            continue
-    return 0
 
 
 # ── region and quotas ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -831,7 +684,7 @@ def _pool(spec: Mapping[str, Any], place: str, replicas: Any, region: str | None
 
     def whole(found: Any) -> int | None:
         try:
-            return _count(found)
+            return accelerator_count(found)
         except ValueError:
             return None
 
@@ -839,7 +692,7 @@ def _pool(spec: Mapping[str, Any], place: str, replicas: Any, region: str | None
     return _Pool(
         place,
         text("machine_type", "machineType"),
-        accelerator if accelerator not in _NO_ACCELERATOR else "",
+        accelerator if accelerator not in NO_ACCELERATOR else "",
         whole(spec.get("accelerator_count", spec.get("acceleratorCount"))),
         whole(replicas) or 1,
         region,

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from run_kfp.errors import did_you_mean
+from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.bounds import check_bounds
 from run_kfp.preflight.offline.origin import check_origin
 from run_kfp.preflight.offline.spec import SPEC_SOURCE, Dag, Spec, names_in_words, source_of, table_at, waits_for
-from run_kfp.preflight.subject import Subject, holds_placeholder
+from run_kfp.preflight.subject import Subject
 
 _GROUP = "structure"
 
