@@ -18,7 +18,7 @@ pytest_plugins = ["fakes.fixtures", "engine.fixtures", "warm"]
 
 PROGRAM = [sys.executable, "-m", "run_kfp"]
 
-_PASSED_ON = ("PATH", "SYSTEMROOT", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG")  # the last is set where it is measured
+_PASSED_ON = ("PATH", "SYSTEMROOT", "PYTHONPATH")
 BASE = {
     **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
     # Nobody's login is found, and no machine of Google's is looked for.
@@ -51,6 +51,24 @@ def _nothing_is_left_running() -> Iterator[None]:
             process.kill()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker do what takes the machine (a Docker Engine, the example, a browser), and one the installs.
+
+    The others do the rest meanwhile. So what such tests share is made once, as without workers.
+    """
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()) or any(map(item.get_closest_marker, ("engine", "example"))):
+            item.add_marker(pytest.mark.xdist_group("machine"))
+        elif item.get_closest_marker("install"):
+            item.add_marker(pytest.mark.xdist_group("install"))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Start no workers where single tests are asked for: `-s` and a debugger work there, and it is quicker."""
+    return 0 if any("::" in arg for arg in config.args) else None
+
+
 @dataclass(frozen=True)
 class Result:
     """How a process ended."""
@@ -74,7 +92,9 @@ class Cli:
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """Return the whole environment of a call."""
-        return {**BASE, "HOME": str(self.folder / "home"), **self.variables, **variables}
+        # The last is set where it is measured, and names the test.
+        needed = {name: os.environ[name] for name in (*_PASSED_ON, "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+        return {**BASE, **needed, "HOME": str(self.folder / "home"), **self.variables, **variables}
 
     def start(self, *args: str | Path, **variables: str) -> subprocess.Popen[str]:
         """Start the program and return at once; it is killed at the end of the test."""

@@ -258,7 +258,7 @@ class Tracer:
 def trace(data: Path, files: Sequence[str]) -> int:
     """Run test files and measure them; the body of a process of `measure`. Give pytest's exit code."""
     tracer = Tracer(data)
-    code = pytest.main(["-q", "-p", "no:cacheprovider", "-m", MARKS, *files], plugins=[tracer])
+    code = pytest.main(["-q", "-n0", "-p", "no:cacheprovider", "-m", MARKS, *files], plugins=[tracer])
     data.with_suffix(".json").write_text(json.dumps(tracer.finish()), encoding="utf-8")
     return int(code)
 
@@ -361,7 +361,7 @@ def show(tests: Path) -> int:
     """Run the tests that a file names until one fails; the body of a process of `survives`."""
     names: list[str] = json.loads(tests.read_text(encoding="utf-8"))
     files = list(dict.fromkeys(name.partition("::")[0] for name in names))
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *files], plugins=[Chosen(names)]))
+    return int(pytest.main(["-x", "-q", "-n0", "-p", "no:cacheprovider", *files], plugins=[Chosen(names)]))
 
 
 def survives(mutant: Mutant, names: Sequence[str], limit: float, copied: Path) -> bool:

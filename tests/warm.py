@@ -121,8 +121,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     global _cold
-    # What is loaded before the fork would count as covered in no call.
-    _cold |= config.getoption("cold") or "COVERAGE_PROCESS_CONFIG" in os.environ
+    _cold |= config.getoption("cold")
 
 
 def pytest_unconfigure() -> None:
