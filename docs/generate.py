@@ -1,7 +1,8 @@
-"""Writes the generated parts of README.md and docs/*.md, and the shipped JSON Schema: what the program says itself.
+"""Writes the generated parts of the pages, and the shipped JSON Schema: what the program says itself.
 
-    python docs/generate.py           writes what is out of date
-    python docs/generate.py --check   writes nothing; shows the differences, and ends with 1 when there are any
+    python docs/generate.py             writes what is out of date
+    python docs/generate.py --check     writes nothing; shows the differences, and ends with 1 when there are any
+    python docs/generate.py --picture   writes docs/report.png: the report of the demo in a headless Chromium
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end generated -->`; `BLOCKS` says who makes it. It needs a
 Python that has run-kfp installed (`.venv/bin/python`), in the versions of the lock: they decide how help screens look.
@@ -10,10 +11,13 @@ Python that has run-kfp installed (`.venv/bin/python`), in the versions of the l
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import functools
 import os
+import pty
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -46,7 +50,7 @@ from run_kfp.secrets import SECRETS_FOLDERS
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES, SECRETS_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 WIDTH = 100  # columns of a help screen
 
 # The run id, the display name's suffix and the label are random: the page shows these instead.
@@ -96,23 +100,101 @@ def help_screens() -> str:
     return "\n\n".join(screens)
 
 
+# A registry with four mistakes. The fifth is in the call: it has no tag.
+_MISTAKEN = """\
+[settings]
+project = "acme-ml"
+region = "us-east1"
+bucket = "gs://acme-data"
+service_account = "runner@acme-ml.iam.gserviceaccount.com"
+
+[containers.1]
+name = "prepare"
+image = "acme/prepare:2.1"
+command = ["python prepare.py"]
+args = [{ param = "bucket" }]
+
+[containers.2]
+name = "train"
+image = "acme/train:2.1"
+command = ["python", "train.py"]
+args = [{ param = "bucket" }, { param = "tag" }, { secret = "wandb" }]
+cpu = 8
+memory = "64G"
+accelerator = { type = "NVIDIA_TESLA_T4", count = 3 }
+
+[secrets.wandb]
+env = "WANDB_API_KEY"
+file = "wandb.txt"
+"""
+_MISTAKEN_CALL = ("check", "-r", "prepare,train", "--offline")
+
+
+def five_mistakes() -> str:
+    """What a terminal shows of a check that finds five mistakes."""
+    with tempfile.TemporaryDirectory(prefix="run-kfp-docs-") as name:
+        folder = Path(name)
+        (folder / REGISTRY_FILE).write_text(_MISTAKEN, encoding="utf-8")
+        # The login of gcloud where it looks for it, so that this is not a sixth: an offline check asks no further.
+        login = folder / ".config" / "gcloud" / "application_default_credentials.json"
+        login.parent.mkdir(parents=True)
+        login.write_text('{"type": "authorized_user"}', encoding="utf-8")
+        return fenced(f"$ run-kfp {shlex.join(_MISTAKEN_CALL)}\n\n{on_a_terminal(_MISTAKEN_CALL, folder)}")
+
+
+def on_a_terminal(args: Sequence[str], folder: Path) -> str:
+    """Run the program on a terminal of its own and return what it shows, without colors."""
+    terminal, its_side = pty.openpty()
+    fixed = {"COLUMNS": str(WIDTH), "PYTHONUTF8": "1", "HOME": str(folder), "PATH": os.environ["PATH"], "TERM": "xterm"}
+    command = [sys.executable, "-m", "run_kfp", *args]
+    with subprocess.Popen(command, cwd=folder, env=fixed, stdin=its_side, stdout=its_side, stderr=its_side):
+        os.close(its_side)
+        parts = []
+        # Linux says EIO where the other side is closed, other systems give nothing.
+        with contextlib.suppress(OSError):
+            while part := os.read(terminal, 65536):
+                parts.append(part)
+    os.close(terminal)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(parts).decode()).replace("\r\n", "\n")
+
+
+def run_demo(folder: Path, home: Path) -> str:
+    """Run what `python3 dev.py demo` runs, in `folder`, and return what it prints."""
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "demo" / "run.py", folder],
+        env={**kept, "COLUMNS": str(WIDTH), "PYTHONUTF8": "1", "HOME": str(home), "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"the demo ended with {done.returncode}:\n{done.stdout}")
+    return done.stdout
+
+
+def picture() -> None:
+    """Write docs/report.png, the first screen of the demo's report."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from browser import running_browser
+
+    with tempfile.TemporaryDirectory(prefix="run-kfp-docs-") as name, running_browser() as browser:
+        run_demo(Path(name) / "demo", Path(name))
+        (report,) = Path(name).glob("demo/.run-kfp/runs/*/report.html")
+        browser.window(1120, 780)
+        browser.devtools("Emulation.setScrollbarsHidden", hidden=True)
+        browser.open(report)
+        browser.screenshot(ROOT / "docs" / "report.png")
+
+
 @functools.cache
 def demo_calls() -> tuple[str, ...]:
     """What each call of `python3 dev.py demo` prints, with fixed ids and times."""
     with tempfile.TemporaryDirectory(prefix="run-kfp-docs-") as name:
-        kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
-        done = subprocess.run(
-            [sys.executable, ROOT / "examples" / "demo" / "run.py", Path(name) / "demo"],
-            env={**kept, "COLUMNS": str(WIDTH), "PYTHONUTF8": "1", "HOME": name, "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            check=False,
-        )
-    if done.returncode:
-        sys.exit(f"the demo ended with {done.returncode}:\n{done.stdout}")
-    text = re.sub(r"\b[0-9]{14}-[0-9a-f]{6}\b", _SHOWN_ID, done.stdout)
+        printed = run_demo(Path(name) / "demo", Path(name))
+    text = re.sub(r"\b[0-9]{14}-[0-9a-f]{6}\b", _SHOWN_ID, printed)
     text = re.sub(r"(?<=dermaid-pipeline-)[0-9a-f]{6}\b", _SHOWN_ID[-6:], text)
     text = re.sub(r"(?<=run-kfp-submission=)[0-9a-f]{16}\b", _SHOWN_LABEL, text)
     text = re.sub(r"(?m)^[0-9:]{8}Z", "09:30:15Z", text)
@@ -323,9 +405,20 @@ def failures() -> str:
     return table(["", "what people see", "known by", "finding, or what is done instead", "test"], rows())
 
 
+# ── contributing ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def layers() -> str:
+    """The layers of the package, from the contract of import-linter."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = [part for part in project["tool"]["importlinter"]["contracts"] if part["type"] == "layers"]
+    return fenced("\n".join(contract["layers"]))
+
+
 # ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BLOCKS: Mapping[str, Callable[[], str]] = {
+    "five-mistakes": five_mistakes,
     "plan": functools.partial(demo_call, 2),
     "rehearsal": functools.partial(demo_call, 3),
     "list": registry_list,
@@ -345,6 +438,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "keys-git": keys(GitCheck),
     "codes": finding_codes,
     "failures": failures,
+    "layers": layers,
 }
 
 # Files that are generated as a whole.
@@ -360,6 +454,9 @@ def renewed(text: str) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Write or check the pages. Returns 0, or with `--check` 1 when a page is out of date."""
+    if argv == ["--picture"]:
+        picture()
+        return 0
     if argv not in ([], ["--check"]):
         sys.stderr.write(__doc__ or "")
         return 2

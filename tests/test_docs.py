@@ -1,4 +1,4 @@
-"""README.md and docs/: what they say of the program is what the program does."""
+"""README.md, CONTRIBUTING.md and docs/: what they say of the program is what the program does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from run_kfp.registry import (
 from run_kfp.registry_file import parse_registry
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINKING = [*PAGES, ROOT / "CHANGELOG.md", *sorted((ROOT / "examples").glob("*/README.md"))]
 
 FENCE = re.compile(r"^```(?P<kind>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -136,7 +137,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def links() -> Iterator[tuple[Path, str]]:
-    for page in PAGES:
+    for page in LINKING:
         for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", prose(page)):
             if "://" not in target:
                 yield page, target
@@ -151,6 +152,23 @@ def test_every_relative_link_leads_somewhere(page: Path, target: str) -> None:
     assert found.is_relative_to(ROOT)
     assert found.exists()
     assert not anchor or anchor in anchors(found)
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
+
+
+def test_the_index_has_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    assert {page for page in PAGES if page.parent == index.parent} - {index} <= {
+        (page.parent / target).resolve() for page, target in links() if page == index
+    }
+
+
+def test_the_picture_of_the_report_is_small() -> None:
+    picture = (ROOT / "docs" / "report.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 150_000
 
 
 # ── examples ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -219,7 +237,7 @@ def templates() -> Iterator[str]:
                 yield node.value
 
 
-MESSAGES = re.findall(r"^\*\*`([^`]+)`\*\*", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+MESSAGES = re.findall(r"^\*\*`([^`]+)`\*\*", (ROOT / "docs" / "troubleshooting.md").read_text("utf-8"), re.MULTILINE)
 
 
 def test_there_are_messages_to_look_up() -> None:
@@ -227,7 +245,7 @@ def test_there_are_messages_to_look_up() -> None:
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_every_message_of_the_readme_is_one_of_the_program(message: str) -> None:
+def test_every_message_to_look_up_is_one_of_the_program(message: str) -> None:
     # A value at the end of a message may be appended to it instead of filled in.
     assert any(message in text or message.removesuffix("…") == text for text in templates())
 

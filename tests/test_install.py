@@ -96,9 +96,9 @@ def python_of(version: str) -> str:
 
 
 def documented(tool: str) -> Iterator[str]:
-    """The lines of README.md that install from the locks."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"<!-- locked install -->\s+```sh\n(.*?)```", readme, re.DOTALL)
+    """The lines of docs/install.md that install from the locks."""
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- locked install -->\s+```sh\n(.*?)```", page, re.DOTALL)
     for line in block.splitlines():
         yield line if tool == "pip" else f"uv {line}"
 
