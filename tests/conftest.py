@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["fakes.fixtures", "engine.fixtures", "warm"]
+
+# A generated example has no time limit of its own: on a busy machine any of them can be slow.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 PROGRAM = [sys.executable, "-m", "run_kfp"]
 

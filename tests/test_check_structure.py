@@ -649,7 +649,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, item in keys for place in places(item, (*path, key)))]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_anything_may_stand_anywhere(full: dict[str, Any], data: st.DataObject) -> None:
     spec = copy.deepcopy(full)

@@ -124,7 +124,7 @@ def streamed(known: Masker, chunks: list[str]) -> str:
 secrets_ = st.lists(st.text(min_size=8, max_size=12), min_size=1, max_size=3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(values=secrets_, words=st.lists(st.text(max_size=6), max_size=5), data=st.data())
 def test_chunks_do_not_matter(values: list[str], words: list[str], data: st.DataObject) -> None:
     known = masker(*values)
@@ -137,7 +137,7 @@ def test_chunks_do_not_matter(values: list[str], words: list[str], data: st.Data
     assert re.sub(r"\*+", "*", streamed(known, chunks)) == re.sub(r"\*+", "*", known.mask(text))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(before=st.text(max_size=20), after=st.text(max_size=20))
 def test_a_secret_never_comes_out_of_a_stream_cut_anywhere(before: str, after: str) -> None:
     text = before + TOKEN + after

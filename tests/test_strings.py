@@ -214,7 +214,6 @@ def way(vertex: FakeVertex, account_key_file: Path, monkeypatch: pytest.MonkeyPa
 
 @settings(
     max_examples=1000,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
