@@ -172,7 +172,7 @@ class Rehearsal:
         written = self.folder.read()
         assert written is not None
         assert (written.state, states(written)) == (record.state, states(record))
-        assert all(step.removed.wait(SOON) for step in self.engine.started.values())
+        assert all(step.removed.is_set() for step in self.engine.started.values())
         return record
 
     def log(self, step: str) -> list[str]:
@@ -401,6 +401,20 @@ def test_what_cannot_be_removed_is_a_warning(rehearse: Rehearse) -> None:
     assert record.warnings[-1] == "fake one of step one could not be removed: busy"
 
 
+def test_a_run_ends_when_its_last_container_is_removed(rehearse: Rehearse) -> None:
+    def part(step: Playing) -> Ended:
+        def remove() -> None:
+            threading.Event().wait(0.05)  # it takes its time, as the removal of a container does
+            step.removed.set()
+
+        step.remove = remove  # type: ignore[method-assign]  # this one step behaves otherwise
+        return Ended(0)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+
+    assert ran.run().state is RunState.SUCCEEDED
+
+
 def test_a_warning_of_the_end_is_kept(rehearse: Rehearse) -> None:
     record = rehearse(FakeEngine(one=lambda step: Ended(0, warning="slow disk")), a_step("one")).run()
 
@@ -421,6 +435,7 @@ def test_a_step_that_takes_too_long_is_stopped_and_failed(rehearse: Rehearse) ->
 
     assert states(record) == {"one": "FAILED", "two": "SKIPPED"}
     assert record.step("one").error == "stopped: it ran longer than 30 s (--step-timeout)"
+    assert not ran.engine.started["one"].killed.is_set()
     assert record.state is RunState.FAILED
 
 
@@ -492,6 +507,37 @@ def test_a_stop_after_a_failure_does_not_kill_at_once(rehearse: Rehearse) -> Non
     assert not ran.engine.started["one"].killed.is_set()
 
 
+def test_a_run_in_a_thread_leaves_the_signals_alone(rehearse: Rehearse) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[object] = []
+
+    def part(step: Playing) -> Ended:
+        seen.append(signal.getsignal(signal.SIGINT))
+        return Ended(0)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+    thread = threading.Thread(target=ran.run)
+    thread.start()
+    thread.join(SOON)
+
+    assert (ran.record.state, seen) == (RunState.SUCCEEDED, [before])
+
+
+def test_a_step_that_starts_while_the_run_stops_is_stopped_too(rehearse: Rehearse) -> None:
+    class Slow(FakeEngine):
+        def start(self, call: StepCall, sink: Sink) -> Playing:
+            ran.runner.stop("Ctrl-C")
+            until(lambda: bool(ran.runner.stopped_by))
+            return super().start(call, sink)
+
+    ran = rehearse(Slow(one=until_stopped), a_step("one"))
+
+    record = ran.run()
+
+    assert (record.state, record.step("one").error) == (RunState.CANCELLED, "stopped by Ctrl-C")
+    assert not ran.engine.started["one"].killed.is_set()
+
+
 def test_the_mark_of_cancel_stops_the_run(rehearse: Rehearse) -> None:
     def part(step: Playing) -> Ended:
         ran.folder.ask_to_cancel()
@@ -511,6 +557,8 @@ def test_a_step_that_does_not_end_does_not_hold_the_run(
     # Twice the grace after the first stop, the grace after the second.
     limit = {1: 4 * GRACE + 4, 2: GRACE}[times]
 
+    waited: list[str] = []
+
     def part(step: Playing) -> Ended:
         for _ in range(times):
             ran.runner.stop("Ctrl-C")
@@ -518,16 +566,18 @@ def test_a_step_that_does_not_end_does_not_hold_the_run(
         the_runner_looked(ran)
         ran.clock.now += limit - 1
         the_runner_looked(ran)
-        assert ran.record.step("one").state is StepState.RUNNING
+        waited.append(ran.record.step("one").state.value)
         ran.clock.now += 1
-        end.wait(SOON)
+        waited.append("given up" if end.wait(SOON) else "still awaited")
         return Ended(0)
 
     ran = rehearse(FakeEngine(one=part), a_step("one"))
 
     record = ran.runner.run()
     end.set()
+    until(lambda: len(waited) == 2)
 
+    assert waited == ["RUNNING", "given up"]
     assert (record.state, states(record)) == (RunState.CANCELLED, {"one": "CANCELLED"})
     assert record.step("one").error == "did not end when it was stopped; its container may be left"
 

@@ -10,13 +10,16 @@ import pytest
 from conftest import Cli, Write
 from dermaid import SETTINGS, canary
 from local_pipelines import latest, pipeline_text, steps, task
+from run_kfp import errors
 from run_kfp.errors import InputError, did_you_mean, nearest, shown
+from run_kfp.graph import read_outputs
 from run_kfp.masking import Masker
 from run_kfp.registry import Registry, SecretSource
 from run_kfp.registry_file import parse_registry
 from run_kfp.secrets import SecretFinder, secret_finder
 from run_kfp.settings import Layers
 from run_kfp.settings.rules import label_faults
+from test_runner import a_step
 
 REGISTRY = """
 [pipeline]
@@ -177,6 +180,83 @@ def test_a_value_is_shown_shortened_where_it_is_long() -> None:
     assert shown([1] * 1000) == f"{str([1] * 1000)[:80]}… (3,000 characters)"
     assert (shown(True), shown(3), shown("a'b")) == ("true", "3", '"a\'b"')
     assert shown(16**5000) == "a number of thousands of digits"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.RunKfpError, 1),
+        (errors.InputError, 2),
+        (errors.CheckFailed, 3),
+        (errors.BackendError, 4),
+        (errors.EngineError, 4),
+        (errors.RunFailed, 5),
+        (errors.RunStopped, 6),
+        (errors.WatchTimeout, 7),
+    ],
+)
+def test_each_error_has_the_exit_code_that_the_documentation_promises(
+    error: type[errors.RunKfpError], code: int
+) -> None:
+    assert error("words").exit_code == code
+
+
+# ── outputs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("STRING", "1", "1"),
+        ("NUMBER_INTEGER", "1", 1),
+        ("NUMBER_INTEGER", "1.5", None),
+        ("NUMBER_DOUBLE", "1.5", 1.5),
+        ("NUMBER_DOUBLE", "1", 1),
+        ("NUMBER_DOUBLE", "x", None),
+        ("BOOLEAN", "True", True),
+        ("BOOLEAN", "false", False),
+        ("BOOLEAN", "1", None),
+        ("LIST", "[1]", [1]),
+        ("LIST", "{}", None),
+        ("STRUCT", '{"a": 1}', {"a": 1}),
+        ("STRUCT", "[]", None),
+        ("ARTIFACT", "{}", None),
+    ],
+)
+def test_an_output_is_of_the_type_that_its_component_declares(kind: str, text: str, value: object) -> None:
+    step = a_step("one", outputs={"out": kind})
+
+    if value is None:
+        with pytest.raises(InputError, match="not of the type"):
+            read_outputs(step, {"out": text})
+    else:
+        assert read_outputs(step, {"out": text}) == {"out": value}
+
+
+def test_what_kfps_own_components_write_comes_first() -> None:
+    step = a_step("one", outputs={"a": "STRING", "b": "STRING"})
+    files = {"executor_output.json": '{"parameterValues": {"a": "theirs"}}', "a": "ours", "b": "ours"}
+
+    assert read_outputs(step, files) == {"a": "theirs", "b": "ours"}
+
+
+# ── masks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("token", "masked"), [("abc123", "***"), ("abc12", "abc12")])
+def test_the_token_of_a_login_is_masked_alone_from_six_characters_on(token: str, masked: str) -> None:
+    masker = Masker()
+    masker.add(f"somebody:{token}")
+
+    assert masker.mask(f"it is {token}!") == f"it is {masked}!"
+
+
+@pytest.mark.parametrize(("value", "masked"), [("12345678", "***"), ("1234567", "1234567")])
+def test_a_value_is_a_secret_from_eight_characters_on(value: str, masked: str) -> None:
+    masker = Masker()
+    masker.add(f" {value}")
+
+    assert masker.mask(value) == masked
 
 
 # ── secrets ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import queue
 import re
 import signal
@@ -176,7 +177,7 @@ class Runner:
         self._stopping = threading.Event()
         self._prepared = False
         self._broken: Exception | None = None
-        self._stop_deadline: float | None = None
+        self._stop_deadline = math.inf
         self._stop_words = ""
         self._outputs = {
             (step.name, key): value for step in self.record.steps for key, value in (step.outputs or {}).items()
@@ -289,7 +290,7 @@ class Runner:
                 self._stop_step(active, f"stopped: it ran longer than {limit:g} s (--step-timeout)")
 
     def _over(self) -> bool:
-        if self._stop_deadline is not None and self.clock() >= self._stop_deadline:
+        if self.clock() >= self._stop_deadline:
             return True
         if self._stopping.is_set():
             return not self._active
@@ -447,7 +448,7 @@ class Runner:
         for active in self._active.values():
             self._stop_step(active, self._stop_words, kill=again)
         if again:
-            self._stop_deadline = min(self._stop_deadline or self.clock() + GRACE, self.clock() + GRACE)
+            self._stop_deadline = min(self._stop_deadline, self.clock() + GRACE)
 
     def _stop_step(self, active: _Active, words: str, *, kill: bool = False) -> None:
         active.stopped_for = active.stopped_for or words
