@@ -141,7 +141,7 @@ def test_flags_without_a_command_are_those_of_run(cli: Cli) -> None:
     assert (short.code, short.out) == (0, long.out)
     assert cli("--json", *args).json == cli(*args, "--json").json == cli("run", *args, "--json").json
     assert cli("--json", "list").json == cli("list", "--json").json
-    assert cli("-r", "1", "--help").out == cli("run", "--help").out
+    assert cli("-r", "1", "-h").out == cli("run", "--help").out
 
 
 @pytest.mark.parametrize("args", [["-t", "--json", "-r", "99"], ["list", "--region=--json"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import os
@@ -11,11 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from run_kfp import flags
-from run_kfp.errors import InputError, RunKfpError, did_you_mean
-from run_kfp.overview import overview
+from run_kfp.errors import InputError, RunKfpError
+from run_kfp.program import Program, unexpected
 from run_kfp.terminal import Format, Screen
 
 # Everything else is imported by the function that needs it: `--help` answers without pydantic, kfp and Google's SDK.
@@ -24,30 +24,8 @@ from run_kfp.terminal import Format, Screen
 RUN, FOLLOW, LOOK_UP = "Run a pipeline", "Follow a run on this machine", "Set up and look up"
 
 
-class _Program(TyperGroup):
-    """The program: where no command is named, `run` is meant, so that `run-kfp -r 1` is `run-kfp run -r 1`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        own = {name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)}
-        first = next((place for place, word in enumerate(args) if word not in ("--json", "--debug")), len(args))
-        if args and (first == len(args) or (args[first][:1] == "-" and args[first].partition("=")[0] not in own)):
-            args.insert(first, "run")
-        return super().parse_args(ctx, args)
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        offers = super().shell_complete(ctx, incomplete)
-        if incomplete.startswith("-"):
-            run = self.commands["run"]
-            offers += run.shell_complete(typer.Context(run, parent=ctx), incomplete)
-        return offers
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        ctx.obj.page(overview(self.commands))
-
-
 app = typer.Typer(
-    cls=_Program,
-    add_completion=True,
+    cls=Program,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,8 +33,8 @@ app = typer.Typer(
 
 
 @app.callback()
-def program(json_: flags.Json = False, debug: flags.Debug = False, version: flags.Version = False) -> None:
-    """Take the flags that stand in front of every command."""
+def program(json_: bool = flags.JSON, debug: bool = flags.DEBUG, version: bool = flags.VERSION) -> None:
+    """Take the flags that stand in front of a command; `_command` gives the first two to every command."""
 
 
 # Words behind the flags are no arguments of `run`: what they were meant for is told.
@@ -74,23 +52,10 @@ def run(ctx: typer.Context, options: flags.RunOptions) -> None:
     """
     if ctx.args:
         ctx.obj.use(Format.asked_for(ctx.args))
-        raise _unexpected(ctx, options)
+        raise unexpected(ctx, options)
     from run_kfp.commands.submit import run_call
 
     raise typer.Exit(run_call(ctx.obj, options))
-
-
-def _unexpected(ctx: typer.Context, options: flags.RunOptions) -> InputError:
-    """Return what is said of a word behind the flags of a run: of a command, they would not be its flags."""
-    word = ctx.args[0]
-    commands = list(ctx.parent.command.commands) if ctx.parent and isinstance(ctx.parent.command, TyperGroup) else []
-    if word not in commands:
-        return InputError(f"unknown command {word!r}", did_you_mean(word, commands) or "see `run-kfp --help`")
-    given = [name for name in ctx.params if name not in ("json_", "debug") and options.given(name)]
-    typed = ", ".join(map(options.spelled, given)) or "run"
-    return InputError(
-        f"{typed} in front of `{word}` would be ignored", f"see `run-kfp {word} --help` for its own flags"
-    )
 
 
 @app.command(rich_help_panel=RUN)
@@ -112,7 +77,7 @@ RunArgument = Annotated[
 
 
 @app.command(rich_help_panel=FOLLOW)
-def runs(ctx: typer.Context, json_: flags.Json = False, debug: flags.Debug = False) -> None:
+def runs(ctx: typer.Context) -> None:
     """Show the runs of this folder, the newest first."""
     from run_kfp.commands.local import list_runs
 
@@ -120,15 +85,11 @@ def runs(ctx: typer.Context, json_: flags.Json = False, debug: flags.Debug = Fal
 
 
 @app.command(rich_help_panel=FOLLOW)
-def watch(ctx: typer.Context, run: RunArgument = None, json_: flags.Json = False, debug: flags.Debug = False) -> None:
+def watch(ctx: typer.Context, run: RunArgument = None) -> None:
     """Follow a run to its end; the exit code is that of the run."""
     from run_kfp.commands.local import watch_run
 
-    try:
-        watch_run(ctx.obj, run)
-    except KeyboardInterrupt:
-        ctx.obj.say("stopped watching; the run continues")
-        raise typer.Exit(130) from None
+    raise typer.Exit(watch_run(ctx.obj, run))
 
 
 @app.command(rich_help_panel=FOLLOW)
@@ -141,19 +102,15 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on until the run has ended.", rich_help_panel=flags.WORDS)
     ] = False,
-    json_: flags.Json = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Print the log of a run, or of one of its steps."""
     from run_kfp.commands.local import show_logs
 
-    if words and len(words) > 2:
-        raise InputError("logs takes a run and a step", hint="see `run-kfp runs`")
     show_logs(ctx.obj, words or (), follow=follow)
 
 
 @app.command(rich_help_panel=FOLLOW)
-def cancel(ctx: typer.Context, run: RunArgument = None, json_: flags.Json = False, debug: flags.Debug = False) -> None:
+def cancel(ctx: typer.Context, run: RunArgument = None) -> None:
     """Stop a run, and wait until it has stopped."""
     from run_kfp.commands.local import cancel_run
 
@@ -164,8 +121,6 @@ def cancel(ctx: typer.Context, run: RunArgument = None, json_: flags.Json = Fals
 def init(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Where to write; the current folder when left out.")] = Path(),
-    json_: flags.Json = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Write a run-kfp.toml, a .env and a secrets folder to start from; existing files are kept."""
     from run_kfp.commands.init import start_folder
@@ -174,9 +129,7 @@ def init(
 
 
 @app.command("list", rich_help_panel=LOOK_UP)
-def list_(
-    ctx: typer.Context, registry: flags.Registry = None, json_: flags.Json = False, debug: flags.Debug = False
-) -> None:
+def list_(ctx: typer.Context, registry: Path | None = flags.REGISTRY) -> None:
     """Show the containers of the registry: index, name, image, resources, what each takes."""
     from run_kfp.resolve import find_registry
     from run_kfp.screens import registry_data, registry_lines
@@ -190,14 +143,12 @@ def list_(
 @app.command(rich_help_panel=LOOK_UP)
 def machines(
     ctx: typer.Context,
-    region: flags.Region = None,
+    region: str | None = flags.REGION,
     accelerator: Annotated[
         str | None,
         typer.Option("--accelerator", metavar="TYPE", help="Only machines that take it.", rich_help_panel=flags.WHAT),
     ] = None,
-    registry: flags.Registry = None,
-    json_: flags.Json = False,
-    debug: flags.Debug = False,
+    registry: Path | None = flags.REGISTRY,
 ) -> None:
     """Show the machines and accelerators that Vertex AI offers for training, and where."""
     from run_kfp.commands.machines import machines_table
@@ -210,14 +161,8 @@ def explain(
     ctx: typer.Context,
     code: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[CODE]",
-            help="Such as RK-GPU-COUNT; all when left out.",
-            autocompletion=flags.complete_codes,
-        ),
+        typer.Argument(metavar="[CODE]", help="RK-GPU-COUNT; all when left out.", autocompletion=flags.complete_codes),
     ] = None,
-    json_: flags.Json = False,
-    debug: flags.Debug = False,
 ) -> None:
     """Explain a finding of a check: the rule behind it, its source, and how to fix it."""
     from run_kfp.commands.explain import explain as explain_code
@@ -226,7 +171,7 @@ def explain(
 
 
 @app.command(rich_help_panel=LOOK_UP)
-def schema(ctx: typer.Context, json_: flags.Json = False, debug: flags.Debug = False) -> None:
+def schema(ctx: typer.Context) -> None:
     """Print the JSON Schema of run-kfp.toml, for editors that complete and check it."""
     from run_kfp.schema import packaged_schema_text
 
@@ -236,10 +181,16 @@ def schema(ctx: typer.Context, json_: flags.Json = False, debug: flags.Debug = F
 
 
 def _command() -> Any:
-    """Build the command, and put the help of Typer's own options where a reader expects it."""
-    command = typer.main.get_command(app)
-    for each in (command, *getattr(command, "commands", {}).values()):
-        for param in (*each.params, each.get_help_option(typer.Context(each, **each.context_settings))):
+    """Build the command: every one has `--json` and `--debug`, and Typer's own options in the panel of these."""
+    command: Any = typer.main.get_command(app)
+    everywhere = [copy.copy(param) for param in command.params if param.name in ("json_", "debug")]
+    for param in everywhere:
+        param.expose_value = False  # the screen learns it
+    for each in command.commands.values():
+        each.params += everywhere
+    parent = typer.Context(command, **command.context_settings)
+    for each in (command, *command.commands.values()):
+        for param in (*each.params, each.get_help_option(typer.Context(each, parent))):
             if getattr(param, "is_flag", False):
                 param.metavar = ""  # "<bool>" reads as if a value were to follow
             if param.name in ("help", "install_completion", "show_completion"):
@@ -273,11 +224,8 @@ def _execute(screen: Screen, argv: list[str]) -> int:
     except SystemExit:
         return 0  # Rich's way to end where whoever reads a help screen has enough
     except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is, no traceback reaches the user
-        fault = RunKfpError(
-            f"internal error: {type(error).__name__}: {error}",
-            hint="please report it; --debug shows the traceback",
-        )
-        return screen.tell(fault)
+        message = f"internal error: {type(error).__name__}: {error}"
+        return screen.tell(RunKfpError(message, hint="report it; --debug shows the traceback"))
     # A script whose list of arguments came out empty has not done what it was to do.
     return int(code) if argv else InputError.exit_code
 

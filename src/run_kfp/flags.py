@@ -11,12 +11,13 @@ import inspect
 import os
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
+from typer.models import OptionInfo
 
 from run_kfp.errors import Fault, RunKfpError
 from run_kfp.terminal import Format
@@ -79,140 +80,104 @@ def _use_debug(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
-def _option(names: str, metavar: str, panel: str, help: str, choices: tuple[str, ...] = (), **more: Any) -> Any:
+def _text(names: str, metavar: str, panel: str, help: str, choices: str = "", **more: Any) -> Any:
     """A flag with a value; `choices` are offered by the shell, and refused or taken by whoever reads the value."""
     if choices:
-        more["autocompletion"] = lambda: list(choices)
-    return typer.Option(*names.split(), metavar=metavar, help=help, rich_help_panel=panel, **more)
+        more["autocompletion"] = lambda: choices.split()
+    return typer.Option(None, *names.split(), metavar=metavar, help=help, rich_help_panel=panel, **more)
 
 
-def _switch(name: str, panel: str, help: str, **more: Any) -> Any:
+def _switch(name: str, panel: str, help: str, default: bool | None = False, **more: Any) -> Any:
     """A flag without a value."""
-    return typer.Option(name, help=help, rich_help_panel=panel, **more)
+    return typer.Option(default, name, help=help, rich_help_panel=panel, **more)
 
 
-Registry = Annotated[
-    Path | None,
-    _option("--registry", "FILE", WHAT, "The registry file. Else $RUN_KFP_REGISTRY, ./run-kfp.toml, the packaged one."),
-]
-Region = Annotated[str | None, _option("--region", "REGION", WHERE, "The region, such as us-east1. Else $GCP_REGION.")]
-Json = Annotated[
-    bool, _switch("--json", WORDS, "Print the result as one JSON object.", callback=_use_json, is_eager=True)
-]
-Debug = Annotated[
-    bool,
-    _switch("--debug", WORDS, "Show the traceback of an error (never values).", callback=_use_debug, is_eager=True),
-]
-Version = Annotated[bool, _switch("--version", WORDS, "Show the version.", callback=_show_version, is_eager=True)]
+REGISTRY = _text(
+    "--registry", "FILE", WHAT, "The registry file. Else $RUN_KFP_REGISTRY, ./run-kfp.toml, the packaged one."
+)
+REGION = _text("--region", "REGION", WHERE, "The region, such as us-east1. Else $GCP_REGION.")
+JSON = _switch("--json", WORDS, "Print the result as one JSON object.", callback=_use_json, is_eager=True)
+DEBUG = _switch("--debug", WORDS, "Show the traceback of an error (never values).", callback=_use_debug, is_eager=True)
+VERSION = _switch("--version", WORDS, "Show the version.", callback=_show_version, is_eager=True)
+
+Options = TypeVar("Options", bound="CallOptions")
 
 
-@dataclass(frozen=True)
+@typing.dataclass_transform(frozen_default=True)
+def _options(kind: type[Options]) -> type[Options]:
+    """Make a frozen dataclass whose fields are flags: each has Typer's description and its default."""
+    for name, option in list(vars(kind).items()):
+        if isinstance(option, OptionInfo):
+            setattr(kind, name, field(default=option.default, metadata={"option": option}))
+    return dataclass(frozen=True)(kind)
+
+
+@_options
 class CallOptions:
     """The flags of a call, whether it is run or checked; one with its default, or an empty list, was not typed."""
 
-    containers: Annotated[
-        list[str] | None,
-        _option(
-            "-r --run-containers",
-            "N",
-            WHAT,
-            "A container: index, name, range (1-4) or list (1,3). Repeat it; the order is the order of the chain.",
-            autocompletion=_complete_containers,
-        ),
-    ] = None
-    tag: Annotated[
-        str | None,
-        _option(
-            "-t --tag",
-            "TAG",
-            WHAT,
-            "The tag of the data set. It has no default, so that none is made twice by accident.",
-        ),
-    ] = None
-    param: Annotated[
-        list[str] | None, _option("-p --param", "NAME=VALUE", WHAT, "The value of a parameter. Repeat it.")
-    ] = None
-    file: Annotated[
-        Path | None,
-        _option("-f --file", "FILE", WHAT, "A compiled pipeline, instead of -r. Of this program or another."),
-    ] = None
-    registry: Registry = None
-    secrets_dir: Annotated[
-        Path | None,
-        _option(
-            "--secrets-dir",
-            "DIR",
-            WHAT,
-            "The folder of the secret files. Else $RUN_KFP_SECRETS, ./secrets, ../secrets, /secrets.",
-        ),
-    ] = None
-    project: Annotated[
-        str | None, _option("--project", "ID", WHERE, "The Google Cloud project. Else $GCP_PROJECT.")
-    ] = None
-    region: Region = None
-    bucket: Annotated[
-        str | None,
-        _option("--bucket", "NAME", WHERE, "The Cloud Storage bucket, without gs://. Else $GCS_BUCKET_NAME."),
-    ] = None
-    service_account: Annotated[
-        str | None,
-        _option(
-            "--service-account",
-            "EMAIL",
-            WHERE,
-            "The service account that the steps run as. Else $GCS_SERVICE_ACCOUNT.",
-        ),
-    ] = None
-    pipeline_root: Annotated[
-        str | None,
-        _option("--pipeline-root", "URI", WHERE, "Where the run keeps its files. Else gs://BUCKET/pipeline_root/root."),
-    ] = None
-    network: Annotated[
-        str | None, _option("--network", "NAME", WHERE, "A peered VPC network: projects/NUMBER/global/networks/NAME.")
-    ] = None
-    encryption_key: Annotated[
-        str | None, _option("--encryption-key", "NAME", WHERE, "A customer-managed key: projects/…/cryptoKeys/NAME.")
-    ] = None
-    api_endpoint: Annotated[
-        str | None,
-        _option("--api-endpoint", "HOST", WHERE, "Another host for the API than REGION-aiplatform.googleapis.com."),
-    ] = None
-    job_id: Annotated[
-        str | None,
-        _option("--job-id", "ID", HOW, "The id of the run. Else the pipeline's name, the time and a random part."),
-    ] = None
-    label: Annotated[list[str] | None, _option("--label", "KEY=VALUE", HOW, "A label of the run. Repeat it.")] = None
-    caching: Annotated[
-        bool | None,
-        _switch("--caching/--no-caching", HOW, "Take steps without side effects from the cache. Off by default."),
-    ] = None
-    failure_policy: Annotated[
-        str | None,
-        _option(
-            "--failure-policy",
-            "fast|slow",
-            HOW,
-            "fast (the default) stops the run at the first failure; slow lets independent steps continue.",
-            ("fast", "slow"),
-        ),
-    ] = None
-    timeout: Annotated[
-        str | None, _option("--timeout", "SECONDS", HOW, "For reaching Vertex AI, retries included. 60 by default.")
-    ] = None
-    offline: Annotated[bool, _switch("--offline", CHECKS, "Check without asking image registries and Google.")] = False
-    strict: Annotated[bool, _switch("--strict", CHECKS, "Refuse warnings as well as errors (exit code 3).")] = False
-    ignore: Annotated[
-        list[str] | None,
-        _option(
-            "--ignore",
-            "CODE",
-            CHECKS,
-            "Suppress findings of this kind, this once. For good: \\[check.ignore] of the registry.",
-            autocompletion=complete_codes,
-        ),
-    ] = None
-    json_: Json = False
-    debug: Debug = False
+    containers: list[str] | None = _text(
+        "-r --run-containers",
+        "N",
+        WHAT,
+        "A container: index, name, range (1-4) or list (1,3). Repeat it; the order is the order of the chain.",
+        autocompletion=_complete_containers,
+    )
+    tag: str | None = _text(
+        "-t --tag", "TAG", WHAT, "The tag of the data set. It has no default, so that none is made twice by accident."
+    )
+    param: list[str] | None = _text("-p --param", "NAME=VALUE", WHAT, "The value of a parameter. Repeat it.")
+    file: Path | None = _text(
+        "-f --file", "FILE", WHAT, "A compiled pipeline, instead of -r. Of this program or another."
+    )
+    registry: Path | None = REGISTRY
+    secrets_dir: Path | None = _text(
+        "--secrets-dir", "DIR", WHAT, "The secrets folder. Else $RUN_KFP_SECRETS, ./secrets, ../secrets, /secrets."
+    )
+    project: str | None = _text("--project", "ID", WHERE, "The Google Cloud project. Else $GCP_PROJECT.")
+    region: str | None = REGION
+    bucket: str | None = _text(
+        "--bucket", "NAME", WHERE, "The Cloud Storage bucket, without gs://. Else $GCS_BUCKET_NAME."
+    )
+    service_account: str | None = _text(
+        "--service-account", "EMAIL", WHERE, "The service account that the steps run as. Else $GCS_SERVICE_ACCOUNT."
+    )
+    pipeline_root: str | None = _text(
+        "--pipeline-root", "URI", WHERE, "Where the run keeps its files. Else gs://BUCKET/pipeline_root/root."
+    )
+    network: str | None = _text(
+        "--network", "NAME", WHERE, "A peered VPC network: projects/NUMBER/global/networks/NAME."
+    )
+    encryption_key: str | None = _text(
+        "--encryption-key", "NAME", WHERE, "A customer-managed key: projects/…/cryptoKeys/NAME."
+    )
+    api_endpoint: str | None = _text(
+        "--api-endpoint", "HOST", WHERE, "Another host for the API than REGION-aiplatform.googleapis.com."
+    )
+    job_id: str | None = _text(
+        "--job-id", "ID", HOW, "The id of the run. Else the pipeline's name, the time and a random part."
+    )
+    label: list[str] | None = _text("--label", "KEY=VALUE", HOW, "A label of the run. Repeat it.")
+    caching: bool | None = _switch(
+        "--caching/--no-caching", HOW, "Take steps without side effects from the cache. Off by default.", None
+    )
+    failure_policy: str | None = _text(
+        "--failure-policy",
+        "fast|slow",
+        HOW,
+        "fast (the default) stops the run at the first failure; slow lets independent steps continue.",
+        "fast slow",
+    )
+    timeout: str | None = _text("--timeout", "SECONDS", HOW, "For reaching Vertex AI, retries included. 60 by default.")
+    offline: bool = _switch("--offline", CHECKS, "Check without asking image registries and Google.")
+    strict: bool = _switch("--strict", CHECKS, "Refuse warnings as well as errors (exit code 3).")
+    ignore: list[str] | None = _text(
+        "--ignore",
+        "CODE",
+        CHECKS,
+        "Suppress findings of this kind, this once. For good: \\[check.ignore] of the registry.",
+        autocompletion=complete_codes,
+    )
 
     def given(self, name: str) -> bool:
         """Say whether a flag was typed; a flag that the command does not have was not."""
@@ -220,8 +185,8 @@ class CallOptions:
 
     def spelled(self, name: str) -> str:
         """Return a flag as a message names it: the short form where there is one, `--no-…` where that was typed."""
-        info = _options(type(self))[name]
-        on, _, off = str(info.default).partition("/")
+        option = next(field.metadata["option"] for field in fields(self) if field.name == name)
+        on, _, off = str(option.param_decls[0]).partition("/")
         return off if off and getattr(self, name) is False else on
 
     def call(self, faults: tuple[Fault, ...] = ()) -> Call:
@@ -246,95 +211,62 @@ class CallOptions:
         )
 
 
-@dataclass(frozen=True)
+@_options
 class RunOptions(CallOptions):
     """The flags of a run."""
 
-    wait: Annotated[bool, _switch("--wait", HOW, "Follow the run to its end; the exit code is that of the run.")] = (
-        False
+    wait: bool = _switch("--wait", HOW, "Follow the run to its end; the exit code is that of the run.")
+    wait_timeout: str | None = _text(
+        "--wait-timeout", "SECONDS", HOW, "Stop following after this time; the run continues (exit code 7)."
     )
-    wait_timeout: Annotated[
-        str | None,
-        _option("--wait-timeout", "SECONDS", HOW, "Stop following after this time; the run continues (exit code 7)."),
-    ] = None
-    poll_every: Annotated[
-        str | None, _option("--poll-every", "SECONDS", HOW, "Time between two looks at the run. 10 by default.")
-    ] = None
-    local: Annotated[
-        bool,
-        _switch("--local", LOCAL, "Run the same file on this machine; the exit code is that of the run."),
-    ] = False
-    engine: Annotated[
-        str | None,
-        _option(
-            "--engine",
-            "docker|process",
-            LOCAL,
-            "docker (the default) runs the images; process, less faithful, what the registry says instead.",
-            ("docker", "process"),
-        ),
-    ] = None
-    parallel: Annotated[
-        str | None, _option("--parallel", "N", LOCAL, "How many independent steps may run at a time. 2 by default.")
-    ] = None
-    step_timeout: Annotated[
-        str | None, _option("--step-timeout", "SECONDS", LOCAL, "Stop a step that runs longer; it has failed then.")
-    ] = None
-    from_step: Annotated[
-        str | None,
-        _option(
-            "--from",
-            "STEP",
-            LOCAL,
-            "Repeat the latest run of this pipeline from this step (name or index); earlier steps are reused.",
-        ),
-    ] = None
-    from_run: Annotated[str | None, _option("--from-run", "ID", LOCAL, "Repeat this run instead of the latest.")] = None
-    pull: Annotated[
-        str | None,
-        _option(
-            "--pull",
-            "always|missing|never",
-            LOCAL,
-            "When to pull images: missing (the default), always, never.",
-            ("always", "missing", "never"),
-        ),
-    ] = None
-    bucket_dir: Annotated[
-        Path | None,
-        _option("--bucket-dir", "DIR", LOCAL, "A folder that the containers find at /gcs/BUCKET, as on Vertex AI."),
-    ] = None
-    docker_network: Annotated[
-        str | None,
-        _option(
-            "--docker-network",
-            "MODE",
-            LOCAL,
-            "The containers' network: host reaches servers on this machine's loopback. Else the Engine's bridge.",
-        ),
-    ] = None
-    no_check: Annotated[bool, _switch("--no-check", CHECKS, "Submit without a check.")] = False
-    pin: Annotated[
-        bool, _switch("--pin", CHECKS, "Write the images' digests into the pipeline, as their registries give them.")
-    ] = False
-    compile_only: Annotated[
-        bool,
-        _switch(
-            "--compile-only", INSTEAD, "Write the pipeline file and stop. Needs no setting, no secret, no network."
-        ),
-    ] = False
-    dry_run: Annotated[
-        bool,
-        _switch(
-            "--dry-run",
-            INSTEAD,
-            "Show the plan and stop. It has the place of each secret instead of its value; no network.",
-        ),
-    ] = False
-    output: Annotated[
-        str | None,
-        _option("-o --output", "FILE", WORDS, "Where to write the pipeline; - for stdout. Else pipeline.yaml."),
-    ] = None
+    poll_every: str | None = _text("--poll-every", "SECONDS", HOW, "Time between two looks at the run. 10 by default.")
+    local: bool = _switch("--local", LOCAL, "Run the same file on this machine; the exit code is that of the run.")
+    engine: str | None = _text(
+        "--engine",
+        "docker|process",
+        LOCAL,
+        "docker (the default) runs the images; process, less faithful, what the registry says instead.",
+        "docker process",
+    )
+    parallel: str | None = _text(
+        "--parallel", "N", LOCAL, "How many independent steps may run at a time. 2 by default."
+    )
+    step_timeout: str | None = _text(
+        "--step-timeout", "SECONDS", LOCAL, "Stop a step that runs longer; it has failed then."
+    )
+    from_step: str | None = _text(
+        "--from", "STEP", LOCAL, "Repeat the latest run from this step (name or index); earlier steps are reused."
+    )
+    from_run: str | None = _text("--from-run", "ID", LOCAL, "Repeat this run instead of the latest.")
+    pull: str | None = _text(
+        "--pull",
+        "always|missing|never",
+        LOCAL,
+        "When to pull images: missing (the default), always, never.",
+        "always missing never",
+    )
+    bucket_dir: Path | None = _text(
+        "--bucket-dir", "DIR", LOCAL, "A folder that the containers find at /gcs/BUCKET, as on Vertex AI."
+    )
+    docker_network: str | None = _text(
+        "--docker-network",
+        "MODE",
+        LOCAL,
+        "The containers' network: host reaches servers on this machine's loopback. Else the Engine's bridge.",
+    )
+    no_check: bool = _switch("--no-check", CHECKS, "Submit without a check.")
+    pin: bool = _switch("--pin", CHECKS, "Write the images' digests into the pipeline, as their registries give them.")
+    compile_only: bool = _switch(
+        "--compile-only", INSTEAD, "Write the pipeline file and stop. Needs no setting, no secret, no network."
+    )
+    dry_run: bool = _switch(
+        "--dry-run",
+        INSTEAD,
+        "Show the plan and stop. It has the place of each secret instead of its value; no network.",
+    )
+    output: str | None = _text(
+        "-o --output", "FILE", WORDS, "Where to write the pipeline; - for stdout. Else pipeline.yaml."
+    )
 
 
 # What a newcomer needs of them.
@@ -342,13 +274,6 @@ FIRST_DAY = (
     *("containers", "tag", "param", "file", "registry"),
     *("local", "wait", "dry_run", "compile_only", "json_"),
 )
-
-Options = TypeVar("Options", bound=CallOptions)
-
-
-def _options(kind: type[CallOptions]) -> dict[str, Any]:
-    """Return Typer's description of each flag, by the name of its field."""
-    return {name: hint.__metadata__[0] for name, hint in typing.get_type_hints(kind, include_extras=True).items()}
 
 
 def flags_of(kind: type[Options]) -> Callable[[Callable[[typer.Context, Options], None]], Callable[..., None]]:
@@ -359,14 +284,13 @@ def flags_of(kind: type[Options]) -> Callable[[Callable[[typer.Context, Options]
         def called(ctx: typer.Context, **flags: Any) -> None:
             command(ctx, kind(**flags))
 
-        hints = typing.get_type_hints(kind, include_extras=True)
-        panels = {name: PANELS.index(option.rich_help_panel) for name, option in _options(kind).items()}
-        keyword = inspect.Parameter.KEYWORD_ONLY
+        hints, keyword = typing.get_type_hints(kind), inspect.Parameter.KEYWORD_ONLY
+        options = {field.name: field.metadata["option"] for field in fields(kind)}
         parameters = [
             inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
             *(
-                inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
-                for field in sorted(fields(kind), key=lambda field: panels[field.name])
+                inspect.Parameter(name, keyword, default=option, annotation=hints[name])
+                for name, option in sorted(options.items(), key=lambda item: PANELS.index(item[1].rich_help_panel))
             ),
         ]
         called.__annotations__ = {one.name: one.annotation for one in parameters}

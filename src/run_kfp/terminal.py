@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from run_kfp.errors import RunKfpError
 
@@ -41,14 +41,15 @@ class Format(StrEnum):
         return cls.JSON if "--json" in argv else cls.TEXT
 
 
-class Writer(Protocol):
-    """What a format does with a result."""
+class TextWriter:
+    """Lines, at once: a result for a person or a shell, which has no use for data."""
 
-    in_steps: bool
+    in_steps = False
     """Whether events are printed while something goes on."""
 
     def text(self, write: Callable[[], None]) -> None:
         """Take lines for a person: `write` prints them."""
+        write()
 
     def data(self, more: Mapping[str, Any]) -> None:
         """Take a part of the data."""
@@ -60,22 +61,7 @@ class Writer(Protocol):
         """Print what is left to print, at the end of the program."""
 
 
-class _TextWriter:
-    """Lines, at once."""
-
-    in_steps = False
-
-    def text(self, write: Callable[[], None]) -> None:
-        write()
-
-    def data(self, more: Mapping[str, Any]) -> None: ...
-
-    def event(self, kind: str, more: Mapping[str, Any]) -> None: ...
-
-    def finish(self) -> None: ...
-
-
-class _JsonWriter:
+class JsonWriter(TextWriter):
     """One object at the end; after events, which are objects on lines of their own, it is the last of the lines."""
 
     in_steps = True
@@ -85,25 +71,29 @@ class _JsonWriter:
         self._result: dict[str, Any] = {}
         self._in_lines = False
 
-    def text(self, write: Callable[[], None]) -> None: ...
+    def text(self, write: Callable[[], None]) -> None:
+        """Leave out what the data says."""
 
     def data(self, more: Mapping[str, Any]) -> None:
+        """Add to the one object."""
         self._result |= more
 
     def event(self, kind: str, more: Mapping[str, Any]) -> None:
+        """Print an object, at once."""
         self._in_lines = True
         self._print({"event": kind, **more}, indent=None)
 
     def finish(self) -> None:
+        """Print the one object."""
         if self._result and self._in_lines:
             self._print({"event": "end", **self._result}, indent=None)
         elif self._result:
             self._print(self._result, indent=2)
 
 
-_WRITERS: Mapping[Format, Callable[[Screen], Writer]] = {
-    Format.TEXT: lambda _: _TextWriter(),
-    Format.JSON: _JsonWriter,
+_WRITERS: Mapping[Format, Callable[[Screen], TextWriter]] = {
+    Format.TEXT: lambda _: TextWriter(),
+    Format.JSON: JsonWriter,
 }
 
 

@@ -196,18 +196,25 @@ def list_runs(screen: Screen) -> None:
         screen.progress("no runs in this folder: `--local` makes one")
 
 
-def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> None:
+def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> int:
     """Follow a run to its end.
+
+    Returns:
+        The exit code: 0, or 130 after Ctrl-C.
 
     Raises:
         RunFailed, RunStopped: by its end.
     """
     folder, record = _found(screen, word)
-    with screen.live(events=True) as show:
-        view = _View(screen, show)
-        record = _follow(screen, folder, view.changed, every=every, deadline=None)
+    try:
+        with screen.live(events=True) as show:
+            record = _follow(screen, folder, _View(screen, show).changed, every=every, deadline=None)
+    except KeyboardInterrupt:
+        screen.say("stopped watching; the run continues")
+        return 130
     screen.data(**record_data(record))
     conclude_rehearsal(record, folder)
+    return 0
 
 
 def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
@@ -217,7 +224,12 @@ def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
         screen: where to.
         words: a run and a step, one of the two, or nothing for the newest run.
         follow: whether to go on until the run has ended.
+
+    Raises:
+        InputError: there is no such run or step, or there are more words.
     """
+    if len(words) > 2:
+        raise InputError("logs takes a run and a step", hint="see `run-kfp runs`")
     step: str | None = None
     try:
         folder, record = _found(screen, words[0] if words else None)

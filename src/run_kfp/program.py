@@ -1,11 +1,15 @@
-"""The screen of `run-kfp --help`: what the program is, four examples, the commands, the flags of a first day."""
+"""The program beside its commands: what a call without one means, and the screen of `run-kfp --help`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from run_kfp.flags import FIRST_DAY
+import typer
+from typer.core import TyperGroup
+
+from run_kfp.errors import InputError, did_you_mean
+from run_kfp.flags import FIRST_DAY, RunOptions
 
 # A help screen imports Rich when it is printed.
 if TYPE_CHECKING:
@@ -22,6 +26,42 @@ _EXIT_CODES = (
     "0 done, 1 internal error, 2 invalid call, 3 check failed, 4 Vertex AI or Docker refused,",
     "5 the run failed, 6 canceled or paused, 7 stopped waiting, 130 Ctrl-C",
 )
+
+
+class Program(TyperGroup):
+    """The program: where no command is named, `run` is meant, so that `run-kfp -r 1` is `run-kfp run -r 1`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name `run` where no command and no flag of the program itself is named."""
+        own = {name for param in self.get_params(ctx) for name in (*param.opts, *param.secondary_opts)}
+        first = next((place for place, word in enumerate(args) if word not in ("--json", "--debug")), len(args))
+        if args and (first == len(args) or (args[first][:1] == "-" and args[first].partition("=")[0] not in own)):
+            args.insert(first, "run")
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Offer the flags of `run`, too."""
+        offers = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            run = self.commands["run"]
+            offers += run.shell_complete(typer.Context(run, parent=ctx), incomplete)
+        return offers
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the overview."""
+        ctx.obj.page(overview(self.commands))
+
+
+def unexpected(ctx: Any, options: RunOptions) -> InputError:
+    """Return what is said of a word behind the flags of a run: of a command, they would not be its flags."""
+    word = ctx.args[0]
+    commands = ctx.parent.command.commands
+    if word not in commands:
+        return InputError(f"unknown command {word!r}", did_you_mean(word, commands) or "see `run-kfp --help`")
+    typed = ", ".join(options.spelled(name) for name in ctx.params if options.given(name)) or "run"
+    return InputError(
+        f"{typed} in front of `{word}` would be ignored", f"see `run-kfp {word} --help` for its own flags"
+    )
 
 
 def overview(commands: Mapping[str, Any]) -> Iterator[Text]:
