@@ -59,8 +59,8 @@ def run(ctx: typer.Context, options: flags.RunOptions) -> None:
 
 
 @app.command(rich_help_panel=RUN)
-@flags.flags_of(flags.CallOptions)
-def check(ctx: typer.Context, options: flags.CallOptions) -> None:
+@flags.flags_of(flags.CheckOptions)
+def check(ctx: typer.Context, options: flags.CheckOptions) -> None:
     """Check a run without submitting it.
 
     Every submission does the same by itself. Exit code 3 where there is an error.

@@ -1,6 +1,6 @@
 """The flags of the command line: their names, their help, the panel that shows them, and which exclude each other.
 
-The flags of a run are one value. A field of `CallOptions` or `RunOptions` is a flag: `flags_of` makes Typer's signature
+The flags of a run are one value. A field of `CallOptions` and its kinds is a flag: `flags_of` makes Typer's signature
 from the fields, and hands the command the value.
 """
 
@@ -71,6 +71,12 @@ def _show_version(value: bool) -> None:
 def _use_json(ctx: typer.Context, value: bool) -> bool:
     if value and ctx.obj is not None:  # None while a shell completes
         ctx.obj.use(Format.JSON)
+    return value
+
+
+def _use_format(ctx: typer.Context, value: Format | None) -> Format | None:
+    if value is not None and ctx.obj is not None:
+        ctx.obj.use(Format(value))
     return value
 
 
@@ -209,6 +215,21 @@ class CallOptions:
             self.timeout,
             faults,
         )
+
+
+@_options
+class CheckOptions(CallOptions):
+    """The flags of a check by itself."""
+
+    format: Format | None = _text(
+        "--format",
+        "|".join(Format),
+        WORDS,
+        "The form of the findings: text (the default), data, GitHub's log, SARIF, JUnit.",
+        " ".join(Format),
+        callback=_use_format,
+        is_eager=True,
+    )
 
 
 @_options

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from run_kfp.errors import RunKfpError
@@ -34,11 +35,16 @@ class Format(StrEnum):
 
     TEXT = "text"
     JSON = "json"
+    GITHUB = "github"
+    SARIF = "sarif"
+    JUNIT = "junit"
 
     @classmethod
     def asked_for(cls, argv: Sequence[str]) -> Format:
         """Guess it from a command line that cannot be parsed, whose error is told in that form all the same."""
-        return cls.JSON if "--json" in argv else cls.TEXT
+        words = " ".join(argv).replace("=", " ").split()
+        asked = [after for word, after in pairwise(words) if word == "--format" and after in list(cls)]
+        return cls(asked[-1]) if asked else cls.JSON if "--json" in argv else cls.TEXT
 
 
 class TextWriter:
@@ -46,6 +52,9 @@ class TextWriter:
 
     in_steps = False
     """Whether events are printed while something goes on."""
+
+    takes_data = False
+    """Whether data is printed at all."""
 
     def text(self, write: Callable[[], None]) -> None:
         """Take lines for a person: `write` prints them."""
@@ -65,6 +74,7 @@ class JsonWriter(TextWriter):
     """One object at the end; after events, which are objects on lines of their own, it is the last of the lines."""
 
     in_steps = True
+    takes_data = True
 
     def __init__(self, screen: Screen) -> None:
         self._print = screen.print_json
@@ -91,9 +101,33 @@ class JsonWriter(TextWriter):
             self._print(self._result, indent=2)
 
 
+class ReportWriter(TextWriter):
+    """The data of a check, at the end, in a form of another program."""
+
+    takes_data = True
+
+    def __init__(self, screen: Screen, form: str) -> None:
+        self._print = screen.print_report
+        self._form = form
+        self._result: dict[str, Any] = {}
+
+    def text(self, write: Callable[[], None]) -> None:
+        """Leave out what the data says."""
+
+    def data(self, more: Mapping[str, Any]) -> None:
+        """Add to the data."""
+        self._result |= more
+
+    def finish(self) -> None:
+        """Print it."""
+        if self._result:
+            self._print(self._result, self._form)
+
+
 _WRITERS: Mapping[Format, Callable[[Screen], TextWriter]] = {
     Format.TEXT: lambda _: TextWriter(),
     Format.JSON: JsonWriter,
+    **{form: partial(ReportWriter, form=form) for form in Format if form not in (Format.TEXT, Format.JSON)},
 }
 
 
@@ -143,6 +177,11 @@ class Screen:
         """Add to the data of the result."""
         self._writer.data(more)
 
+    @property
+    def takes_data(self) -> bool:
+        """Whether `data` is printed; what costs time to find out is left out where it is not."""
+        return self._writer.takes_data
+
     def event(self, kind: str, **more: Any) -> None:
         """Tell a program what just happened."""
         self._writer.event(kind, more)
@@ -166,8 +205,14 @@ class Screen:
         """Print an object; every string in it is masked."""
         import json
 
-        masked = {key: _masked(value, self.masker) for key, value in data.items()}
-        text = json.dumps(masked, indent=indent, ensure_ascii=True)
+        text = json.dumps(_masked(data, self.masker), indent=indent, ensure_ascii=True)
+        self._put(lambda: print(text, flush=True), stderr=False)
+
+    def print_report(self, data: Mapping[str, Any], form: str) -> None:
+        """Print the data of a check in a form of `formats`; every string in it is masked."""
+        from run_kfp.formats import RENDERERS
+
+        text = RENDERERS[form](_masked(data, self.masker))
         self._put(lambda: print(text, flush=True), stderr=False)
 
     def _result(self, write: Callable[[], None]) -> None:
@@ -276,7 +321,7 @@ def _masked(value: Any, masker: Masker) -> Any:
     """Mask every string of a JSON value, keys too: masking its text instead would break the escapes."""
     if isinstance(value, str):
         return masker.mask(value)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {masker.mask(str(key)): _masked(item, masker) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_masked(item, masker) for item in value]

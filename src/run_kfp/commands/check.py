@@ -13,9 +13,11 @@ from rich.text import Text
 from run_kfp.backends import load_backend
 from run_kfp.errors import Fault, InputError
 from run_kfp.flags import CallOptions, conflicts
+from run_kfp.places import Places
 from run_kfp.plans import Inputs, Values, fill
 from run_kfp.preflight import Finding, Report, Severity, Subject, Watcher, find_code, read_steps
 from run_kfp.preflight import check as run_checks
+from run_kfp.registry_file import PACKAGED
 from run_kfp.resolve import Call, PartialCall, ResolvedCall, inputs_of, recover
 from run_kfp.runs import BackendName
 
@@ -95,12 +97,13 @@ def check_call(screen: Screen, options: CallOptions) -> None:
     _known_codes(options.ignore or ())
     call = options.call(tuple(conflicts(options)))
     found, report = examine(call, os.environ, screen.masker, options, screen.say)
-    screen.data(**report_data(report, strict=options.strict))
+    if screen.takes_data:
+        screen.data(**report_data(report, found, strict=options.strict))
     screen.show(report_lines(report, found.pipeline, width=screen.width()))
     report.refuse(strict=options.strict)
 
 
-def before_submitting(screen: Screen, options: CallOptions, check: Callable[[], Report]) -> None:
+def before_submitting(screen: Screen, options: CallOptions, call: ResolvedCall, check: Callable[[], Report]) -> None:
     """Check what is about to be submitted; tell errors and warnings, and how much more there is.
 
     Raises:
@@ -110,7 +113,8 @@ def before_submitting(screen: Screen, options: CallOptions, check: Callable[[], 
     _known_codes(options.ignore or ())
     screen.say("checking …" if options.offline else "checking: the call, its images, Google Cloud …")
     report = check()
-    screen.data(check=report_data(report, strict=options.strict))
+    if screen.takes_data:
+        screen.data(check=report_data(report, call, strict=options.strict))
     worst = [found for found in report.findings if found.severity in (Severity.ERROR, Severity.WARNING)]
     screen.say(*finding_lines(worst, width=screen.width(stderr=True)), _summary(report))
     report.refuse(strict=options.strict, consequence="; nothing was submitted")
@@ -229,14 +233,24 @@ def image_words(facts: ImageFacts) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def report_data(report: Report, *, strict: bool) -> dict[str, Any]:
-    """Return a report as data."""
+def report_data(report: Report, call: PartialCall, *, strict: bool) -> dict[str, Any]:
+    """Return a report as data, with the position of each finding; its files are read for that once more.
+
+    Args:
+        report: of a check.
+        call: what was checked.
+        strict: whether warnings count as errors.
+    """
+    registry = None if call.registry.source == PACKAGED else call.registry.source
+    places = Places(registry)
     worst = (Severity.ERROR, Severity.WARNING) if strict else (Severity.ERROR,)
     return {
         "ok": not any(report.count(severity) for severity in worst),
+        "strict": strict,
+        "source": str(call.call.file) if call.call.file else registry,
         "looked": list(report.looked),
-        "findings": [finding_data(found) for found in report.findings],
-        "ignored": [{**finding_data(found), "reason": reason} for found, reason in report.ignored],
+        "findings": [finding_data(found, places) for found in report.findings],
+        "ignored": [{**finding_data(found, places), "reason": reason} for found, reason in report.ignored],
         "machines": {
             name: {"machine": choice.machine.name if choice.machine else None, "reason": choice.reason}
             for name, choice in report.machines.items()
@@ -245,13 +259,17 @@ def report_data(report: Report, *, strict: bool) -> dict[str, Any]:
     }
 
 
-def finding_data(found: Finding) -> dict[str, str]:
-    """Return a finding as data."""
+def finding_data(found: Finding, places: Places) -> dict[str, str | int | None]:
+    """Return a finding as data; `file`, `line` and `column` are None where it is in no file."""
+    position = places.position(found.place)
     return {
         "code": found.code.name,
         "severity": found.severity.value,
         "group": found.code.group,
         "place": found.place,
+        "file": position.file if position else None,
+        "line": position.line if position else None,
+        "column": position.column if position else None,
         "message": found.message,
         "when": found.code.when.value,
         "otherwise": found.code.otherwise,

@@ -255,6 +255,7 @@ def submit_call(
         before_submitting(
             screen,
             options,
+            resolved,
             lambda: check_plan(resolved, request, os.environ, screen.masker, options, screen.say),
         )
     if resolved.call.file is None:
