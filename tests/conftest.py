@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("tests")
 
 PROGRAM = [sys.executable, "-m", "run_kfp"]
 
-_PASSED_ON = ("PATH", "SYSTEMROOT", "PYTHONPATH")
+_PASSED_ON = ("PATH", "SYSTEMROOT", "PYTHONPATH", "COVERAGE_PROCESS_CONFIG")  # the last is set where it is measured
 BASE = {
     **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
     # Nobody's login is found, and no machine of Google's is looked for.
@@ -97,8 +97,7 @@ class Cli:
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """Return the whole environment of a call."""
-        # The last is set where it is measured, and names the test.
-        needed = {name: os.environ[name] for name in (*_PASSED_ON, "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+        needed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}  # as it is now
         return {**BASE, **needed, "HOME": str(self.folder / "home"), **self.variables, **variables}
 
     def start(self, *args: str | Path, **variables: str) -> subprocess.Popen[str]:
