@@ -121,7 +121,7 @@ def cases(names: Sequence[str], runs: int, folder: Path, google: GoogleHosts) ->
 
     if "help" in names:
         theirs: Command = (python, PLAIN / "hello.py", "--help")
-        yield Case("help", "--help, to a bare Typer program's", 1.3, (run_kfp, "--help"), theirs, environment, runs)
+        yield Case("help", "--help, to a bare Typer program's", 1.1, (run_kfp, "--help"), theirs, environment, runs)
     if "compile" in names:
         ours: Command = (run_kfp, "-r", "1-4", *compile_only)
         theirs = (SCRIPTS / "kfp", "dsl", "compile", "--py", chain, "--output", b)
