@@ -20,6 +20,7 @@ from fakes.google_hosts import GoogleHosts
 from fakes.image_registry import HUB, HUB_AUTH, Reply, image
 from fakes.vertex import FakeVertex
 from online import ARTIFACTS, World, right_world
+from run_kfp.terminal import Format
 
 
 def forms(value: str) -> Iterator[str]:
@@ -332,7 +333,15 @@ def test_no_canary_where_everything_is_right(open_field: OpenField) -> None:
 
 @pytest.mark.parametrize(
     ("open_field", "call"),
-    [*((source, ("check", *MAIN[:-1], "dataset_v21")) for source in SOURCES), ("flag", (*MAIN, "--json"))],
+    [
+        *((source, ("check", *MAIN[:-1], "dataset_v21")) for source in SOURCES),
+        *(
+            ("flag", ("check", *MAIN[:-1], "dataset_v21", "--format", form))
+            for form in Format
+            if form is not Format.TEXT
+        ),
+        ("flag", (*MAIN, "--json")),
+    ],
     indirect=["open_field"],
 )
 def test_no_canary_where_everybody_refuses_and_repeats_it(open_field: OpenField, call: tuple[str, ...]) -> None:
@@ -349,9 +358,11 @@ def test_no_canary_where_everybody_refuses_and_repeats_it(open_field: OpenField,
     assert world.vertex.requests == []
 
 
-def test_no_canary_in_an_offline_check_with_mistakes(field: Field) -> None:
+@pytest.mark.parametrize("form", Format)
+def test_no_canary_in_an_offline_check_with_mistakes(field: Field, form: Format) -> None:
     before = field.planted()
-    result = field.cli("check", *MAIN[:-2], "-p", "unheard=1", "--bucket", "gs://b", "--offline", "--debug")
+    wrong = (*MAIN[:-2], "-p", "unheard=1", "--bucket", "gs://b")
+    result = field.cli("check", *wrong, "--offline", "--debug", "--format", form)
     assert result.code == 3
     assert "RK-PARAM-UNKNOWN" in result.out
     assert leaks(field.values, result, field.cli.folder, planted=before) == []
@@ -406,17 +417,19 @@ def test_a_value_written_into_the_registry_goes_nowhere(open_field: OpenField, w
     field.run(*call, "--no-check", code=2, API_KEY=value)
 
 
-def test_values_in_odd_places_are_not_shown(open_field: OpenField) -> None:
+@pytest.mark.parametrize("form", Format)
+def test_values_in_odd_places_are_not_shown(open_field: OpenField, form: Format) -> None:
     field, wandb, login = open_field, open_field.canaries.wandb, open_field.canaries.git_login
     odd = ["-p", f"wandb_api_key={wandb}", "-p", f"unheard={wandb}", "-p", f"{wandb}=1", "-p", login, "-r", wandb]
     odd += ["--job-id", f"Job-{login}", "--label", f"Key={wandb}!", "--secrets-dir", f"nowhere/{wandb}"]
 
-    result = field.run("check", *MAIN, *odd, "--offline", code=3, GOOGLE_APPLICATION_CREDENTIALS=field.values[-1])
+    asked = ("--offline", "--format", form)
+    result = field.run("check", *MAIN, *odd, *asked, code=3, GOOGLE_APPLICATION_CREDENTIALS=field.values[-1])
 
     for code in ("RK-PARAM-UNKNOWN", "RK-JOB-ID", "RK-SELECTION", "RK-LOGIN-FILE"):
-        assert f"error: {code}: " in result.out
-    field.run("check", "-f", f"nowhere/{login}", "-t", "v1", "--offline", code=3)
-    field.run("check", *MAIN, "--offline", "--ignore", wandb, code=2)  # told before anything was read
+        assert code in result.out
+    field.run("check", "-f", f"nowhere/{login}", "-t", "v1", *asked, code=3)
+    field.run("check", *MAIN, *asked, "--ignore", wandb, code=2)  # told before anything was read
 
 
 def test_a_value_in_a_finished_file_is_not_shown(open_field: OpenField, write: Write) -> None:

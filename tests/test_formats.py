@@ -36,6 +36,12 @@ memory = "1GB"
 CALL = ("check", "-r", "1,2", "-t", "v1", "--offline")
 
 
+@pytest.fixture(autouse=True)
+def _no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files stand as they are named: this is no job of GitHub."""
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+
+
 @pytest.fixture
 def wrong(cli: Cli, write: Write) -> Cli:
     write("run-kfp.toml", WRONG)

@@ -6,6 +6,7 @@ The data is masked before it comes here. It has the findings of a check, or an `
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,15 @@ def _paragraphs(found: Data) -> Iterator[str]:
         yield f"Otherwise, {found['when']}: {found['otherwise']}."
     if found["hint"]:
         yield f"Next: {found['hint']}"
+
+
+def _from_workspace(file: str | None) -> str | None:
+    """Return a file of the current folder as GitHub finds it, which starts from the checkout where a job runs."""
+    workspace = os.environ.get("GITHUB_WORKSPACE")
+    if not file or not workspace:
+        return file
+    path = Path(file).absolute()
+    return path.relative_to(workspace).as_posix() if path.is_relative_to(workspace) else file
 
 
 def _said(error: Data) -> str:
@@ -62,7 +72,7 @@ def github(data: Data) -> str:
             _command(
                 _COMMANDS.get(found["severity"], "notice"),
                 text,
-                file=found["file"],
+                file=_from_workspace(found["file"]),
                 line=found["line"],
                 col=found["column"],
                 title=f"{found['code']} (skipped)" if skipped else found["code"],
@@ -139,7 +149,7 @@ def _level(severity: str) -> str:
 
 
 def _result(found: Data, rule: int, data: Data) -> dict[str, Any]:
-    file = found["file"] or data["source"]
+    file = _from_workspace(found["file"] or data["source"])
     location: dict[str, Any] = {"logicalLocations": [{"fullyQualifiedName": found["place"]}]}
     if file:
         location["physicalLocation"] = {"artifactLocation": {"uri": _uri(file)}}
