@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pty
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from conftest import PROGRAM, Cli, Write, killed_after_the_test
 from dermaid import MAIN, SETTINGS, Canaries
 from fakes.vertex import FakeVertex
+from run_kfp.cli import command
 from run_kfp.flags import CONFLICTS, RunOptions
+from run_kfp.program import overview
 
 COMMANDS: tuple[list[str], ...] = ([], ["run"], ["list"], ["init"])
 
@@ -46,6 +51,24 @@ def test_help_has_examples_and_codes(cli: Cli) -> None:
     assert max(map(len, result.out.splitlines())) <= 100
     assert "5 the run failed" in " ".join(result.out.split())
     assert cli("-h").out == result.out
+
+
+@pytest.mark.parametrize("count", [12, 13, 22])
+def test_the_help_of_more_commands_fits_one_screen(count: int) -> None:
+    commands: dict[str, Any] = dict(command().commands)
+    groups = [one.rich_help_panel for one in commands.values()]
+    more = (name for name in map("command{}".format, itertools.count()) if name not in commands)
+    while len(commands) < count:
+        commands[next(more)] = SimpleNamespace(
+            rich_help_panel=groups[len(commands) % len(groups)],
+            help="Show everything that there is of a run, and more.",
+        )
+    lines = "\n".join(line.plain for line in overview(commands)).splitlines()
+
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    for name in commands:
+        assert re.search(rf"(^|  ){name}  +[A-Z]", "\n".join(lines), re.MULTILINE)
 
 
 def test_nothing_shows_the_help_and_is_no_success(cli: Cli) -> None:

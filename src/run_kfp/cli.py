@@ -34,7 +34,7 @@ app = typer.Typer(
 
 @app.callback()
 def program(json_: bool = flags.JSON, debug: bool = flags.DEBUG, version: bool = flags.VERSION) -> None:
-    """Take the flags that stand in front of a command; `_command` gives the first two to every command."""
+    """Take the flags that stand in front of a command; `command` gives the first two to every command."""
 
 
 # Words behind the flags are no arguments of `run`: what they were meant for is told.
@@ -180,22 +180,22 @@ def schema(ctx: typer.Context) -> None:
     ctx.obj.raw(text)
 
 
-def _command() -> Any:
+def command() -> Any:
     """Build the command: every one has `--json` and `--debug`, and Typer's own options in the panel of these."""
-    command: Any = typer.main.get_command(app)
-    everywhere = [copy.copy(param) for param in command.params if param.name in ("json_", "debug")]
+    made: Any = typer.main.get_command(app)
+    everywhere = [copy.copy(param) for param in made.params if param.name in ("json_", "debug")]
     for param in everywhere:
         param.expose_value = False  # the screen learns it
-    for each in command.commands.values():
+    for each in made.commands.values():
         each.params += everywhere
-    parent = typer.Context(command, **command.context_settings)
-    for each in (command, *command.commands.values()):
+    parent = typer.Context(made, **made.context_settings)
+    for each in (made, *made.commands.values()):
         for param in (*each.params, each.get_help_option(typer.Context(each, parent))):
             if getattr(param, "is_flag", False):
                 param.metavar = ""  # "<bool>" reads as if a value were to follow
             if param.name in ("help", "install_completion", "show_completion"):
                 param.rich_help_panel = flags.WORDS
-    return command
+    return made
 
 
 def execute(argv: list[str]) -> int:
@@ -213,7 +213,7 @@ def _execute(screen: Screen, argv: list[str]) -> int:
             from run_kfp.fast_imports import import_help_screens
 
             import_help_screens()
-        code = _command().main(args=argv or ["--help"], prog_name="run-kfp", standalone_mode=False, obj=screen) or 0
+        code = command().main(args=argv or ["--help"], prog_name="run-kfp", standalone_mode=False, obj=screen) or 0
     except RunKfpError as error:
         return screen.tell(error)
     except typer.TyperException as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,9 @@ _EXAMPLES = {
     "run-kfp -f pipeline.yaml -t dataset_v22 --wait": "submit a compiled file, follow the run",
     "run-kfp check -r 1-4 -t dataset_v22": "check a run without submitting it",
 }
+
+# More commands than that stand in two columns.
+_MOST_ROWS = 12
 
 _EXIT_CODES = (
     "0 done, 1 internal error, 2 invalid call, 3 check failed, 4 Vertex AI or Docker refused,",
@@ -82,11 +87,11 @@ def overview(commands: Mapping[str, Any]) -> Iterator[Text]:
     yield Text("")
     for group, rows in groups.items():
         yield Text(group, "bold")
-        yield from _rows(rows, width=max(map(len, commands)))
+        yield from (_pairs if len(commands) > _MOST_ROWS else _rows)(rows, width=max(map(len, commands)))
     run = {param.name: param for param in commands["run"].params}
     yield Text("\nFlags of a first day", "bold")
     yield from _rows({_spelled(run[name]): _first_sentence(run[name].help or "") for name in FIRST_DAY})
-    yield Text.assemble("\nAll flags: ", ("run-kfp run --help", "bold"), "; of a command: run-kfp COMMAND --help")
+    yield Text.assemble("All flags: ", ("run-kfp run --help", "bold"), "; of a command: run-kfp COMMAND --help")
     yield Text(f"Exit codes: {_EXIT_CODES[0]}")
     yield Text(f"            {_EXIT_CODES[1]}")
 
@@ -97,6 +102,26 @@ def _rows(rows: Mapping[str, str], *, width: int = 0) -> Iterator[Text]:
     width = width or max(map(len, rows))
     for word, meaning in rows.items():
         yield Text.assemble("  ", (f"{word:<{width}}", "cyan"), f"  {meaning.rstrip('.')}")
+
+
+def _pairs(rows: Mapping[str, str], *, width: int) -> Iterator[Text]:
+    """Two commands a line, each with the beginning of what it does."""
+    from rich.text import Text
+
+    room = 44 - width
+
+    def brief(meaning: str) -> str:
+        words = re.split(r"[;:.]( |$)", meaning)[0]
+        words = words if len(words) <= room else words.partition(",")[0]
+        return words if len(words) <= room else f"{words[: room - 1].rstrip()}…"
+
+    cells = [
+        Text.assemble((f"{name:<{width}}", "cyan"), f"  {brief(meaning):<{room}}") for name, meaning in rows.items()
+    ]
+    for left, right in itertools.zip_longest(cells[::2], cells[1::2], fillvalue=Text("")):
+        line = Text.assemble("  ", left, "  ", right)
+        line.rstrip()
+        yield line
 
 
 def _spelled(param: Any) -> str:
