@@ -142,6 +142,35 @@ def test_a_run_whose_owner_is_not_told_for_the_whole_time(vertex: FakeVertex, su
     assert 59 < sum(submission.clock.slept) <= 60
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "advice"),
+    [
+        ("PERMISSION_DENIED", "you may not", "roles/aiplatform.user"),
+        ("PERMISSION_DENIED", "you may not act as runner", "add-iam-policy-binding runner@test-project"),
+        ("PERMISSION_DENIED", "Vertex AI API has not been used in project 1", "gcloud services enable aiplatform"),
+        ("PERMISSION_DENIED", "the API is disabled", "--project=test-project"),
+        ("PERMISSION_DENIED", "SERVICE_DISABLED", "gcloud services enable aiplatform"),
+        ("NOT_FOUND", "no such project", "check project and region"),
+        ("OUT_OF_RANGE", "too far", ""),
+        ("UNAVAILABLE", "down", "network and proxies"),
+        ("INTERNAL", "broken", "again later"),
+        ("RESOURCE_EXHAUSTED", "too many", "quota"),
+    ],
+)
+def test_a_refusal_has_its_advice(
+    vertex: FakeVertex, submission: Submission, code: str, message: str, advice: str
+) -> None:
+    vertex.fault("CreatePipelineJob", code, message, times=99)
+
+    with pytest.raises(BackendError) as error:
+        submission.backend.submit(submission.request)
+
+    assert message in error.value.message
+    assert advice in error.value.hint
+    assert bool(advice) == bool(error.value.hint)
+    assert ("act as" in message) == ("add-iam-policy-binding" in error.value.hint)
+
+
 # ── looks ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
