@@ -56,20 +56,6 @@ def examine(
     return found, run_checks(subject, faults, watcher)
 
 
-def check_plan(
-    resolved: ResolvedCall,
-    request: RunRequest,
-    environ: Mapping[str, str],
-    masker: Masker,
-    options: CallOptions,
-    notify: Callable[[str], None],
-) -> Report:
-    """Check what is about to be submitted."""
-    subject = subject_of(resolved, request.pipeline, request.values, resolved.call.job_id)
-    watcher = watcher_of(resolved, inputs_of(resolved, masker), environ, options, notify)
-    return run_checks(subject, (), watcher)
-
-
 def subject_of(call: PartialCall, pipeline: CompiledPipeline, values: Values, job_id: str | None) -> Subject:
     """Return what is checked: the pipeline, with all that is known of the call."""
     steps = read_steps(pipeline, call.registry, call.selection)
@@ -103,7 +89,7 @@ def check_call(screen: Screen, options: CallOptions) -> None:
     report.refuse(strict=options.strict)
 
 
-def before_submitting(screen: Screen, options: CallOptions, call: ResolvedCall, check: Callable[[], Report]) -> None:
+def before_submitting(screen: Screen, options: CallOptions, call: ResolvedCall, request: RunRequest) -> None:
     """Check what is about to be submitted; tell errors and warnings, and how much more there is.
 
     Raises:
@@ -112,7 +98,9 @@ def before_submitting(screen: Screen, options: CallOptions, call: ResolvedCall, 
     """
     _known_codes(options.ignore or ())
     screen.say("checking …" if options.offline else "checking: the call, its images, Google Cloud …")
-    report = check()
+    subject = subject_of(call, request.pipeline, request.values, call.call.job_id)
+    watcher = watcher_of(call, inputs_of(call, screen.masker), os.environ, options, screen.say)
+    report = run_checks(subject, (), watcher)
     if screen.takes_data:
         screen.data(check=report_data(report, call, strict=options.strict))
     worst = [found for found in report.findings if found.severity in (Severity.ERROR, Severity.WARNING)]

@@ -35,7 +35,7 @@ from run_kfp.screens import (
 )
 
 if TYPE_CHECKING:
-    from run_kfp.backends.local import LocalPlan, Observer
+    from run_kfp.backends.local import LocalPlan
     from run_kfp.flags import RunOptions
     from run_kfp.masking import Masker
     from run_kfp.resolve import ResolvedCall
@@ -156,7 +156,7 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
     with screen.live(events=True) as show:
         # Below a live view, what is printed to stdout would go where the view goes.
         view = _View(screen, show, announce=show is None)
-        record, stopped_by = rehearse(plan, runs, screen.masker, view)
+        record, stopped_by = local.execute(plan, runs, screen.masker, view)
     if show is not None:
         screen.out(record.ref)
     report = _report(screen, folder)
@@ -318,19 +318,6 @@ def plan_rehearsal(resolved: ResolvedCall, options: LocalOptions, runs: LocalRun
     # Settings of another form than Google's do no harm here; a parameter takes what they hold.
     at_home = dataclasses.replace(resolved, ambient_faults=())
     return local.plan(resolved.pipeline, inputs_of(at_home, masker), options, runs)
-
-
-def rehearse(plan: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observer) -> tuple[RunRecord, str]:
-    """Run the plan on this machine to its end.
-
-    Returns:
-        The record of the run, and what stopped it (`Ctrl-C`, `SIGTERM`, `cancel`), else an empty text.
-
-    Raises:
-        EngineError: no step was started.
-        InputError: a secret is gone, or `.run-kfp` cannot be written.
-    """
-    return local.execute(plan, runs, masker, observer)
 
 
 def known_runs(masker: Masker, runs: LocalRuns, notify: Callable[[str], None]) -> LocalRuns:

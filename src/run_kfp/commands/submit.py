@@ -32,7 +32,7 @@ from run_kfp.screens import (
     secrets_note,
     status_data,
 )
-from run_kfp.settings import Settings, seconds
+from run_kfp.settings import seconds
 
 if TYPE_CHECKING:
     from run_kfp.terminal import Screen
@@ -84,12 +84,6 @@ def pin(resolved: ResolvedCall, masker: Masker, notify: Callable[[str], None]) -
         notify(f"note: --pin leaves the image of {', '.join(dict.fromkeys(made))} as it is: a Python factory names it")
     pipeline = compile_pipeline(resolved.registry, selection, fixed=resolved.fixed, caching=resolved.settings.caching)
     return dataclasses.replace(resolved, pipeline=pipeline, selection=selection)
-
-
-def submit(request: RunRequest, settings: Settings, notify: Callable[[str], None]) -> tuple[Backend, RunRef]:
-    """Create the run. Raises BackendError, which says whether anything was submitted."""
-    backend = load_backend(request.backend).open_backend(settings, notify)
-    return backend, backend.submit(request)
 
 
 def follow(
@@ -240,24 +234,14 @@ def dry_run(screen: Screen, resolved: ResolvedCall, output: str | None) -> None:
 
 
 def submit_call(
-    screen: Screen,
-    resolved: ResolvedCall,
-    options: RunOptions,
-    *,
-    every: float,
-    deadline: float | None,
+    screen: Screen, resolved: ResolvedCall, options: RunOptions, *, every: float, deadline: float | None
 ) -> None:
     """Check and submit; with `--wait`, follow the run with a look `every` so many seconds."""
     request = plan(resolved, screen.masker)
     if not options.no_check:
-        from run_kfp.commands.check import before_submitting, check_plan
+        from run_kfp.commands.check import before_submitting
 
-        before_submitting(
-            screen,
-            options,
-            resolved,
-            lambda: check_plan(resolved, request, os.environ, screen.masker, options, screen.say),
-        )
+        before_submitting(screen, options, resolved, request)
     if resolved.call.file is None:
         path = write_pipeline(screen, resolved.pipeline, options.output)
         screen.data(file=path)
@@ -267,7 +251,8 @@ def submit_call(
     screen.say(f"submitting {request.job_id} to Vertex AI in {request.region} …")
     screen.data(job_id=request.job_id)
     try:
-        backend, run_ref = submit(request, resolved.settings, screen.say)
+        backend = load_backend(request.backend).open_backend(resolved.settings, screen.say)
+        run_ref = backend.submit(request)
     except KeyboardInterrupt:
         screen.data(submitted="unknown")
         screen.say(f"stopped while submitting: look for {request.job_id} in the console before you submit again")
