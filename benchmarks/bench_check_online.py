@@ -269,7 +269,7 @@ def ask(case: Case, count: int) -> Iterator[Run]:
         start = time.perf_counter()
         findings, images, _ = preflight._online(subject, subject.registry.check, machines, watcher)
         took = time.perf_counter() - start
-        errors = sorted({one.code.name for one in findings if one.severity is preflight.Severity.ERROR})
+        errors = sorted({one.code for one in findings if one.severity is preflight.Severity.ERROR})
         skipped = [str(one.message) for one in findings if one.severity is preflight.Severity.SKIPPED]
         if run:
             yield Run(took, list(calls), errors, skipped, len(images))

@@ -30,7 +30,7 @@ from pathlib import Path
 from run_kfp import errors
 from run_kfp.arguments import Reference
 from run_kfp.cli import app
-from run_kfp.preflight import codes
+from run_kfp.preflight import rules
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
     Accelerator,
@@ -365,7 +365,7 @@ def finding_codes() -> str:
     """Every kind of finding, group by group."""
 
     def rows() -> Iterator[Sequence[str]]:
-        for kind in sorted(codes().values(), key=lambda kind: (kind.group, kind.name)):
+        for kind in sorted(rules().values(), key=lambda kind: (kind.group, kind.name)):
             yield [kind.group, code(kind.name), kind.severity.value, kind.title, kind.when.value]
 
     return table(["group", "code", "usually", "what", "would show"], rows())

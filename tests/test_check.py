@@ -15,8 +15,7 @@ from conftest import Cli, Result, Write
 from dermaid import MAIN, RUNNER, SETTINGS, Canaries, canary
 from fakes.vertex import FakeVertex
 from run_kfp.errors import shown
-from run_kfp.preflight import codes
-from run_kfp.preflight.faults import CODES
+from run_kfp.preflight.rules import rules
 
 RIGHT = {**SETTINGS, **Canaries().variables}
 
@@ -212,6 +211,24 @@ def test_an_illegal_job_id_is_told(cli: Cli, write: Write, job_id: str) -> None:
     result = cli("check", "-r", "1", "-t", "v1", "--job-id", job_id, "--offline", "--json", **RIGHT)
     assert result.code == 3
     assert f"job id {shown(job_id)} is not allowed" in found(result, "error")["RK-JOB-ID"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [
+        (("-r", "1", "-p", "tag=v2"), "RK-CALL"),
+        (("-f", "registry.txt"), "RK-PIPELINE-FILE"),
+        (("-r", "1", "--label", "Team=x"), "RK-LABEL"),
+        (("-r", "1", "--secrets-dir", "nowhere"), "RK-SECRETS-FOLDER"),
+        (("-r", "1", "-p", "api_key=x"), "RK-SECRET-TYPED"),
+    ],
+)
+def test_what_stops_a_plan_is_a_finding(cli: Cli, write: Write, args: tuple[str, ...], code: str) -> None:
+    write("registry.txt", "not a pipeline\n")
+    write("run-kfp.toml", REGISTRY)
+    result = cli("check", *args, "-t", "v1", "--offline", "--json", **RIGHT)
+    assert result.code == 3
+    assert code in [one["code"] for one in result.json["findings"]]
 
 
 @pytest.mark.failure("F90", "RK-JOB-ID-FIXED")
@@ -451,7 +468,7 @@ def test_a_finding_is_explained(cli: Cli) -> None:
 
 def test_all_findings_are_listed(cli: Cli) -> None:
     result = cli("explain", "--json")
-    assert [one["code"] for one in result.json["codes"]] == list(codes())
+    assert [one["code"] for one in result.json["codes"]] == list(rules())
 
 
 def test_an_unknown_finding_is_no_traceback(cli: Cli) -> None:
@@ -461,32 +478,40 @@ def test_an_unknown_finding_is_no_traceback(cli: Cli) -> None:
 
 
 def test_every_kind_of_finding_says_what_it_must() -> None:
-    for name, code in codes().items():
+    for name, code in rules().items():
         assert re.fullmatch(r"RK(-[A-Z0-9]+)+", name)
         assert re.fullmatch(r"[a-z]+", code.group), name
         assert code.title, name
         assert code.title[-1] not in ".!", name
-        assert code.otherwise, name
-        assert code.otherwise[-1] not in ".!", name
-        assert not code.otherwise[0].isupper() or code.otherwise.split()[0] in ("Vertex", "Cloud", "Google's"), name
+        assert code.impact, name
+        assert code.impact[-1] not in ".!", name
+        assert not code.impact[0].isupper() or code.impact.split()[0] in ("Vertex", "Cloud", "Google's"), name
         assert not code.title[0].isupper() or code.title.split()[0] in ("Vertex",), name
         assert len(code.explanation) > 60, name
         assert code.source, name
 
 
-def test_every_fault_has_a_kind_that_is_explained() -> None:
-    """The layers below name kinds as plain words; each has to be in the catalogue."""
+_CODE = re.compile(r"RK(-[A-Z0-9]+)+")
+
+
+def test_the_register_has_the_rules_that_the_code_names_and_no_others() -> None:
     source = Path(sys.modules["run_kfp"].__file__ or "").parent
     named = {
         node.value
         for file in source.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and re.fullmatch(r"RK(-[A-Z0-9]+)+", node.value)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _CODE.fullmatch(node.value)
     }
-    assert named <= codes().keys()
-    assert CODES.keys() <= named
+    assert named == rules().keys()
+
+
+def test_every_rule_is_shown_by_a_test() -> None:
+    shown = {
+        found[0]
+        for file in Path(__file__).parent.glob("test_*.py")
+        for found in _CODE.finditer(file.read_text(encoding="utf-8"))
+    }
+    assert rules().keys() - shown == set()
 
 
 # ── machines ─────────────────────────────────────────────────────────────────────────────────────────────────────────

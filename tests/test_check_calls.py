@@ -11,8 +11,9 @@ import pytest
 from kfp import dsl
 
 import kfp_pipelines
-from run_kfp.preflight.findings import Finding, Severity
+from run_kfp.findings import Finding, Severity
 from run_kfp.preflight.offline.calls import check_calls
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 from specs import registry, spec_of_kfp, step_spec, subject_of_registry, subject_of_spec
 
@@ -21,11 +22,11 @@ QUIET = "RK-CALL-NO-COMMAND"
 
 
 def codes(subject: Subject) -> list[str]:
-    return [found.code.name for found in check_calls(subject) if found.code.name != QUIET]
+    return [found.code for found in check_calls(subject) if found.code != QUIET]
 
 
 def one(subject: Subject) -> Finding:
-    (found,) = [found for found in check_calls(subject) if found.code.name != QUIET]
+    (found,) = [found for found in check_calls(subject) if found.code != QUIET]
     return found
 
 
@@ -59,7 +60,7 @@ def with_input(command: Sequence[str], args: Sequence[str], kind: str = "STRING"
 )
 def test_a_value_pasted_into_a_script(command: list[str], args: list[str]) -> None:
     found = one(with_input(command, args))
-    assert (found.code.name, found.severity) == ("RK-CALL-SHELL-PLACEHOLDER", Severity.WARNING)
+    assert (found.code, found.severity) == ("RK-CALL-SHELL-PLACEHOLDER", Severity.WARNING)
     assert "the value of tag" in found.message
 
 
@@ -68,7 +69,7 @@ def test_a_value_pasted_into_a_script_of_the_registry() -> None:
     text = registry('args = ["-c", { param = "tag", prefix = "python train.py --tag " }]')
     found = one(subject_of_registry(text, params={"tag": "v1"}))
     assert found.place == "run-kfp.toml: containers.1.args"
-    assert found.code.name == "RK-CALL-SHELL-PLACEHOLDER"
+    assert found.code == "RK-CALL-SHELL-PLACEHOLDER"
 
 
 @pytest.mark.parametrize(
@@ -101,14 +102,14 @@ def test_what_kfp_itself_compiles_is_left_alone() -> None:
 
 def test_the_packaged_registry_gets_one_note() -> None:
     (found,) = check_calls(subject_of_registry(None, ["1-4"], params={"tag": "v1"}))
-    assert (found.code.name, found.severity) == ("RK-CALL-NO-COMMAND", Severity.NOTE)
+    assert (found.code, found.severity) == ("RK-CALL-NO-COMMAND", Severity.NOTE)
 
 
 @pytest.mark.failure("F16", "RK-CALL-NO-COMMAND")
 def test_steps_without_a_command() -> None:
     text = registry('args = ["a"]', '[containers.2]\nname = "other"\nimage = "busybox"\ncommand = ["true"]')
     (found,) = check_calls(subject_of_registry(text, ["1", "2"]))
-    assert found.code.name == "RK-CALL-NO-COMMAND"
+    assert found.code == "RK-CALL-NO-COMMAND"
     assert "set for step:" in found.message  # and not for `other`
 
 
@@ -123,7 +124,7 @@ def test_an_optional_part_of_the_command() -> None:
         greet()
 
     found = one(subject_of_spec(spec_of_kfp(pipeline)))
-    assert found.code.name == "RK-CALL-COMMAND-PLACEHOLDER"
+    assert found.code == "RK-CALL-COMMAND-PLACEHOLDER"
     assert found.place.endswith(".command")
 
 
@@ -141,7 +142,7 @@ def test_an_optional_part_of_the_command() -> None:
 )
 def test_words_of_another_form(container: dict[str, Any], place: str) -> None:
     found = one(subject_of_spec(step_spec(container)))
-    assert (found.code.name, found.severity) == ("RK-CALL-FORM", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-CALL-FORM", Severity.ERROR)
     assert found.place == f"pipeline.yaml: deploymentSpec.executors.exec-step.container.{place}"
 
 
@@ -192,7 +193,7 @@ def test_words_of_another_form(container: dict[str, Any], place: str) -> None:
 )
 def test_words_that_cannot_be_meant(command: list[str], args: list[str], code: str) -> None:
     found = one(call(command, args))
-    assert (found.code.name, found.severity) == (code, found.code.severity)
+    assert (found.code, found.severity) == (code, rule(code).severity)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_words_that_cannot_be_meant(command: list[str], args: list[str], code: s
 )
 def test_words_that_may_be_meant(command: list[str], args: list[str], code: str) -> None:
     found = one(call(command, args))
-    assert (found.code.name, found.severity) == (code, Severity.NOTE)
+    assert (found.code, found.severity) == (code, Severity.NOTE)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +320,7 @@ def test_an_open_quote_is_unsure_where_the_shell_is() -> None:
 )
 def test_paths_of_a_machine(word: str, severity: Severity) -> None:
     found = one(call(["train"], [word]))
-    assert (found.code.name, found.severity) == ("RK-PATH-HOST", severity)
+    assert (found.code, found.severity) == ("RK-PATH-HOST", severity)
     assert "/gcs/BUCKET" in found.hint
 
 
@@ -331,7 +332,7 @@ def test_paths_of_this_machine() -> None:
             'command = ["train"]\nargs = ["--data=/home/somebody/data", "/projects/model/x.csv", "/projects/other"]'
         )
     )
-    found = [found for found in check_calls(subject, home=home, here=here) if found.code.name == "RK-PATH-HOST"]
+    found = [found for found in check_calls(subject, home=home, here=here) if found.code == "RK-PATH-HOST"]
     assert [(one.severity, one.place) for one in found] == [(Severity.WARNING, "run-kfp.toml: containers.1.args")] * 2
     assert "home" in found[0].message
     assert "current folder" in found[1].message
@@ -386,7 +387,7 @@ def test_a_parameter_in_the_environment() -> None:
         kfp_pipelines.echo().set_env_variable("MODE", f"{mode}")
 
     found = one(subject_of_spec(spec_of_kfp(pipeline)))
-    assert (found.code.name, found.severity) == ("RK-ENV-PLACEHOLDER", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-ENV-PLACEHOLDER", Severity.ERROR)
     assert "MODE" in found.message
 
 
@@ -418,7 +419,7 @@ def test_a_parameter_in_the_environment() -> None:
 )
 def test_the_environment(entries: list[dict[str, str]], code: str, severity: Severity) -> None:
     found = one(env(*entries))
-    assert (found.code.name, found.severity) == (code, severity)
+    assert (found.code, found.severity) == (code, severity)
 
 
 def test_environments_that_are_right() -> None:
@@ -438,7 +439,7 @@ def test_constants_and_values_that_reach_a_step() -> None:
         kfp_pipelines.echo(text="redis://localhost")
 
     subject = subject_of_spec(spec_of_kfp(pipeline), params={"data": "gs:/bucket/x"})
-    assert [(found.code.name, found.place) for found in check_calls(subject)] == [
+    assert [(found.code, found.place) for found in check_calls(subject)] == [
         ("RK-PATH-STORAGE", "-p data"),
         ("RK-PATH-HOST", "pipeline.yaml: root.dag.tasks.echo.inputs.parameters.text"),
         ("RK-SERVICE-LOCAL", "pipeline.yaml: root.dag.tasks.echo-4.inputs.parameters.text"),

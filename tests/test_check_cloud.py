@@ -28,13 +28,13 @@ from fakes.google_apis import (
 )
 from fakes.google_hosts import GoogleHosts
 from fakes.vertex import FakeVertex
+from run_kfp.findings import Finding, Severity
 from run_kfp.machines import load_machines
 from run_kfp.preflight.cloud import CloudReport, GoogleSession, check_cloud
 from run_kfp.preflight.cloud.policies import ROLES
 from run_kfp.preflight.cloud.repositories import Repository, repository_of
 from run_kfp.preflight.cloud.session import ONE_TRY
 from run_kfp.preflight.cloud.terms import account_project
-from run_kfp.preflight.findings import Finding, Severity
 from run_kfp.preflight.subject import Subject
 from specs import subject_of_registry
 
@@ -131,7 +131,7 @@ def world(
 
 def told(report: CloudReport) -> list[tuple[str, str]]:
     """Codes and severities, the place of neither mattering."""
-    return [(finding.code.name, finding.severity.value) for finding in report.findings]
+    return [(finding.code, finding.severity.value) for finding in report.findings]
 
 
 def only(report: CloudReport) -> Finding:
@@ -209,7 +209,7 @@ def test_what_a_folder_grants_is_found_by_the_troubleshooter(world: World) -> No
 def test_no_credentials_are_one_finding(world: World, tmp_path: Path) -> None:
     world.credentials = tmp_path / "absent.json"
     found = only(world.check())
-    assert (found.code.name, found.severity) == ("RK-CREDENTIALS", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-CREDENTIALS", Severity.ERROR)
     assert "gcloud auth application-default login" in found.hint
     assert world.apis.requests == []
 
@@ -217,7 +217,7 @@ def test_no_credentials_are_one_finding(world: World, tmp_path: Path) -> None:
 def test_a_deleted_key_is_refused(world: World, account_key: dict[str, str]) -> None:
     world.vertex.revoke(account_key)
     found = only(world.check())
-    assert (found.code.name, found.severity) == ("RK-CREDENTIALS", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-CREDENTIALS", Severity.ERROR)
 
 
 def test_a_token_that_no_api_takes_is_an_error(world: World) -> None:
@@ -289,13 +289,13 @@ def test_artifact_registry_is_not_asked_for_without_an_image_there(world: World)
 @pytest.mark.failure("F84", "RK-BUCKET-GONE")
 def test_a_bucket_that_is_not_there(world: World) -> None:
     found = only(world.check(bucket="a-buckett"))
-    assert (found.code.name, found.place) == ("RK-BUCKET-GONE", "--bucket")
+    assert (found.code, found.place) == ("RK-BUCKET-GONE", "--bucket")
     assert found.hint == "gcloud storage buckets create gs://a-buckett --location=us-east1"
 
 
 def test_the_pipeline_root_names_the_bucket(world: World) -> None:
     found = only(world.check(pipeline_root="gs://other-bucket/root"))
-    assert (found.code.name, found.place) == ("RK-BUCKET-GONE", "--pipeline-root")
+    assert (found.code, found.place) == ("RK-BUCKET-GONE", "--pipeline-root")
 
 
 @pytest.mark.failure("F81", "RK-BUCKET-LOCATION")
@@ -315,7 +315,7 @@ def test_a_bucket_somewhere_else(world: World, location: str, kind: str) -> None
 def test_an_account_without_access_to_the_bucket(world: World) -> None:
     world.apis.buckets["a-bucket"].policy.clear()
     found = only(world.check())
-    assert (found.code.name, found.severity) == ("RK-BUCKET-ACCESS", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-BUCKET-ACCESS", Severity.ERROR)
     assert "storage.objects.get, storage.objects.create, storage.buckets.get" in found.message
     assert "--role=roles/storage.objectUser && " in found.hint
 
@@ -326,7 +326,7 @@ def test_without_the_troubleshooter_it_is_a_warning(world: World) -> None:
     world.apis.buckets["a-bucket"].policy.clear()
     bind(world.apis.buckets["a-bucket"].policy, "roles/storage.objectViewer", f"serviceAccount:{RUNNER}")
     found = only(world.check())
-    assert (found.code.name, found.severity) == ("RK-BUCKET-ACCESS", Severity.WARNING)
+    assert (found.code, found.severity) == ("RK-BUCKET-ACCESS", Severity.WARNING)
     assert "storage.objects.create, storage.buckets.get (" in found.message
     assert "groups" in found.message
 
@@ -337,7 +337,7 @@ def test_a_bucket_of_another_project_goes_by_the_policy_of_that_project(world: W
     world.apis.buckets["a-bucket"] = FakeBucket("other-project")
     bind(world.project.policy, "roles/storage.admin", f"serviceAccount:{RUNNER}")
     found = only(world.check())
-    assert (found.code.name, found.severity) == ("RK-BUCKET-ACCESS", Severity.WARNING)
+    assert (found.code, found.severity) == ("RK-BUCKET-ACCESS", Severity.WARNING)
     assert "no policy of bucket a-bucket or project 99 gives" in found.message
     bind(other.policy, "roles/storage.admin", f"serviceAccount:{RUNNER}")
     assert world.check().findings == ()
@@ -384,13 +384,13 @@ def test_what_may_grant_and_cannot_be_seen_is_no_warning(
 def test_a_mistyped_account(world: World) -> None:
     """One finding: that it holds no role is no news."""
     found = only(world.check(service_account=f"runnner@{PROJECT}.iam.gserviceaccount.com"))
-    assert (found.code.name, found.place) == ("RK-ACCOUNT-GONE", "--service-account")
+    assert (found.code, found.place) == ("RK-ACCOUNT-GONE", "--service-account")
 
 
 def test_a_disabled_account(world: World) -> None:
     world.apis.accounts[RUNNER].disabled = True
     found = only(world.check())
-    assert found.code.name == "RK-ACCOUNT-GONE"
+    assert found.code == "RK-ACCOUNT-GONE"
     assert found.hint == f"gcloud iam service-accounts enable {RUNNER} --project={PROJECT}"
 
 
@@ -398,7 +398,7 @@ def test_a_disabled_account(world: World) -> None:
 def test_a_caller_who_may_not_act_as_the_account(world: World) -> None:
     world.apis.accounts[RUNNER].policy.clear()
     found = only(world.check())
-    assert (found.code.name, found.severity) == ("RK-ACT-AS", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-ACT-AS", Severity.ERROR)
     assert f"--member=serviceAccount:{EMAIL} --role=roles/iam.serviceAccountUser" in found.hint
 
 
@@ -425,7 +425,7 @@ def test_an_account_without_a_role_of_vertex_ai(world: World, sees_all: bool, se
     world.take("roles/aiplatform.user")
     bind(world.project.policy, "roles/aiplatform.user", f"serviceAccount:{EMAIL}")
     found = only(world.check())
-    assert (found.code.name, found.severity.value) == ("RK-VERTEX-ROLE", severity)
+    assert (found.code, found.severity.value) == ("RK-VERTEX-ROLE", severity)
     assert found.hint.endswith(f"--member=serviceAccount:{RUNNER} --role=roles/aiplatform.user")
 
 
@@ -487,7 +487,7 @@ def test_an_image_of_another_project_that_the_agent_may_not_pull(world: World, s
 def test_the_same_under_a_host_of_container_registry(world: World) -> None:
     text, _ = other_repository(world, "eu.gcr.io/other-project")
     found = only(world.check(text))
-    assert found.code.name == "RK-IMAGE-PULL"
+    assert found.code == "RK-IMAGE-PULL"
     assert "projects/other-project/locations/europe/repositories/eu.gcr.io" in found.message
 
 
@@ -496,7 +496,7 @@ def test_the_reader_role_on_the_runs_account_does_not_help(world: World) -> None
     text, repository = other_repository(world)
     bind(repository.policy, "roles/artifactregistry.reader", f"serviceAccount:{RUNNER}")
     found = only(world.check(text))
-    assert (found.code.name, found.severity) == ("RK-IMAGE-READER", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-IMAGE-READER", Severity.ERROR)
     assert f"--member=serviceAccount:{CODE_AGENT} --role=roles/artifactregistry.reader" in found.hint
 
 
@@ -506,7 +506,7 @@ def test_a_gpu_quota_of_zero(world: World) -> None:
     """JSON leaves a 0 out, so that the details are empty."""
     world.apis.quotas[T4]["us-east1"] = 0
     found = only(world.check())
-    assert (found.code.name, found.severity) == ("RK-QUOTA-GPU", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-QUOTA-GPU", Severity.ERROR)
     assert found.place == "run-kfp.toml: containers.1.accelerator.count"
     assert "4 asked for" in found.message
     assert "a quota of 0 in us-east1" in found.message
@@ -572,7 +572,7 @@ def test_metrics_of_accelerators_may_be_given(world: World, tmp_path: Path) -> N
 def test_a_job_id_that_is_taken(world: World) -> None:
     world.apis.jobs.add(f"projects/{PROJECT}/locations/us-east1/pipelineJobs/chain-1")
     found = only(world.check())
-    assert (found.code.name, found.place) == ("RK-JOB-ID-TAKEN", "--job-id")
+    assert (found.code, found.place) == ("RK-JOB-ID-TAKEN", "--job-id")
 
 
 def test_without_a_job_id_none_is_looked_for(world: World) -> None:

@@ -37,7 +37,7 @@ from fakes.image_registry import (
     push,
     schema_1,
 )
-from run_kfp.preflight.findings import Finding, Severity
+from run_kfp.findings import Finding, Severity
 from run_kfp.preflight.images import ImagesReport, look_at_images, pinned
 from run_kfp.preflight.images.registry_api import find_logins
 from run_kfp.preflight.offline.references import DOCKER_HUB
@@ -94,12 +94,12 @@ def look(
 
 def told(report: ImagesReport) -> list[tuple[str, Severity]]:
     """Code and severity of each finding."""
-    return [(found.code.name, found.severity) for found in report.findings]
+    return [(found.code, found.severity) for found in report.findings]
 
 
 def only(report: ImagesReport, code: str) -> Finding:
     """The single finding of a report, which has this code."""
-    assert [found.code.name for found in report.findings] == [code], report.findings
+    assert [found.code for found in report.findings] == [code], report.findings
     return report.findings[0]
 
 

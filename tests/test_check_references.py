@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import specs
 from conftest import Cli
 from engine import Engine
-from run_kfp.preflight.findings import Finding, Severity
+from run_kfp.findings import Finding, Severity
 from run_kfp.preflight.offline.references import (
     BadImageError,
     GoogleRepository,
@@ -39,7 +39,7 @@ def check(reference: str, *, cached: bool = False, **settings: Any) -> list[Find
 
 def only(found: Sequence[Finding], code: str) -> Finding:
     """The single finding, which has this code."""
-    assert [one.code.name for one in found] == [code], found
+    assert [one.code for one in found] == [code], found
     return found[0]
 
 

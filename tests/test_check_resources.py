@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import kfp_pipelines
 from conftest import Write
 from run_kfp.errors import shown
+from run_kfp.findings import Finding, Severity
 from run_kfp.machines import load_machines
-from run_kfp.preflight.findings import Finding, Severity
 from run_kfp.preflight.offline.resources import check_resources, chosen_machines
 from run_kfp.preflight.subject import Subject
 from specs import registry, spec_of_kfp, step_spec, subject_of_registry, subject_of_spec
@@ -34,7 +34,7 @@ def found(subject: Subject, today: date = TODAY) -> list[Finding]:
 
 def told(subject: Subject, today: date = TODAY) -> Told:
     """Return code and severity of every finding."""
-    return sorted((one.code.name, str(one.severity)) for one in found(subject, today))
+    return sorted((one.code, str(one.severity)) for one in found(subject, today))
 
 
 def limits(resources: Any, **settings: Any) -> Subject:
@@ -107,7 +107,7 @@ def test_every_accelerator_in_every_count_and_region_of_the_table_has_no_error(a
             expected |= {"RK-TPU"} if known.is_tpu else set()
             expected |= {"RK-GPU-RETIRED"} if known.end_of_support else set()
             assert all(one.severity is Severity.WARNING for one in found(subject))
-            assert {one.code.name for one in found(subject)} <= expected
+            assert {one.code for one in found(subject)} <= expected
 
 
 def test_the_packaged_registry() -> None:
@@ -157,7 +157,7 @@ def test_a_registry_takes_a_number_of_cpus_as_number() -> None:
 )
 def test_memory_of_a_wrong_form(text: Any, hint: str) -> None:
     (finding, *rest) = found(limits({"resourceMemoryLimit": text}))
-    assert (finding.code.name, finding.severity) == ("RK-MEMORY-FORMAT", Severity.ERROR)
+    assert (finding.code, finding.severity) == ("RK-MEMORY-FORMAT", Severity.ERROR)
     assert finding.place == "pipeline.yaml: deploymentSpec.executors.exec-step.container.resources.resourceMemoryLimit"
     assert shown(text)[:20] in finding.message
     assert hint in finding.message
@@ -178,7 +178,7 @@ def test_cpu_of_a_wrong_form(text: Any) -> None:
 @pytest.mark.failure("F44", "RK-CPU-FORMAT")
 def test_cpu_as_a_number_where_text_belongs() -> None:
     (finding,) = found(limits({"resourceCpuLimit": 16, "cpuLimit": 16.0}))
-    assert (finding.code.name, finding.severity) == ("RK-CPU-FORMAT", Severity.WARNING)
+    assert (finding.code, finding.severity) == ("RK-CPU-FORMAT", Severity.WARNING)
     assert finding.hint == 'write "16"'
 
 
@@ -187,7 +187,7 @@ def test_memory_without_a_unit_counts_bytes() -> None:
         kfp_pipelines.echo().set_memory_limit("32")
 
     (finding,) = found(of_kfp(tiny))
-    assert (finding.code.name, finding.severity) == ("RK-MEMORY-TINY", Severity.ERROR)
+    assert (finding.code, finding.severity) == ("RK-MEMORY-TINY", Severity.ERROR)
     assert "32 bytes" in finding.message
     assert finding.hint == 'write "32G"'
 
@@ -201,7 +201,7 @@ def test_limits_that_depend_on_parameters() -> None:
     late.__annotations__ = dict.fromkeys(("cpu", "memory", "kind", "count"), str)  # kfp reads them as they stand
 
     findings = found(of_kfp(late, region="us-central1"))
-    assert {(one.code.name, one.severity) for one in findings} == {("RK-RESOURCE-PLACEHOLDER", Severity.ERROR)}
+    assert {(one.code, one.severity) for one in findings} == {("RK-RESOURCE-PLACEHOLDER", Severity.ERROR)}
     fields = ["resourceCpuLimit", "resourceMemoryLimit", "accelerator.resourceType", "accelerator.resourceCount"]
     assert [one.place.split(".resources.")[1] for one in findings] == fields
 
@@ -242,7 +242,7 @@ def test_a_limit_between_the_two_sizes_of_a_gb_says_why_it_is_a_warning(resource
     ],
 )
 def test_the_most_that_is_named_leads_to_a_machine(resources: dict[str, Any], hint: str) -> None:
-    hints = [one.hint for one in found(limits(resources)) if one.code.name in ("RK-CPU-LIMIT", "RK-MEMORY-LIMIT")]
+    hints = [one.hint for one in found(limits(resources)) if one.code in ("RK-CPU-LIMIT", "RK-MEMORY-LIMIT")]
     assert hints == [hint]
 
 
@@ -274,7 +274,7 @@ def test_the_most_that_is_named_leads_to_a_machine(resources: dict[str, Any], hi
 )
 def test_an_accelerator_that_is_none(kind: str, severity: Severity, hint: str) -> None:
     (finding,) = found(limits(both(cpu=4, kind=kind, count=1), region="us-central1"))
-    assert (finding.code.name, finding.severity) == ("RK-GPU-TYPE", severity)
+    assert (finding.code, finding.severity) == ("RK-GPU-TYPE", severity)
     assert kind in finding.message
     assert hint in finding.hint
     assert finding.place.endswith("resources.accelerator.resourceType")
@@ -306,7 +306,7 @@ def test_an_accelerator_without_support(kind: str, today: date, severity: str | 
 )
 def test_a_count_that_no_machine_has(kind: str, count: int, hint: str) -> None:
     (finding,) = found(limits(both(kind=kind, count=count)))
-    assert (finding.code.name, finding.severity) == ("RK-GPU-COUNT", Severity.ERROR)
+    assert (finding.code, finding.severity) == ("RK-GPU-COUNT", Severity.ERROR)
     assert f"{count} × {kind}" in finding.message
     assert finding.hint == hint
 
@@ -322,7 +322,7 @@ def test_a_count_that_no_machine_has(kind: str, count: int, hint: str) -> None:
 )
 def test_the_count_that_is_named_leads_to_a_machine(resources: dict[str, Any], hint: str) -> None:
     findings = found(limits(resources))
-    assert [one.hint for one in findings if one.code.name == "RK-GPU-COUNT"] == [hint]
+    assert [one.hint for one in findings if one.code == "RK-GPU-COUNT"] == [hint]
 
 
 @pytest.mark.parametrize("kind", ["NVIDIA_H200", "nvidia-h200"])
@@ -333,7 +333,7 @@ def test_what_another_name_of_an_accelerator_hides_is_told_too(kind: str) -> Non
 
 def test_a_retired_accelerator_by_another_name_is_not_offered() -> None:
     findings = found(limits(both(kind="K80", count=1)))
-    assert {one.code.name for one in findings} == {"RK-GPU-TYPE", "RK-GPU-RETIRED"}
+    assert {one.code for one in findings} == {"RK-GPU-TYPE", "RK-GPU-RETIRED"}
     assert not any("write NVIDIA_TESLA_K80" in one.hint for one in findings)
 
 
@@ -341,7 +341,7 @@ def test_a_retired_accelerator_by_another_name_is_not_offered() -> None:
 def test_a_count_of_a_registry_has_its_place_there() -> None:
     subject = subject_of_registry(None, ("4",), params={"tag": "v1", "num_gpu": "3"}, region="us-central1")
     (finding,) = found(subject)
-    assert finding.code.name == "RK-GPU-COUNT"
+    assert finding.code == "RK-GPU-COUNT"
     assert finding.place == "run-kfp.toml: containers.4.accelerator.count"
     assert finding.message == "3 × NVIDIA_TESLA_T4; a machine has 1, 2 or 4"
 
@@ -378,7 +378,7 @@ def test_an_accelerator_that_the_region_does_not_have(kind: str, region: str, ne
     (finding,) = [
         one for one in found(limits(both(kind=kind, count=1), region=region)) if one.severity is Severity.ERROR
     ]
-    assert finding.code.name == "RK-GPU-REGION"
+    assert finding.code == "RK-GPU-REGION"
     assert region in finding.message
     assert f"the nearest first: {near}" in finding.hint
 
@@ -412,7 +412,7 @@ def test_a_tpu_in_a_step() -> None:
 )
 def test_no_machine_has_all_of_it(resources: dict[str, Any], words: str) -> None:
     (finding,) = [one for one in found(limits(resources, region="us-central1")) if one.severity is Severity.ERROR]
-    assert finding.code.name == "RK-MACHINE-NONE"
+    assert finding.code == "RK-MACHINE-NONE"
     assert finding.place.endswith("container.resources.accelerator")
     assert words in finding.hint
 
@@ -425,9 +425,9 @@ def test_what_only_the_larger_gb_allows_is_a_warning(memory: str, kind: str, cer
     (finding,) = [
         one
         for one in found(limits({**resources, "memoryLimit": int(memory[:-2]) * 1.073741824}, region="us-central1"))
-        if one.code.name != "RK-QUOTA-DEFAULT"
+        if one.code != "RK-QUOTA-DEFAULT"
     ]
-    assert (finding.code.name, finding.severity) == ("RK-MACHINE-NONE", Severity.WARNING)
+    assert (finding.code, finding.severity) == ("RK-MACHINE-NONE", Severity.WARNING)
     assert finding.hint == f"with {certain} it is certain"
 
 
@@ -442,14 +442,14 @@ def test_what_only_the_larger_gb_allows_is_a_warning(memory: str, kind: str, cer
 )
 def test_near_the_size_of_a_machine_without_accelerator(keys: str, words: str, certain: str) -> None:
     (finding,) = found(subject_of_registry(registry(keys), region="us-central1"))
-    assert (finding.code.name, finding.severity) == ("RK-MEMORY-BOUNDARY", Severity.NOTE)
+    assert (finding.code, finding.severity) == ("RK-MEMORY-BOUNDARY", Severity.NOTE)
     assert finding.message.startswith(words)
     assert finding.hint == f"with {certain} it is certain"
 
 
 def test_near_the_size_of_a_machine() -> None:
     (finding,) = found(limits(both(cpu=8, memory=32, kind=T4, count=1), region="us-central1"))
-    assert (finding.code.name, finding.severity) == ("RK-MEMORY-BOUNDARY", Severity.NOTE)
+    assert (finding.code, finding.severity) == ("RK-MEMORY-BOUNDARY", Severity.NOTE)
     assert "n1-highmem-8 (8 vCPU, 52 GB); n1-standard-8 (8 vCPU, 30 GB) is enough if" in finding.message
     assert finding.hint == "with 30G it is certain"
     (finding,) = found(limits(both(cpu=16, memory=15, kind=T4, count=1), region="us-central1"))
@@ -494,7 +494,7 @@ def test_an_old_accelerator_and_too_much_memory() -> None:
 )
 def test_a_region_without_pipelines(region: str, severity: str, hint: str) -> None:
     (finding,) = found(limits(both(cpu=4, kind=T4, count=1), region=region))
-    assert (finding.code.name, str(finding.severity)) == ("RK-REGION", severity)
+    assert (finding.code, str(finding.severity)) == ("RK-REGION", severity)
     assert finding.place == "--region"
     assert region in finding.message
     assert hint in finding.hint
@@ -534,7 +534,7 @@ def test_every_region_of_the_table_is_right(region: str) -> None:
 )
 def test_more_than_the_default_quota(resources: dict[str, Any], region: str, words: str) -> None:
     (finding,) = found(limits(resources, region=region, project="my-project"))
-    assert (finding.code.name, finding.severity) == ("RK-QUOTA-DEFAULT", Severity.WARNING)
+    assert (finding.code, finding.severity) == ("RK-QUOTA-DEFAULT", Severity.WARNING)
     assert words in finding.message
     assert "--project=my-project --filter=metric:custom_model_training_" in finding.hint
 
@@ -566,7 +566,7 @@ def test_a_file_with_the_newer_fields_alone() -> None:
         "accelerator": {"resourceType": T4, "resourceCount": "1"},
     }
     (finding,) = found(limits(resources, region="us-central1"))
-    assert (finding.code.name, finding.severity) == ("RK-RESOURCE-FIELDS", Severity.WARNING)
+    assert (finding.code, finding.severity) == ("RK-RESOURCE-FIELDS", Severity.WARNING)
     assert finding.place.endswith("container.resources.resourceCpuLimit")
     assert (
         "resourceCpuLimit, resourceMemoryLimit, resourceType, resourceCount without cpuLimit, memory" in finding.message
@@ -588,7 +588,7 @@ def test_requests_have_no_effect() -> None:
         kfp_pipelines.echo().set_cpu_request("8").set_cpu_limit("8").set_memory_request("8Gi").set_memory_limit("16Gi")
 
     cpu, memory = found(of_kfp(requests, region="us-central1"))
-    assert {cpu.code.name, memory.code.name} == {"RK-REQUEST-IGNORED"}
+    assert {cpu.code, memory.code} == {"RK-REQUEST-IGNORED"}
     assert cpu.message == "the CPU request 8 has no effect on Vertex AI, and there is no limit"
     assert cpu.hint == "set the CPU limit to it (set_cpu_limit)"
     assert memory.message == "the memory request 32G has no effect on Vertex AI, and the limit is 16 GB"
@@ -637,7 +637,7 @@ def custom_job(pools: Any, location: Any = "us-central1") -> Subject:
     ],
 )
 def test_right_worker_pools_are_not_told_of(right: dict[str, Any]) -> None:
-    errors = [one for one in found(custom_job([right])) if one.code.name != "RK-QUOTA-DEFAULT"]
+    errors = [one for one in found(custom_job([right])) if one.code != "RK-QUOTA-DEFAULT"]
     assert errors == []
 
 
@@ -655,7 +655,7 @@ def test_right_worker_pools_are_not_told_of(right: dict[str, Any]) -> None:
 )
 def test_a_machine_type_that_training_does_not_offer(machine: str, severity: str) -> None:
     (finding,) = found(custom_job([pool(machine)]))
-    assert (finding.code.name, str(finding.severity)) == ("RK-MACHINE-TYPE", severity)
+    assert (finding.code, str(finding.severity)) == ("RK-MACHINE-TYPE", severity)
     assert machine in finding.message
     assert finding.place == "pipeline.yaml: task step, input worker_pool_specs[0].machine_spec"
 
@@ -689,7 +689,7 @@ def test_a_custom_job_in_a_region_without_its_accelerator() -> None:
 )
 def test_the_cpu_quota_of_a_machine_family(machine: str, replicas: int, words: str) -> None:
     (finding,) = found(custom_job([pool(machine, replicas=replicas)], "us-west2"))
-    assert finding.code.name == "RK-QUOTA-DEFAULT"
+    assert finding.code == "RK-QUOTA-DEFAULT"
     assert words in finding.message
 
 

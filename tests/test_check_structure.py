@@ -15,7 +15,7 @@ from kfp import dsl
 
 import kfp_pipelines
 from run_kfp.errors import InputError
-from run_kfp.preflight.findings import Finding, Severity
+from run_kfp.findings import Finding, Severity
 from run_kfp.preflight.offline.caching import check_caching
 from run_kfp.preflight.offline.calls import check_calls
 from run_kfp.preflight.offline.origin import version_findings
@@ -218,13 +218,13 @@ HANDLER = "components/comp-exit-handler-1/dag/tasks"
 )
 def test_references_to_nothing(full: dict[str, Any], path: str, value: Any, words: str) -> None:
     found = structure(change(full, path, value))
-    assert any(words in each.message and each.code.name == "RK-SPEC-REFERENCE" for each in found), found
-    assert all(each.severity is Severity.ERROR for each in found if each.code.name == "RK-SPEC-REFERENCE")
+    assert any(words in each.message and each.code == "RK-SPEC-REFERENCE" for each in found), found
+    assert all(each.severity is Severity.ERROR for each in found if each.code == "RK-SPEC-REFERENCE")
 
 
 def test_a_reference_names_the_nearest_name(full: dict[str, Any]) -> None:
     found = structure(change(full, f"{HANDLER}/ask/componentRef/name", "comp-aks"))
-    (reference,) = [each for each in found if each.code.name == "RK-SPEC-REFERENCE"]
+    (reference,) = [each for each in found if each.code == "RK-SPEC-REFERENCE"]
     assert reference.place == "pipeline.yaml: components.comp-exit-handler-1.dag.tasks.ask.componentRef"
     assert reference.hint == "did you mean 'comp-ask'?"
 
@@ -232,7 +232,7 @@ def test_a_reference_names_the_nearest_name(full: dict[str, Any]) -> None:
 @pytest.mark.failure("F96", "RK-SPEC-CYCLE")
 def test_tasks_that_wait_for_each_other(full: dict[str, Any]) -> None:
     found = one(structure(change(full, f"{HANDLER}/importer/dependentTasks", ["ask"])))
-    assert found.code.name == "RK-SPEC-CYCLE"
+    assert found.code == "RK-SPEC-CYCLE"
     assert "ask" in found.message
     assert "importer" in found.message
 
@@ -240,19 +240,19 @@ def test_tasks_that_wait_for_each_other(full: dict[str, Any]) -> None:
 @pytest.mark.failure("F96", "RK-SPEC-CYCLE")
 def test_a_pipeline_that_holds_itself(full: dict[str, Any]) -> None:
     spec = change(full, "components/comp-nested/dag/tasks/echo/componentRef/name", "comp-nested")
-    assert "RK-SPEC-CYCLE" in [found.code.name for found in structure(spec)]
+    assert "RK-SPEC-CYCLE" in [found.code for found in structure(spec)]
 
 
 @pytest.mark.failure("F96", "RK-SPEC-INPUT-MISSING")
 def test_an_input_that_is_not_given(full: dict[str, Any]) -> None:
     found = one(structure(change(full, f"{HANDLER}/ask/inputs/parameters/text", None)))
-    assert (found.code.name, found.severity) == ("RK-SPEC-INPUT-MISSING", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-SPEC-INPUT-MISSING", Severity.ERROR)
     assert "'text'" in found.message
 
 
 def test_an_input_under_another_name(full: dict[str, Any]) -> None:
     found = structure(change(full, f"{HANDLER}/ask/inputs/parameters/text", "->txet"))
-    assert sorted(each.code.name for each in found) == ["RK-SPEC-INPUT-MISSING", "RK-SPEC-INPUT-UNKNOWN"]
+    assert sorted(each.code for each in found) == ["RK-SPEC-INPUT-MISSING", "RK-SPEC-INPUT-UNKNOWN"]
     assert {each.hint for each in found} == {"did you mean 'txet'?", "did you mean 'text'?"}
 
 
@@ -266,14 +266,14 @@ def test_an_input_under_another_name(full: dict[str, Any]) -> None:
     ],
 )
 def test_a_value_of_another_type(full: dict[str, Any], path: str, value: Any) -> None:
-    assert (each := one(structure(change(full, path, value)))).code.name == "RK-SPEC-TYPE"
+    assert (each := one(structure(change(full, path, value)))).code == "RK-SPEC-TYPE"
     assert each.severity is Severity.WARNING
 
 
 @pytest.mark.parametrize(("constant", "codes"), [(3, []), (3.0, []), (3.5, ["RK-SPEC-TYPE"]), ("3", ["RK-SPEC-TYPE"])])
 def test_whole_numbers(full: dict[str, Any], constant: Any, codes: list[str]) -> None:
     spec = change(full, f"{HANDLER}/ask/inputs/parameters/count", {"runtimeValue": {"constant": constant}})
-    assert [each.code.name for each in structure(spec)] == codes
+    assert [each.code for each in structure(spec)] == codes
 
 
 @pytest.mark.failure("F28", "RK-PARAM-NULL")
@@ -285,7 +285,7 @@ def test_an_input_without_a_value(full: dict[str, Any], value: Any) -> None:
         assert structure(change(full, f"{HANDLER}/ask/inputs/parameters/text", value)) == []
         value = {"runtimeValue": {"constant": None}}
     found = one(structure(change(full, f"{HANDLER}/ask/inputs/parameters/text", value)))
-    assert (found.code.name, found.severity) == ("RK-PARAM-NULL", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-PARAM-NULL", Severity.ERROR)
 
 
 def test_null_for_an_optional_input(full: dict[str, Any]) -> None:
@@ -306,7 +306,7 @@ def test_null_for_an_optional_input(full: dict[str, Any]) -> None:
 )
 def test_placeholders_for_nothing(full: dict[str, Any], word: str) -> None:
     found = one(structure(change(full, "deploymentSpec/executors/exec-ask/container/args", ["a", word, word])))
-    assert (found.code.name, found.severity) == ("RK-PLACEHOLDER-UNKNOWN", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-PLACEHOLDER-UNKNOWN", Severity.ERROR)
     assert found.place == "pipeline.yaml: deploymentSpec.executors.exec-ask.container.args"
 
 
@@ -327,7 +327,7 @@ def test_placeholders_for_something(full: dict[str, Any], word: str) -> None:
 def test_a_placeholder_in_a_constant(full: dict[str, Any]) -> None:
     path = f"{HANDLER}/nested/inputs/parameters/word/runtimeValue/constant"
     spec = change(full, path, "{{$.inputs.parameters['pipelinechannel--tga']}}")
-    assert one(structure(spec)).code.name == "RK-PLACEHOLDER-UNKNOWN"
+    assert one(structure(spec)).code == "RK-PLACEHOLDER-UNKNOWN"
 
 
 def test_the_reader_refuses_what_the_root_refers_to() -> None:
@@ -341,7 +341,7 @@ def test_a_reference_to_nothing_that_kfp_writes_itself() -> None:
             kfp_pipelines.echo(text=pair.a)
 
     found = one(structure(spec_of_kfp(pipeline)))
-    assert (found.code.name, found.severity) == ("RK-SPEC-REFERENCE", Severity.WARNING)
+    assert (found.code, found.severity) == ("RK-SPEC-REFERENCE", Severity.WARNING)
     assert "loop-item-param-" in found.message
 
 
@@ -362,15 +362,15 @@ def loop(items: int, inner: dict[str, Any] | None = None, **task: Any) -> dict[s
 @pytest.mark.failure("F97", "RK-LIMIT-TASKS")
 def test_too_many_tasks() -> None:
     found = [each for each in structure(loop(101, loop(100))) if each.severity is Severity.ERROR]
-    assert one(found).code.name == "RK-LIMIT-TASKS"
+    assert one(found).code == "RK-LIMIT-TASKS"
     assert "10,100 tasks" in found[0].message
-    assert [each.code.name for each in structure(loop(100, loop(100)))] == ["RK-LIMIT-PARALLEL"]
+    assert [each.code for each in structure(loop(100, loop(100)))] == ["RK-LIMIT-PARALLEL"]
 
 
 def test_too_many_tasks_if_a_condition_holds() -> None:
     condition = {"condition": "1 == 1"}
     found = structure(loop(101, loop(100), triggerPolicy=condition))
-    assert (found[0].code.name, found[0].severity) == ("RK-LIMIT-TASKS", Severity.WARNING)
+    assert (found[0].code, found[0].severity) == ("RK-LIMIT-TASKS", Severity.WARNING)
 
 
 def test_loops_in_loops_are_counted_at_once() -> None:
@@ -390,7 +390,7 @@ def test_too_many_artifacts_of_a_task() -> None:
     outputs = {f"a{n}": {"artifactType": {"schemaTitle": "system.Artifact"}} for n in range(101)}
     spec["components"]["comp-step"]["outputDefinitions"] = {"artifacts": outputs}
     found = one(structure(spec))
-    assert (found.code.name, found.severity) == ("RK-LIMIT-ARTIFACTS", Severity.ERROR)
+    assert (found.code, found.severity) == ("RK-LIMIT-ARTIFACTS", Severity.ERROR)
     assert "101 artifacts" in found.message
     del outputs["a0"]
     assert structure(spec) == []
@@ -415,7 +415,7 @@ LONG = "x" * 131_072
 @pytest.mark.failure("F31", "RK-VALUE-LONG")
 def test_long_values(full: dict[str, Any]) -> None:
     path = f"{HANDLER}/echo-5/inputs/parameters/text/runtimeValue/constant"
-    assert one(structure(change(full, path, LONG))).code.name == "RK-VALUE-LONG"
+    assert one(structure(change(full, path, LONG))).code == "RK-VALUE-LONG"
     assert structure(change(full, path, LONG[1:])) == []
     path = "root/inputDefinitions/parameters/word/defaultValue"
     assert one(structure(change(full, path, LONG))).place == (
@@ -433,7 +433,7 @@ def test_a_long_argument() -> None:
 def test_a_huge_file() -> None:
     spec = step_spec({"command": ["true"]})
     spec["pipelineInfo"]["description"] = "x" * (4 * 1024 * 1024)
-    assert one(structure(spec)).code.name == "RK-SPEC-SIZE"
+    assert one(structure(spec)).code == "RK-SPEC-SIZE"
 
 
 # ── Retries, names, versions, platforms ───────────────────────────────────────────────────────────────────────────────
@@ -441,7 +441,7 @@ def test_a_huge_file() -> None:
 
 def retry(**policy: Any) -> list[tuple[str, str, Severity]]:
     spec = step_spec({"command": ["true"]}, retryPolicy=policy)
-    return [(each.code.name, each.place.rpartition(".")[2], each.severity) for each in structure(spec)]
+    return [(each.code, each.place.rpartition(".")[2], each.severity) for each in structure(spec)]
 
 
 @pytest.mark.failure("F34", "RK-RETRY")
@@ -484,7 +484,7 @@ def test_times_beyond_seven_days() -> None:
 def test_the_time_of_a_custom_job(seconds: int, codes: list[str]) -> None:
     payload = json.dumps({"job_spec": {"scheduling": {"timeout": f"{seconds}s"}}})
     found = structure(step_spec({"command": ["python3"], "args": ["--payload", payload]}))
-    assert [each.code.name for each in found] == codes
+    assert [each.code for each in found] == codes
 
 
 @pytest.mark.failure("F94", "RK-PIPELINE-NAME")
@@ -492,7 +492,7 @@ def test_a_name_that_changes() -> None:
     spec = step_spec({"command": ["true"]})
     spec["pipelineInfo"]["name"] = "Four_Pipe 1"
     found = one(structure(spec))
-    assert (found.code.name, found.severity) == ("RK-PIPELINE-NAME", Severity.NOTE)
+    assert (found.code, found.severity) == ("RK-PIPELINE-NAME", Severity.NOTE)
     assert found.hint == "write 'four-pipe-1'"
     assert spec_of_kfp(kfp_pipelines.an_artifact, "Four_Pipe 1")["pipelineInfo"]["name"] == "four-pipe-1"
 
@@ -501,21 +501,21 @@ def test_a_name_that_changes() -> None:
 def test_a_long_display_name() -> None:
     text = registry('command = ["true"]').replace("[containers.1]", f'display_name = "{"x" * 111}"\n[containers.1]')
     found = one(list(check_structure(subject_of_registry(text))))
-    assert (found.code.name, found.place) == ("RK-DISPLAY-NAME", "run-kfp.toml: pipeline.display_name")
+    assert (found.code, found.place) == ("RK-DISPLAY-NAME", "run-kfp.toml: pipeline.display_name")
     named = registry('command = ["true"]').replace("test-pipeline", "x" * 111)
     found = one(list(check_structure(subject_of_registry(named))))
-    assert (found.code.name, found.place) == ("RK-DISPLAY-NAME", "run-kfp.toml: pipeline.name")
+    assert (found.code, found.place) == ("RK-DISPLAY-NAME", "run-kfp.toml: pipeline.name")
     assert list(check_structure(subject_of_registry(text.replace("x" * 111, "x" * 110)))) == []
 
 
 def test_a_task_with_an_odd_name(full: dict[str, Any]) -> None:
-    assert one(structure(change(full, f"{HANDLER}/echo-5", "->echo five"))).code.name == "RK-TASK-NAME"
+    assert one(structure(change(full, f"{HANDLER}/echo-5", "->echo five"))).code == "RK-TASK-NAME"
 
 
 @pytest.mark.failure("F98", "RK-VERSION-KFP")
 def test_a_file_of_a_newer_kfp(full: dict[str, Any]) -> None:
     found = one(structure(change(full, "sdkVersion", "kfp-2.99.0")))
-    assert (found.code.name, found.severity) == ("RK-VERSION-KFP", Severity.NOTE)
+    assert (found.code, found.severity) == ("RK-VERSION-KFP", Severity.NOTE)
     assert structure(change(full, "sdkVersion", "kfp-2.0.0")) == []
     assert structure(change(full, "sdkVersion", "another-tool")) == []
 
@@ -524,7 +524,7 @@ def test_a_file_of_a_newer_kfp(full: dict[str, Any]) -> None:
 @pytest.mark.parametrize("version", [None, "3.0.0", 2.1])
 def test_another_schema(version: Any) -> None:
     spec = change(step_spec({"command": ["true"]}), "schemaVersion", version)
-    assert one(structure(spec)).code.name == "RK-SPEC-VERSION"
+    assert one(structure(spec)).code == "RK-SPEC-VERSION"
 
 
 @pytest.mark.failure("F98", "RK-VERSION-SDK")
@@ -548,7 +548,7 @@ def test_versions_that_were_not_tried(kfp: str, aiplatform: str, wrong: list[str
 def test_settings_for_kubernetes(platform: str) -> None:
     body = {"deploymentSpec": {"executors": {"exec-step": {"secretAsEnv": [{"secretName": "a"}]}}}}
     found = one(structure(step_spec({"command": ["true"]}), platforms={"platforms": {platform: body}}))
-    assert (found.code.name, found.severity) == ("RK-PLATFORM-KUBERNETES", Severity.WARNING)
+    assert (found.code, found.severity) == ("RK-PLATFORM-KUBERNETES", Severity.WARNING)
     assert "secretAsEnv" in found.message
 
 
@@ -556,7 +556,7 @@ def test_settings_for_kubernetes(platform: str) -> None:
 
 
 def caching(subject: Subject) -> dict[str, Finding]:
-    return {found.code.name: found for found in check_caching(subject)}
+    return {found.code: found for found in check_caching(subject)}
 
 
 CACHED = {"cachingOptions": {"enableCache": True}}

@@ -14,7 +14,7 @@ import pytest
 
 from dermaid import RUNNER
 from fakes.certs import service_account_key
-from run_kfp.preflight.findings import Finding, Severity
+from run_kfp.findings import Finding, Severity
 from run_kfp.preflight.offline.identity import check_identity
 from run_kfp.preflight.offline.values import LONGEST_ARGUMENT, check_values, check_written, without_tokens
 from run_kfp.preflight.subject import Subject
@@ -47,11 +47,11 @@ def drawn(form: str) -> str:
 
 
 def codes(findings: Iterable[Finding], *, of: Severity | None = None) -> list[str]:
-    return [found.code.name for found in findings if of in (None, found.severity)]
+    return [found.code for found in findings if of in (None, found.severity)]
 
 
 def only(findings: Iterable[Finding], code: str) -> Finding:
-    (found,) = [found for found in findings if found.code.name == code]
+    (found,) = [found for found in findings if found.code == code]
     return found
 
 
@@ -294,7 +294,7 @@ DRAWN = "".join(secrets.choice(string.ascii_lowercase) + secrets.choice(string.d
 )
 def test_a_name_says_that_its_value_is_a_secret(form: str, severity: Severity) -> None:
     (found,) = check_written(subject_of_registry(registry(form.format(DRAWN))), never)
-    assert (found.code.name, found.severity) == ("RK-SECRET-WRITTEN", severity)
+    assert (found.code, found.severity) == ("RK-SECRET-WRITTEN", severity)
     assert found.place.startswith("run-kfp.toml: containers.1.")
     assert DRAWN not in f"{found}"
 
@@ -414,7 +414,7 @@ SETTINGS = {
 def identity(settings: Mapping[str, str]) -> list[Finding]:
     together: dict[str, Any] = {**SETTINGS, **settings}
     subject = subject_of_registry(registry(""), **together)
-    return [found for found in check_identity(subject, {}) if found.code.name != "RK-LOGIN-MISSING"]
+    return [found for found in check_identity(subject, {}) if found.code != "RK-LOGIN-MISSING"]
 
 
 @pytest.mark.parametrize(
@@ -498,7 +498,7 @@ _TEMPLATE = ("RK-SETTING-TEMPLATE", "looks like an example that nobody filled in
 )
 def test_settings_that_do_not_fit(settings: dict[str, str], code: str, said: str) -> None:
     (found,) = identity(settings)
-    assert found.code.name == code
+    assert found.code == code
     assert said in found.message
     assert found.hint
 
@@ -506,7 +506,7 @@ def test_settings_that_do_not_fit(settings: dict[str, str], code: str, said: str
 def test_a_project_of_an_example_is_told_with_its_account() -> None:
     account = "pipeline-runner@your-project.iam.gserviceaccount.com"
     told = identity({"project": "your-project", "service_account": account})
-    assert [(one.code.name, one.place) for one in told] == [
+    assert [(one.code, one.place) for one in told] == [
         ("RK-SETTING-TEMPLATE", "--project"),
         ("RK-SETTING-TEMPLATE", "--service-account"),
     ]
@@ -520,7 +520,7 @@ def test_an_account_of_a_misspelt_project() -> None:
 def test_settings_of_the_registry_have_their_key_as_place() -> None:
     key = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
     text = registry("", f'[settings]\nregion = "us-east1"\nencryption_key = "{key}"')
-    (found,) = [one for one in check_identity(subject_of_registry(text), {}) if one.code.name == "RK-KMS-REGION"]
+    (found,) = [one for one in check_identity(subject_of_registry(text), {}) if one.code == "RK-KMS-REGION"]
     assert found.place == "run-kfp.toml: settings.encryption_key"
 
 
@@ -531,7 +531,7 @@ def test_a_region_that_nobody_chose_is_told_of_a_finished_file() -> None:
     packaged = Settings({"region": Setting("us-east1", f"[settings] of {PACKAGED}", place)})
 
     def told(subject: Subject) -> list[tuple[str, str]]:
-        return [(one.code.name, one.place) for one in check_identity(subject, {}) if "REGION" in one.code.name]
+        return [(one.code, one.place) for one in check_identity(subject, {}) if "REGION" in one.code]
 
     assert told(replace(subject, settings=packaged)) == [("RK-REGION-PACKAGED", place)]
     assert told(subject) == [], "the region of a registry of one's own"
@@ -574,7 +574,7 @@ def test_a_key_file_that_is_none(tmp_path: Path, text: str | None, said: str) ->
     if text is not None:
         file.write_text(text)
     (found,) = login(file, tmp_path)
-    assert found.code.name == "RK-LOGIN-FILE"
+    assert found.code == "RK-LOGIN-FILE"
     assert said in found.message
     assert str(file) in found.message
     assert found.place == "environment GOOGLE_APPLICATION_CREDENTIALS"
@@ -584,7 +584,7 @@ def test_a_key_in_the_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
     key = service_account_key(project="test-project", email=RUNNER)
     for text in (json.dumps(key), key["private_key"], secrets.token_urlsafe(40)):
         (found,) = login(Path(text), tmp_path)
-        assert found.code.name == "RK-LOGIN-FILE"
+        assert found.code == "RK-LOGIN-FILE"
         assert found.message == "names a text that is no name of a key file, and no such file is there"
 
 
@@ -600,6 +600,6 @@ def test_a_key_of_another_project_is_worth_a_line(tmp_path: Path) -> None:
     file.write_text(json.dumps(key))
     assert login(file, tmp_path) == []
     (found,) = login(file, tmp_path, project="prod-project")
-    assert found.code.name == "RK-LOGIN-PROJECT"
+    assert found.code == "RK-LOGIN-PROJECT"
     assert found.severity is Severity.NOTE
     assert key["private_key"] not in f"{found}"

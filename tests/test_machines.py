@@ -348,7 +348,7 @@ def test_every_fault_of_the_file_is_told(write: Write) -> None:
     )
     with pytest.raises(InputError) as raised:
         load_machines(path)
-    told = {fault.message.split(": ")[1]: fault for fault in raised.value.all_faults}
+    told = {fault.place.split(": ")[1]: fault for fault in raised.value.all_faults}
     assert set(told) == {
         "date",
         "machine",

@@ -24,7 +24,7 @@ def faults_of(text: str) -> list[str]:
     with pytest.raises(InputError) as raised:
         parsed(text)
     error = raised.value
-    told = [(fault.message, fault.hint) for fault in error.faults] or [(error.message, error.hint)]
+    told = [(fault.text, fault.hint) for fault in error.faults] or [(error.message, error.hint)]
     return [f"{message} → {hint}" for message, hint in told]
 
 

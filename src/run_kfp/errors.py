@@ -17,26 +17,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong.
-
-    Attributes:
-        message: what and where.
-        hint: what to do next.
-        code: the kind of mistake, as `run-kfp explain` knows it.
-        place: where it stands: a key of a file, a flag, a variable. The message may begin with it.
-    """
-
-    message: str
-    hint: str = ""
-    code: str = "RK-CALL"
-    place: str = "this call"
+from run_kfp.findings import Finding
 
 
 class RunKfpError(Exception):
@@ -44,7 +28,7 @@ class RunKfpError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, hint: str = "", faults: Sequence[Fault] = ()) -> None:
+    def __init__(self, message: str, hint: str = "", faults: Sequence[Finding] = ()) -> None:
         """Take what, where and what next; `faults` lists the single ones where there are several."""
         super().__init__(message)
         self.message = message
@@ -61,22 +45,22 @@ class InputError(RunKfpError):
         self,
         message: str,
         hint: str = "",
-        faults: Sequence[Fault] = (),
+        faults: Sequence[Finding] = (),
         *,
         code: str = "RK-CALL",
         place: str = "this call",
     ) -> None:
-        """Take what a `Fault` has, or several faults under a headline."""
-        super().__init__(message, hint, faults)
-        self._itself = Fault(message, hint, code, place)
+        """Take what a `Finding` has, or several faults under a headline."""
+        super().__init__(Finding(message, hint, code, place).text, hint, faults)
+        self._itself = Finding(message, hint, code, place)
 
     @property
-    def all_faults(self) -> tuple[Fault, ...]:
+    def all_faults(self) -> tuple[Finding, ...]:
         """The single faults; the error itself where it is one."""
         return self.faults or (self._itself,)
 
     @classmethod
-    def of(cls, where: str, faults: Sequence[Fault]) -> InputError:
+    def of(cls, where: str, faults: Sequence[Finding]) -> InputError:
         """Make one error of all `faults`; a single one stands for itself.
 
         Args:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 from typer.models import OptionInfo
 
-from run_kfp.errors import Fault, RunKfpError
+from run_kfp.errors import RunKfpError
+from run_kfp.findings import Finding
 from run_kfp.terminal import Format
 
 if TYPE_CHECKING:
@@ -52,9 +53,9 @@ def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
 
 def complete_codes(incomplete: str) -> list[tuple[str, str]]:
     """Offer the kinds of findings."""
-    from run_kfp.preflight import codes
+    from run_kfp.preflight.rules import rules
 
-    return [(name, code.title) for name, code in codes().items() if name.startswith(incomplete.upper())]
+    return [(name, code.title) for name, code in rules().items() if name.startswith(incomplete.upper())]
 
 
 def _show_version(value: bool) -> None:
@@ -195,7 +196,7 @@ class CallOptions:
         on, _, off = str(option.param_decls[0]).partition("/")
         return off if off and getattr(self, name) is False else on
 
-    def call(self, faults: tuple[Fault, ...] = ()) -> Call:
+    def call(self, faults: tuple[Finding, ...] = ()) -> Call:
         """Return what the flags ask for; `faults` are those found before."""
         from run_kfp.resolve import Call
         from run_kfp.settings import RULES
@@ -336,10 +337,10 @@ class Conflict:
         """Say whether a call has both."""
         return options.given(self.flag) and options.given(self.other)
 
-    def fault(self, options: CallOptions) -> Fault:
+    def fault(self, options: CallOptions) -> Finding:
         """Return what is told of a call that has both."""
         flag, other = options.spelled(self.flag), options.spelled(self.other)
-        return Fault(f"{flag} and {other} cannot be used together", self.hint)
+        return Finding(f"{flag} and {other} cannot be used together", self.hint)
 
 
 @dataclass(frozen=True)
@@ -352,10 +353,10 @@ class Requires(Conflict):
         """Say whether a call has the first without the other."""
         return options.given(self.flag) and not options.given(self.other)
 
-    def fault(self, options: CallOptions) -> Fault:
+    def fault(self, options: CallOptions) -> Finding:
         """Return what is told of a call without the other one."""
         flag, other = options.spelled(self.flag), options.spelled(self.other)
-        return Fault(f"{flag} requires {other}", self.hint or f"add {other}, or remove {flag}")
+        return Finding(f"{flag} requires {other}", self.hint or f"add {other}, or remove {flag}")
 
 
 CONFLICTS: tuple[Conflict, ...] = (
@@ -391,6 +392,6 @@ CONFLICTS: tuple[Conflict, ...] = (
 )
 
 
-def conflicts(options: CallOptions) -> Iterator[Fault]:
+def conflicts(options: CallOptions) -> Iterator[Finding]:
     """Yield every conflict of a call."""
     return (conflict.fault(options) for conflict in CONFLICTS if conflict.broken_by(options))

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import InputError
+from run_kfp.findings import Finding
 from run_kfp.pipeline import CompiledPipeline, Spec, Step
 from run_kfp.pipeline.resources import Flaw, read_limits
 
@@ -185,7 +186,7 @@ def executable_steps(pipeline: CompiledPipeline) -> tuple[ExecutableStep, ...]:
     """
     spec = pipeline.spec
     steps: list[ExecutableStep] = []
-    faults: list[Fault] = []
+    faults: list[Finding] = []
     try:
         for step in pipeline.steps:
             task = spec["root"]["dag"]["tasks"][step.name]
@@ -194,7 +195,7 @@ def executable_steps(pipeline: CompiledPipeline) -> tuple[ExecutableStep, ...]:
                 made = _step(spec, step, task)
                 refused = list(_unknown_placeholders(made, {parameter.name for parameter in pipeline.parameters}))
                 steps.append(made)
-            faults += [Fault(f"{pipeline.source}: step {step.name} {words}", _HINT) for words in refused]
+            faults += [Finding(f"{pipeline.source}: step {step.name} {words}", _HINT) for words in refused]
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{pipeline.source} is no KFP v2 pipeline: a task is not of that form ({error})") from None
     if faults:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from run_kfp.arguments import text_fault
-from run_kfp.errors import Fault, did_you_mean, shown
+from run_kfp.errors import did_you_mean, shown
+from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, Parameter
 from run_kfp.registry import BUILT_IN_PARAMS, Registry
@@ -51,7 +52,7 @@ class Inputs:
     params: Mapping[str, str]
     tag: str | None = None
     job_id: str | None = None
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,13 @@ class RunRequest:
 
 
 def find_secrets(
-    layers: Layers, registry: Registry, masker: Masker, folder: Path | None, faults: list[Fault]
+    layers: Layers, registry: Registry, masker: Masker, folder: Path | None, faults: list[Finding]
 ) -> SecretFinder:
     """Return who looks for secrets: in `folder`, else where the variable or custom says; `faults` takes a wrong one."""
     return secret_finder(layers, registry, masker, flag=folder, faults=faults)
 
 
-def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Value | SecretRef], list[Fault]]:
+def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Value | SecretRef], list[Finding]]:
     """Find a value, or the place of one, for every parameter of the pipeline.
 
     Returns:
@@ -112,7 +113,7 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Value | 
         given = _given(parameter.name, inputs)
         if isinstance(given, Value):
             typed = _typed(parameter, given)
-            if isinstance(typed, Fault):
+            if isinstance(typed, Finding):
                 faults.append(typed)
             else:
                 values[parameter.name] = typed
@@ -123,14 +124,14 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Value | 
     return {name: values[name] for name in names if name in values}, faults
 
 
-def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping[str, str]) -> list[Fault]:
+def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping[str, str]) -> list[Finding]:
     """Say of each `-p` that nothing declares, or that is a secret, what is wrong with it."""
     names = [parameter.name for parameter in pipeline.parameters]
-    faults: list[Fault] = []
+    faults: list[Finding] = []
     for name in params:
         if name in registry.secrets:
             faults.append(
-                Fault(
+                Finding(
                     f"{name} is a secret: -p would leave it in the shell's history and the list of processes",
                     hint=f"put it where the registry looks: {_places(registry, name)}",
                     code="RK-SECRET-TYPED",
@@ -148,7 +149,7 @@ def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping
             )
             others = ", ".join(one for one in names if one not in registry.secrets)
             faults.append(
-                Fault(
+                Finding(
                     f"{message}; known are {others or 'none'}",
                     did_you_mean(name, known) or f"leave -p {name}=… out",
                     code="RK-PARAM-UNKNOWN",
@@ -166,13 +167,13 @@ def _places(registry: Registry, name: str) -> str:
     return " or ".join(places)
 
 
-def _given(name: str, inputs: Inputs) -> Value | Fault | None:
+def _given(name: str, inputs: Inputs) -> Value | Finding | None:
     """Return the value of a parameter that is no secret: `-t`, `-p`, its setting or variable, its default."""
     if name == "tag" and inputs.tag is not None:
         return (
             Value(inputs.tag, "-t")
             if inputs.tag
-            else Fault(
+            else Finding(
                 "-t gives an empty tag",
                 "name the tag: -t dataset_v22 (or -p tag= for an empty one on purpose)",
                 code="RK-PARAM-MISSING",
@@ -191,9 +192,9 @@ def _given(name: str, inputs: Inputs) -> Value | Fault | None:
     return None
 
 
-def _missing(name: str, inputs: Inputs) -> Fault:
+def _missing(name: str, inputs: Inputs) -> Finding:
     if name == "tag":
-        return Fault(
+        return Finding(
             "no tag is given",
             hint="give one with -t, such as -t dataset_v22; it has no default, so that none is made twice by accident",
             code="RK-PARAM-MISSING",
@@ -203,17 +204,17 @@ def _missing(name: str, inputs: Inputs) -> Fault:
         return inputs.settings.missing(name)
     param = inputs.registry.params.get(name)
     ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param and param.env else [])]
-    return Fault(
+    return Finding(
         f"parameter {name} has no value", f"give it by {' or '.join(ways)}", code="RK-PARAM-MISSING", place=f"-p {name}"
     )
 
 
-def _typed(parameter: Parameter, given: Value) -> Value | Fault:
+def _typed(parameter: Parameter, given: Value) -> Value | Finding:
     """Turn the text of a value into the type that the pipeline declares."""
     text = str(given.value)
     place = f"-p {parameter.name}" if given.source == "-p" else given.source
     if fault := text_fault(text):
-        return Fault(f"parameter {parameter.name} ({given.source}) {fault}", code="RK-PARAM-TYPE", place=place)
+        return Finding(f"parameter {parameter.name} ({given.source}) {fault}", code="RK-PARAM-TYPE", place=place)
     readers: Mapping[str, tuple[Callable[[str], Any], str]] = {
         "STRING": (str, "text"),
         "NUMBER_INTEGER": (int, "a whole number"),
@@ -223,7 +224,7 @@ def _typed(parameter: Parameter, given: Value) -> Value | Fault:
         "STRUCT": (lambda value: _json(value, dict), "a JSON object"),
     }
     if parameter.type not in readers:
-        return Fault(
+        return Finding(
             f"parameter {parameter.name} is of type {parameter.type}, which cannot be given as text",
             code="RK-PARAM-TYPE",
             place=place,
@@ -234,7 +235,7 @@ def _typed(parameter: Parameter, given: Value) -> Value | Fault:
     except (ValueError, RecursionError):
         meant = _meant(parameter.type, text)
         front = f"-p {parameter.name}=" if given.source == "-p" else ""
-        return Fault(
+        return Finding(
             f"parameter {parameter.name} is {shown(text)} ({given.source}), and the pipeline takes {words}",
             f"write {front}{meant}" if meant else f"write {words}, such as {front}{_EXAMPLES[parameter.type]}",
             code="RK-PARAM-TYPE",

@@ -24,8 +24,9 @@ from run_kfp.arguments import (
     read_literal,
     read_parameter_reference,
 )
-from run_kfp.errors import Fault, InputError, Refusal, did_you_mean, shown
+from run_kfp.errors import InputError, Refusal, did_you_mean, shown
 from run_kfp.files import from_here
+from run_kfp.findings import Finding
 from run_kfp.limits import COUNT, CPU, MEMORY, count_text, cpu_text, memory_text
 
 # Parameters that every registry has: the first three are settings of the same name, `tag` is `-t`.
@@ -392,7 +393,7 @@ class RegistryFile(Model):
 _LONGEST_WORD = 60
 
 
-def _empty_part(word: str, parts: Sequence[str]) -> Fault:
+def _empty_part(word: str, parts: Sequence[str]) -> Finding:
     """Say that a word after -r is empty, or has a comma with nothing in front of it or behind it."""
     if not parts:
         message, hint = f"-r {shown(word)} names no container", "write an index or a name, such as -r 1"
@@ -405,7 +406,7 @@ def _empty_part(word: str, parts: Sequence[str]) -> Fault:
             else "has two commas with nothing between them"
         )
         message, hint = f"-r {shown(word)} {where}", f"write -r {','.join(parts)}" if len(word) <= _LONGEST_WORD else ""
-    return Fault(message, hint, code="RK-SELECTION", place="-r")
+    return Finding(message, hint, code="RK-SELECTION", place="-r")
 
 
 @dataclass(frozen=True)
@@ -427,7 +428,7 @@ class Registry:
     check: CheckSection
     whole: bool = True
 
-    def select(self, words: Sequence[str], faults: list[Fault] | None = None) -> tuple[Container, ...]:
+    def select(self, words: Sequence[str], faults: list[Finding] | None = None) -> tuple[Container, ...]:
         """Return the containers that `words` name, in the order given; one that is named twice comes twice.
 
         Args:
@@ -438,7 +439,7 @@ class Registry:
             InputError: for every word that names no container.
         """
         chosen: list[Container] = []
-        wrong: list[Fault] = []
+        wrong: list[Finding] = []
         for word in words:
             parts = [part.strip() for part in word.split(",")]
             if "" in parts:
@@ -446,26 +447,26 @@ class Registry:
             for part in filter(None, parts):
                 found = list(self._named(part))
                 chosen += [container for container in found if isinstance(container, Container)]
-                wrong += [fault for fault in found if isinstance(fault, Fault)]
+                wrong += [fault for fault in found if isinstance(fault, Finding)]
         wrong = list(dict.fromkeys(wrong))
         if wrong and faults is None:
             raise InputError.of("the selection", wrong)
         (faults if faults is not None else []).extend(wrong)
         return tuple(chosen)
 
-    def _named(self, word: str) -> Iterator[Container | Fault]:
+    def _named(self, word: str) -> Iterator[Container | Finding]:
         by_name = {container.name: container for container in self.containers.values()}
         if span := re.fullmatch(r"([0-9]{1,6})-([0-9]{1,6})", word):
             first, last = int(span[1]), int(span[2])
             if first > last:
-                yield Fault(
+                yield Finding(
                     f"the range {word} runs backwards",
                     f"write {last}-{first}, or name the containers one by one in the order you want",
                     code="RK-SELECTION",
                     place=f"-r {word}",
                 )
             elif last - first > 10_000:
-                yield Fault(
+                yield Finding(
                     f"the range {word} is longer than a pipeline can be",
                     hint="Vertex AI runs at most 10,000 tasks in a job",
                     code="RK-SELECTION",
@@ -481,10 +482,10 @@ class Registry:
         else:
             yield self._unknown(word)
 
-    def _unknown(self, word: str) -> Fault:
+    def _unknown(self, word: str) -> Finding:
         known = ", ".join(f"{container.index} ({container.name})" for container in self.containers.values()) or "none"
         guess = did_you_mean(word, [container.name for container in self.containers.values()])
-        return Fault(
+        return Finding(
             f"no container {shown(word)} in {self.source}; it has {known}",
             guess or "see `run-kfp list`",
             code="RK-SELECTION",

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from run_kfp.arguments import Reference
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import InputError
+from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline, resource_faults
 from run_kfp.plans import Inputs, find_secrets, param_faults
@@ -36,7 +37,7 @@ class Call:
     caching: bool | None = None
     failure_policy: str | None = None
     timeout: str | None = None
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ class PartialCall:
     params: Mapping[str, str]
     selection: tuple[Container, ...]
     fixed: Mapping[str, str]
-    faults: tuple[Fault, ...]
-    ambient_faults: tuple[Fault, ...]
+    faults: tuple[Finding, ...]
+    ambient_faults: tuple[Finding, ...]
     notes: tuple[str, ...]
-    unreadable: tuple[Fault, ...]
-    obstacles: tuple[Fault, ...]
+    unreadable: tuple[Finding, ...]
+    obstacles: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,12 @@ def recover(call: Call, environ: Mapping[str, str], masker: Masker) -> PartialCa
 
 
 def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorough: bool) -> PartialCall:
-    unreadable: list[Fault] = []
+    unreadable: list[Finding] = []
     dotenv = read_env_file(Path(ENV_FILE), unreadable)
     dotenv_read = all(fault.code == "RK-ENV-FILE" for fault in unreadable)
     registry = read_registry(call.registry or _named_registry(environ, dotenv), unreadable)
     registry = dataclasses.replace(registry, whole=registry.whole and dotenv_read)
-    faults: list[Fault] = list(call.faults)
+    faults: list[Finding] = list(call.faults)
     params = pairs("-p", call.params, faults)
     labels = {**registry.pipeline.labels, **pairs("--label", call.labels, faults)}
     layers = Layers(_joined_flags(call.flags, params, faults), environ, dotenv)
@@ -149,9 +150,9 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
         labels=labels,
     )
     if call.tag is not None and params.get("tag", call.tag) != call.tag:
-        faults.append(Fault("-t and -p tag= give two different tags", "leave one out"))
+        faults.append(Finding("-t and -p tag= give two different tags", "leave one out"))
     faults += typed
-    obstacles: list[Fault] = []
+    obstacles: list[Finding] = []
     selection: tuple[Container, ...] = ()
     fixed: dict[str, str] = {}
     pipeline: CompiledPipeline | None = None
@@ -159,7 +160,7 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
         pipeline = _read(call.file, obstacles)
         declared = {parameter.name for parameter in pipeline.parameters} if pipeline else params.keys()
         faults += [
-            Fault(
+            Finding(
                 f"-p {name} would change nothing: it was fixed when {call.file} was compiled",
                 f"compile anew with -p {name}=…",
                 code="RK-PARAM-UNKNOWN",
@@ -170,7 +171,7 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
         ]
     elif not call.containers:
         obstacles.append(
-            Fault(
+            Finding(
                 "nothing to run: no container is chosen",
                 "choose with -r (see `run-kfp list`), or send a finished file with -f",
                 code="RK-SELECTION",
@@ -208,7 +209,7 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
     )
 
 
-def _read(path: Path, obstacles: list[Fault]) -> CompiledPipeline | None:
+def _read(path: Path, obstacles: list[Finding]) -> CompiledPipeline | None:
     try:
         return read_pipeline(path, obstacles)
     except InputError as error:
@@ -221,7 +222,7 @@ def _compile(
     selection: tuple[Container, ...],
     fixed: Mapping[str, str],
     caching: bool,
-    obstacles: list[Fault],
+    obstacles: list[Finding],
 ) -> CompiledPipeline | None:
     try:
         return compile_pipeline(registry, selection, fixed=fixed, caching=caching) if selection else None
@@ -231,7 +232,7 @@ def _compile(
 
 
 def _with_resources(
-    registry: Registry, container: Container, fixed: Mapping[str, str], obstacles: list[Fault]
+    registry: Registry, container: Container, fixed: Mapping[str, str], obstacles: list[Finding]
 ) -> Container:
     """Return the container without resources whose parameter has no value, which is told already, or a wrong one."""
     wrong = resource_faults(container, fixed, registry.source)
@@ -263,7 +264,7 @@ def _teach(masker: Masker, registry: Registry, params: Mapping[str, str], layers
 
 
 def _joined_flags(
-    flags: Mapping[str, str | None], params: Mapping[str, str], faults: list[Fault]
+    flags: Mapping[str, str | None], params: Mapping[str, str], faults: list[Finding]
 ) -> dict[str, str | None]:
     """Let `-p project=…` stand for `--project …`; two different values are a fault."""
     joined = dict(flags)
@@ -273,7 +274,7 @@ def _joined_flags(
         flag = flags.get(name)
         if flag is not None and flag != params[name]:
             faults.append(
-                Fault(
+                Finding(
                     f"--{name} and -p {name}= give two different values: {flag!r} and {params[name]!r}", "leave one out"
                 )
             )
@@ -286,7 +287,7 @@ def _fixed_params(
     selection: Sequence[Container],
     params: Mapping[str, str],
     layers: Layers,
-    obstacles: list[Fault],
+    obstacles: list[Finding],
 ) -> dict[str, str]:
     """Resolve the parameters that resources refer to and that this selection uses: -p, variable, default."""
     used = {
@@ -302,7 +303,7 @@ def _fixed_params(
         if value is None:
             ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param.env else [])]
             obstacles.append(
-                Fault(
+                Finding(
                     f"parameter {name} has no value, and a resource needs it when compiling",
                     f"give it by {' or '.join(ways)}",
                     code="RK-PARAM-MISSING",

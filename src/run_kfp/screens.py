@@ -424,7 +424,7 @@ def error_lines(error: RunKfpError) -> Iterator[Text]:
     """Show an error: what, where, what next; each of several."""
     yield Text.assemble(("error: ", "bold red"), error.message)
     for number, fault in enumerate(error.faults, 1):
-        yield Text.assemble((f"  {number}. ", "bold"), fault.message)
+        yield Text.assemble((f"  {number}. ", "bold"), fault.text)
         if fault.hint:
             yield Text.assemble("     ", ("→ ", "cyan"), fault.hint)
     if error.hint:
@@ -433,7 +433,7 @@ def error_lines(error: RunKfpError) -> Iterator[Text]:
 
 def error_data(error: RunKfpError) -> dict[str, Any]:
     """Return an error as data."""
-    faults: Sequence[Mapping[str, str]] = [{"message": fault.message, "hint": fault.hint} for fault in error.faults]
+    faults: Sequence[Mapping[str, str]] = [{"message": fault.text, "hint": fault.hint} for fault in error.faults]
     data: dict[str, Any] = {
         "exit_code": error.exit_code,
         "message": error.message,

@@ -14,8 +14,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from run_kfp.arguments import text_fault
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import InputError
 from run_kfp.files import from_here, is_folder, read_text
+from run_kfp.findings import Finding
 from run_kfp.masking import SHORTEST_SECRET, Masker
 from run_kfp.registry import Registry, SecretSource
 from run_kfp.settings import ENV_FILE, SECRETS_VARIABLE, Layers, read_env_file
@@ -94,7 +95,7 @@ class SecretFinder:
                 path = folder / source.env_file
                 yield f"{path} ({source.env}=…)", read_env_file(path).get(source.env)
 
-    def locate(self, name: str, source: SecretSource) -> SecretRef | list[Fault]:
+    def locate(self, name: str, source: SecretSource) -> SecretRef | list[Finding]:
         """Find a secret at the first place that holds one.
 
         A value that cannot be right is a fault, and so is none at all.
@@ -114,7 +115,7 @@ class SecretFinder:
         if not looked:  # the registry names no place, which is told with its other faults
             return []
         return [
-            Fault(
+            Finding(
                 f"secret {name} is missing; looked in: {', '.join(looked)}",
                 self._advice(source),
                 code="RK-SECRET-MISSING",
@@ -122,7 +123,7 @@ class SecretFinder:
             )
         ]
 
-    def _fault(self, name: str, source: SecretSource, place: str, value: str) -> Fault | None:
+    def _fault(self, name: str, source: SecretSource, place: str, value: str) -> Finding | None:
         """Say what is wrong with the value that was found, without showing it."""
         found = _wrong(value)
         # Not the secret's own name: a login `admin:…` or a header `authorization: …` may be called as it begins.
@@ -134,7 +135,7 @@ class SecretFinder:
             text = read_text(self._file(source), f"the secret file {place}") or ""
             if text.strip():
                 found = "has an empty first line", "move the value into the first line of the file"
-        return Fault(f"secret {name} ({place}) {found[0]}", found[1], "RK-SECRET-VALUE", place) if found else None
+        return Finding(f"secret {name} ({place}) {found[0]}", found[1], "RK-SECRET-VALUE", place) if found else None
 
     def _file(self, source: SecretSource) -> Path:
         return (self.folder or Path(SECRETS_FOLDERS[0])) / (source.file or "")
@@ -149,7 +150,7 @@ class SecretFinder:
 
 
 def secret_finder(
-    layers: Layers, registry: Registry, masker: Masker, *, flag: Path | None, faults: list[Fault]
+    layers: Layers, registry: Registry, masker: Masker, *, flag: Path | None, faults: list[Finding]
 ) -> SecretFinder:
     """Choose the secrets folder.
 
@@ -167,7 +168,7 @@ def secret_finder(
     if named is None and (variable := layers.variable(SECRETS_VARIABLE)):
         named, asked = Path(variable[0]), variable[1]
     if named is not None and not is_folder(named):
-        fault = Fault(
+        fault = Finding(
             f"{asked} names {str(named)!r}, which is no folder",
             hint="make it, or name the folder that holds the secrets",
             code="RK-SECRETS-FOLDER",
@@ -181,10 +182,10 @@ def secret_finder(
 
 def locate_all(
     names: Sequence[str], secrets: Mapping[str, SecretSource], finder: SecretFinder
-) -> tuple[dict[str, SecretRef], list[Fault]]:
+) -> tuple[dict[str, SecretRef], list[Finding]]:
     """Locate the secrets `names`; faults of all of them come together."""
     found: dict[str, SecretRef] = {}
-    faults: list[Fault] = []
+    faults: list[Finding] = []
     for name in names:
         located = finder.locate(name, secrets[name])
         if isinstance(located, SecretRef):

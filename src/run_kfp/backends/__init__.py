@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from run_kfp.errors import Fault
+from run_kfp.findings import Finding
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.plans import Inputs, RunRequest
 from run_kfp.runs import BackendName, RunRef, RunStatus
@@ -40,7 +40,7 @@ class BackendModule(Protocol):
         """Plan the run, without network. Raises InputError with every fault of settings, parameters and secrets."""
         ...
 
-    def plan_faults(self, pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Fault, ...]:
+    def plan_faults(self, pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Finding, ...]:
         """Return what `plan` would refuse; without a pipeline, what it would refuse of the settings."""
         ...
 

@@ -28,8 +28,9 @@ from run_kfp.credentials import (
     printable,
     time_slice,
 )
-from run_kfp.errors import BackendError, Fault, InputError, Submitted, shown
+from run_kfp.errors import BackendError, InputError, Submitted, shown
 from run_kfp.fast_imports import import_pipeline_service
+from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.plans import Inputs, RunRequest, Value, fill
@@ -114,7 +115,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
     return request
 
 
-def plan_faults(pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Fault, ...]:
+def plan_faults(pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Finding, ...]:
     """Return what `plan` would refuse; without a pipeline, what it would refuse of the settings."""
     if pipeline is None:
         return tuple(_settings_faults(inputs))
@@ -125,14 +126,14 @@ def plan_faults(pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Faul
     return ()
 
 
-def _settings_faults(inputs: Inputs) -> Iterator[Fault]:
+def _settings_faults(inputs: Inputs) -> Iterator[Finding]:
     """Yield what is missing of the settings that every run needs, and what is wrong with its id."""
     settings = inputs.settings
     root = [] if settings.get("pipeline_root") else ["bucket"]
     if inputs.registry.whole:
         yield from settings.require(["project", "region", "service_account", *root])
     if inputs.job_id is not None and not _JOB_ID.fullmatch(inputs.job_id):
-        yield Fault(
+        yield Finding(
             f"job id {shown(inputs.job_id)} is not allowed",
             "up to 128 lower-case letters, digits and dashes, beginning with a letter",
             code="RK-JOB-ID",
@@ -140,7 +141,7 @@ def _settings_faults(inputs: Inputs) -> Iterator[Fault]:
         )
 
 
-def _words_taken_for_secrets(request: RunRequest, masker: Masker) -> Iterator[Fault]:
+def _words_taken_for_secrets(request: RunRequest, masker: Masker) -> Iterator[Finding]:
     """Yield a fault where a secret's value is a word of the run's own settings.
 
     The ref of the run and the link to it would be masked, and whoever reads them would read something else.
@@ -154,7 +155,7 @@ def _words_taken_for_secrets(request: RunRequest, masker: Masker) -> Iterator[Fa
     }
     for name, text in told.items():
         if (masked := masker.mask(text)) != text:
-            yield Fault(
+            yield Finding(
                 f"the value of a secret stands in the {name} {masked!r}: it is no secret, or not the right one",
                 f"look at {', '.join(request.secrets) or 'the variables of the secrets'}",
                 code="RK-SECRET-VALUE",

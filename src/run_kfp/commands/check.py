@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from run_kfp.backends import load_backend
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import InputError
 from run_kfp.flags import CallOptions, conflicts
 from run_kfp.places import Places
 from run_kfp.plans import Inputs, Values, fill
-from run_kfp.preflight import Finding, Report, Severity, Subject, Watcher, find_code, read_steps
+from run_kfp.preflight import Finding, Report, Severity, Subject, Watcher, find_rule, read_steps
 from run_kfp.preflight import check as run_checks
+from run_kfp.preflight.rules import rule
 from run_kfp.registry_file import PACKAGED
 from run_kfp.resolve import Call, PartialCall, ResolvedCall, inputs_of, recover
 from run_kfp.runs import BackendName
@@ -111,7 +112,9 @@ def before_submitting(screen: Screen, options: CallOptions, call: ResolvedCall, 
 def _known_codes(names: Sequence[str]) -> None:
     """Refuse names that are no findings."""
     faults = [
-        Fault(f"--ignore: {found.message}", found.hint) for name in names if isinstance(found := find_code(name), Fault)
+        Finding(f"--ignore: {found.message}", found.hint)
+        for name in names
+        if isinstance(found := find_rule(name), Finding)
     ]
     if faults:
         raise InputError.of("this call", faults)
@@ -133,7 +136,7 @@ def report_lines(report: Report, pipeline: CompiledPipeline | None, *, width: in
         if pipeline is not None:
             yield from _step_lines(report, pipeline)
         for found, reason in report.ignored:
-            yield Text(f"ignored: {found.code.name}  {found.place}  ({reason})", "dim")
+            yield Text(f"ignored: {found.code}  {found.place}  ({reason})", "dim")
     yield _summary(report)
 
 
@@ -144,7 +147,7 @@ def finding_lines(findings: Sequence[Finding], *, width: int | None) -> Iterator
         return
     for (severity, code), same in itertools.groupby(findings, lambda found: (found.severity, found.code)):
         mark, style = STYLES[severity]
-        yield Text.assemble((f"{mark} {severity.value}", style), "  ", (code.name, "bold"), f"  {code.title}")
+        yield Text.assemble((f"{mark} {severity.value}", style), "  ", (code, "bold"), f"  {rule(code).title}")
         of_kind = list(same)
         for number, found in enumerate(of_kind):
             yield Text.assemble("    ", (found.place, "cyan"))
@@ -153,7 +156,7 @@ def finding_lines(findings: Sequence[Finding], *, width: int | None) -> Iterator
                 # Not wrapped: it may be a command to paste.
                 yield Text.assemble("      ", ("→ ", "cyan"), found.hint)
         if severity is not Severity.SKIPPED:
-            words = f"otherwise, {code.when.value}: {code.otherwise}"
+            words = f"otherwise, {rule(code).when.value}: {rule(code).impact}"
             yield from (Text(line, "dim") for line in wrapped(words, "    ", width))
         yield Text("")
 
@@ -171,9 +174,9 @@ def wrapped(text: str, indent: str, width: int) -> list[str]:
 
 
 def _plain(found: Finding) -> str:
-    parts = [f"{found.severity.value}: {found.code.name}: {found.place}: {found.message}"]
+    parts = [f"{found.severity.value}: {found.code}: {found.place}: {found.message}"]
     if found.severity is not Severity.SKIPPED:
-        parts.append(f"otherwise, {found.code.when.value}: {found.code.otherwise}")
+        parts.append(f"otherwise, {rule(found.code).when.value}: {rule(found.code).impact}")
     if found.hint:
         parts.append(f"next: {found.hint}")
     return "; ".join(" ".join(part.split()) for part in parts)
@@ -250,17 +253,18 @@ def report_data(report: Report, call: PartialCall, *, strict: bool) -> dict[str,
 def finding_data(found: Finding, places: Places) -> dict[str, str | int | None]:
     """Return a finding as data; `file`, `line` and `column` are None where it is in no file."""
     position = places.position(found.place)
+    broken = rule(found.code)
     return {
-        "code": found.code.name,
+        "code": found.code,
         "severity": found.severity.value,
-        "group": found.code.group,
+        "group": broken.group,
         "place": found.place,
         "file": position.file if position else None,
         "line": position.line if position else None,
         "column": position.column if position else None,
         "message": found.message,
-        "when": found.code.when.value,
-        "otherwise": found.code.otherwise,
+        "when": broken.when.value,
+        "otherwise": broken.impact,
         "hint": found.hint,
     }
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from run_kfp.commands.check import STYLES, WIDEST, wrapped
-from run_kfp.errors import Fault, InputError
-from run_kfp.preflight import codes, find_code
-from run_kfp.preflight.findings import Code
+from run_kfp.errors import InputError
+from run_kfp.findings import Finding
+from run_kfp.preflight import find_rule, rules
+from run_kfp.preflight.rules import Rule
 
 if TYPE_CHECKING:
     from run_kfp.terminal import Screen
@@ -23,49 +24,49 @@ def explain(screen: Screen, word: str | None) -> None:
         InputError: the word names none.
     """
     if word is None:
-        known = codes()
-        screen.data(codes=[code_data(code) for code in known.values()])
-        screen.show(_code_table(list(known.values())))
+        known = rules()
+        screen.data(codes=[rule_data(rule) for rule in known.values()])
+        screen.show(_rule_table(list(known.values())))
         return
-    found = find_code(word)
-    if isinstance(found, Fault):
+    found = find_rule(word)
+    if isinstance(found, Finding):
         raise InputError(found.message, found.hint)
-    screen.data(**code_data(found))
+    screen.data(**rule_data(found))
     screen.show(_explanation(found, screen.width() or WIDEST))
 
 
-def code_data(code: Code) -> dict[str, str]:
+def rule_data(rule: Rule) -> dict[str, str]:
     """Return a kind of finding as data."""
     return {
-        "code": code.name,
-        "group": code.group,
-        "title": code.title,
-        "severity": code.severity.value,
-        "when": code.when.value,
-        "otherwise": code.otherwise,
-        "explanation": code.explanation,
-        "source": code.source,
+        "code": rule.name,
+        "group": rule.group,
+        "title": rule.title,
+        "severity": rule.severity.value,
+        "when": rule.when.value,
+        "otherwise": rule.impact,
+        "explanation": rule.explanation,
+        "source": rule.source,
     }
 
 
-def _explanation(code: Code, width: int) -> Iterator[Text]:
-    mark, style = STYLES[code.severity]
-    yield Text.assemble((code.name, "bold"), f"  {code.title}")
-    yield Text.assemble((f"{mark} {code.severity.value}", style), f"; without the check, {code.when.value}:")
-    yield from map(Text, wrapped(code.otherwise, "  ", width))
-    for paragraph in code.explanation.split("\n\n"):
+def _explanation(rule: Rule, width: int) -> Iterator[Text]:
+    mark, style = STYLES[rule.severity]
+    yield Text.assemble((rule.name, "bold"), f"  {rule.title}")
+    yield Text.assemble((f"{mark} {rule.severity.value}", style), f"; without the check, {rule.when.value}:")
+    yield from map(Text, wrapped(rule.impact, "  ", width))
+    for paragraph in rule.explanation.split("\n\n"):
         yield Text("")
         yield from map(Text, wrapped(paragraph, "", width))
     yield Text("")
-    yield Text.assemble(("source: ", "dim"), code.source)
-    yield Text.assemble(("not to be told it: ", "dim"), f"--ignore {code.name}, or in the registry")
-    yield Text(f'  [check.ignore]\n  {code.name} = "the reason"')
+    yield Text.assemble(("source: ", "dim"), rule.source)
+    yield Text.assemble(("not to be told it: ", "dim"), f"--ignore {rule.name}, or in the registry")
+    yield Text(f'  [check.ignore]\n  {rule.name} = "the reason"')
 
 
-def _code_table(known: Sequence[Code]) -> Iterator[Text]:
-    width = max(len(code.name) for code in known)
-    for group in sorted({code.group for code in known}):
+def _rule_table(known: Sequence[Rule]) -> Iterator[Text]:
+    width = max(len(rule.name) for rule in known)
+    for group in sorted({rule.group for rule in known}):
         yield Text(group, "bold")
-        for code in known:
-            if code.group == group:
-                yield Text.assemble("  ", (f"{code.name:<{width}}", STYLES[code.severity][1]), f"  {code.title}")
+        for rule in known:
+            if rule.group == group:
+                yield Text.assemble("  ", (f"{rule.name:<{width}}", STYLES[rule.severity][1]), f"  {rule.title}")

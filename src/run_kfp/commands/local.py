@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from run_kfp.backends import local
 from run_kfp.backends.local import LocalOptions
-from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
+from run_kfp.errors import InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
+from run_kfp.findings import Finding
 from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, follow_logs, read_log
 from run_kfp.resolve import inputs_of
 from run_kfp.runs import RunState, RunStatus, watch
@@ -359,7 +360,7 @@ def conclude_rehearsal(record: RunRecord, folder: RunFolder) -> None:
         f"`--from {step.name}` repeats it from there" for step in record.status.failed_steps[:1] if _done(record)
     )
     faults = [
-        Fault(f"step {step.name}: {step.error}", "\n".join(_last_lines(folder, record, step.name)))
+        Finding(f"step {step.name}: {step.error}", "\n".join(_last_lines(folder, record, step.name)))
         for step in record.status.failed_steps
     ]
     hint = f"the whole log: run-kfp logs {record.id}" + (

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from run_kfp.backends import Backend, load_backend
-from run_kfp.errors import Fault, InputError, RunFailed, RunStopped
+from run_kfp.errors import InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
+from run_kfp.findings import Finding
 from run_kfp.flags import CallOptions, RunOptions, conflicts
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline
@@ -63,7 +64,7 @@ def pin(resolved: ResolvedCall, masker: Masker, notify: Callable[[str], None]) -
     watcher = watcher_of(resolved, inputs_of(resolved, masker), {}, CallOptions(), notify)
     facts, findings = ask_registries(subject_of(resolved, resolved.pipeline, {}, None), watcher)
     faults = [
-        Fault(
+        Finding(
             f"--pin: {image} has no digest that could be seen",
             "; ".join(found.message for found in findings if image in found.message) or "leave --pin out",
             code="RK-IMAGE-MISSING",
@@ -212,7 +213,7 @@ def compile_only(screen: Screen, resolved: ResolvedCall, output: str | None) -> 
     # The settings are not used: one that was typed is told all the same, one that lies about is not in the way.
     if resolved.faults:
         raise InputError.of("this call", resolved.faults)
-    screen.say(*(f"note: {fault.message}; it is not needed here" for fault in resolved.ambient_faults))
+    screen.say(*(f"note: {fault.text}; it is not needed here" for fault in resolved.ambient_faults))
     path = write_pipeline(screen, resolved.pipeline, output)
     screen.say(*graph_lines(resolved.pipeline))
     screen.data(**pipeline_data(resolved.pipeline, path))

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from run_kfp.errors import Fault, InputError, did_you_mean
+from run_kfp.errors import InputError, did_you_mean
 from run_kfp.files import read_text
+from run_kfp.findings import Finding
 from run_kfp.registry import Model
 
 # Where a machine without accelerator is looked for: the first of these families that has one. Steps were seen on the
@@ -289,14 +290,14 @@ def _machines(raw: Mapping[str, Any], source: str) -> Machines:
     return Machines(source, frozenset(raw["regions"]), types, accelerators, quotas)
 
 
-def _fault(path: Path, detail: Any) -> Fault:
+def _fault(path: Path, detail: Any) -> Finding:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
-        return Fault(f"{path}: {place}: {detail['msg']}", code="RK-FILE", place=f"{path}: {place}")
+        return Finding(str(detail["msg"]), code="RK-FILE", place=f"{path}: {place}")
     models: Mapping[str, type[Model]] = {"machines": _Type, "accelerators": _Accelerator, "cpu_quotas": _CpuQuota}
     known = list(models.get(str(detail["loc"][0]), _Table).model_fields)
-    return Fault(
-        f"{path}: {place}: unknown key; known are {', '.join(known)}",
+    return Finding(
+        f"unknown key; known are {', '.join(known)}",
         did_you_mean(str(detail["loc"][-1]), known),
         code="RK-FILE",
         place=f"{path}: {place}",

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from run_kfp.arguments import Argument, Reference, literal_fault
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import InputError
 from run_kfp.fast_imports import import_kfp
+from run_kfp.findings import Finding
 from run_kfp.limits import count_text, cpu_text, memory_text
 from run_kfp.pipeline.factories import component_of_factory
 from run_kfp.pipeline.resources import resource_words
@@ -192,7 +193,7 @@ def _resources_of(
     return resolved(container.cpu, cpu_text), resolved(container.memory, memory_text), accelerator
 
 
-def resource_faults(container: Container, fixed: Mapping[str, str], source: str) -> dict[str, Fault]:
+def resource_faults(container: Container, fixed: Mapping[str, str], source: str) -> dict[str, Finding]:
     """Find the parameters that are no resource.
 
     Args:
@@ -213,15 +214,15 @@ def resource_faults(container: Container, fixed: Mapping[str, str], source: str)
             "1",
         ),
     }
-    faults: dict[str, Fault] = {}
+    faults: dict[str, Finding] = {}
     for key, (value, name, read, example) in parts.items():
         if isinstance(value, Reference) and value.name in fixed:
             try:
                 read(fixed[value.name])
             except ValueError as error:
                 place = f"{source}: containers.{container.index}.{name}"
-                faults[key] = Fault(
-                    f"{place}: parameter {value.name}: {error}",
+                faults[key] = Finding(
+                    f"parameter {value.name}: {error}",
                     f"give it such a value: -p {value.name}={example}",
                     code="RK-RESOURCE-PARAM",
                     place=place,
@@ -229,11 +230,11 @@ def resource_faults(container: Container, fixed: Mapping[str, str], source: str)
     return faults
 
 
-def _argument_faults(container: Container, fixed: Mapping[str, str]) -> list[Fault]:
+def _argument_faults(container: Container, fixed: Mapping[str, str]) -> list[Finding]:
     """Find what a prefix and a fixed value make together, and neither is alone: something that would be replaced."""
     for argument in (*container.args, *container.env.values()):
         joined = _literal_if_fixed(argument, fixed)
         if isinstance(argument, Reference) and isinstance(joined, str) and (fault := literal_fault(joined)):
             message = f"{argument.name} in the arguments of container {container.index} {fault}"
-            return [Fault(message, code="RK-RESOURCE-PARAM", place=f"-p {argument.name}")]
+            return [Finding(message, code="RK-RESOURCE-PARAM", place=f"-p {argument.name}")]
     return []

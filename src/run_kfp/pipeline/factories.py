@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import InputError
+from run_kfp.findings import Finding
 from run_kfp.registry import BUILT_IN_PARAMS, Container, Registry
 
 
@@ -29,7 +30,7 @@ def component_of_factory(registry: Registry, container: Container) -> Any:
             component = made if isinstance(made, base) else made()
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"{place} failed: {type(error).__name__}: {error}",
+            f"failed: {type(error).__name__}: {error}",
             hint="run it in Python, in the folder of the registry file",
             code="RK-FACTORY",
             place=place,
@@ -38,7 +39,7 @@ def component_of_factory(registry: Registry, container: Container) -> Any:
         os.chdir(here)
     if not isinstance(component, base):
         raise InputError(
-            f"{place} returned a {type(component).__name__}, which is no KFP component",
+            f"returned a {type(component).__name__}, which is no KFP component",
             hint="return what @dsl.component or @dsl.container_component makes",
             code="RK-FACTORY",
             place=place,
@@ -48,8 +49,8 @@ def component_of_factory(registry: Registry, container: Container) -> Any:
     for name, body in (component.component_spec.inputs or {}).items():
         if name not in known:
             faults.append(
-                Fault(
-                    f"{place}: input {name!r} is no parameter and no secret of the registry",
+                Finding(
+                    f"input {name!r} is no parameter and no secret of the registry",
                     f"declare it as [params.{name}]",
                     code="RK-FACTORY",
                     place=place,
@@ -57,8 +58,8 @@ def component_of_factory(registry: Registry, container: Container) -> Any:
             )
         elif str(body.type) != "String":
             faults.append(
-                Fault(
-                    f"{place}: input {name!r} is of type {body.type}; parameters of a registry are strings",
+                Finding(
+                    f"input {name!r} is of type {body.type}; parameters of a registry are strings",
                     "annotate it with str",
                     code="RK-FACTORY",
                     place=place,
@@ -67,8 +68,8 @@ def component_of_factory(registry: Registry, container: Container) -> Any:
     if component.component_spec.implementation.container is None and (
         container.resource_references or any((container.cpu, container.memory, container.accelerator))
     ):
-        message = f"{place} returned a pipeline: its steps have resources, not the pipeline itself"
-        faults.append(Fault(message, code="RK-FACTORY", place=place))
+        message = "returned a pipeline: its steps have resources, not the pipeline itself"
+        faults.append(Finding(message, code="RK-FACTORY", place=place))
     if faults:
         raise InputError.of(place, faults)
     # The step is called as the registry says, whatever the function is called: names are unique there.

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from run_kfp.errors import Fault, InputError, did_you_mean, shown
+from run_kfp.errors import InputError, did_you_mean, shown
 from run_kfp.files import read_text
+from run_kfp.findings import Finding
 from run_kfp.pipeline.resources import read_limits
 from run_kfp.pipeline.spec import Spec, no_pipeline, read_spec
 from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step
@@ -56,7 +57,7 @@ def _table(value: object, *keys: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _mistaken_words(spec: Spec, source: str) -> list[Fault]:
+def _mistaken_words(spec: Spec, source: str) -> list[Finding]:
     """Name words of other tools in places where KFP has its own: types of parameters, limits as Kubernetes has them."""
     found: list[tuple[str, str, str]] = []
     components = {"root": spec["root"], **{f"components.{name}": body for name, body in spec["components"].items()}}
@@ -75,12 +76,11 @@ def _mistaken_words(spec: Spec, source: str) -> list[Fault]:
                 hint = f'write resourceCpu{meant}: "4", resourceMemory{meant}: "16G" in resources itself'
                 found.append((where, message, hint))
     return [
-        Fault(f"{source}: {where}: {message}", hint, code="RK-PIPELINE-FILE", place=f"{source}: {where}")
-        for where, message, hint in found
+        Finding(message, hint, code="RK-PIPELINE-FILE", place=f"{source}: {where}") for where, message, hint in found
     ]
 
 
-def _steps(spec: Spec, source: str, faults: list[Fault]) -> tuple[Step, ...]:
+def _steps(spec: Spec, source: str, faults: list[Finding]) -> tuple[Step, ...]:
     """Return the tasks of the root DAG, each behind those that it waits for, else in the order of their names.
 
     A task that waits for one that does not exist is a fault and waits for it no longer; tasks that wait for each other
@@ -90,10 +90,10 @@ def _steps(spec: Spec, source: str, faults: list[Fault]) -> tuple[Step, ...]:
     waiting = {name: _step(spec, name, task) for name, task in sorted(tasks.items())}
     for step in waiting.values():
         faults += [
-            Fault(
+            Finding(
                 f"{name} waits for {shown(other)}, which does not exist",
                 did_you_mean(str(other), set(tasks) - {name}) or "take it out of dependentTasks and of the inputs",
-                code="RK-DAG-CYCLE",
+                code="RK-SPEC-CYCLE",
                 place=f"{source}: root.dag.tasks.{name}",
             )
             for name, other in ((step.name, other) for other in step.after)
@@ -106,10 +106,10 @@ def _steps(spec: Spec, source: str, faults: list[Fault]) -> tuple[Step, ...]:
         if not ready:
             circle = _circle({name: step.after for name, step in waiting.items()})
             faults.append(
-                Fault(
+                Finding(
                     f"{source} has tasks that wait for each other: {', '.join(circle)}",
                     "take one of these dependencies out (dependentTasks, inputs), or compile the file anew",
-                    code="RK-DAG-CYCLE",
+                    code="RK-SPEC-CYCLE",
                     place=f"{source}: root.dag.tasks",
                 )
             )
@@ -148,7 +148,7 @@ def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
     )
 
 
-def read_pipeline(path: Path, faults: list[Fault] | None = None) -> CompiledPipeline:
+def read_pipeline(path: Path, faults: list[Finding] | None = None) -> CompiledPipeline:
     """Read a compiled pipeline file, of this program or another.
 
     Args:
@@ -164,7 +164,7 @@ def read_pipeline(path: Path, faults: list[Fault] | None = None) -> CompiledPipe
         raise no_pipeline(f"there is no file {path}", hint, str(path))
     spec = read_spec(text, str(path), foreign=True)
     info = spec["pipelineInfo"]
-    useless: list[Fault] = []
+    useless: list[Finding] = []
     try:
         parameters, steps = _parameters(spec), _steps(spec, str(path), useless)
     except (AttributeError, KeyError, TypeError, ValueError):

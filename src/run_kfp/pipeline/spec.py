@@ -30,7 +30,7 @@ def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
     hint = "compile it with `run-kfp -r … --compile-only` or `kfp dsl compile`"
     try:
         if foreign and (unsafe := yaml_fault(text, loader)):
-            raise no_pipeline(f"{source}: {unsafe[0]}", unsafe[1], source)
+            raise no_pipeline(unsafe[0], unsafe[1], source)
         documents = list(yaml.load_all(text, Loader=loader))
     # PyYAML's constructors raise whatever a malformed tag leads to.
     except (
@@ -49,7 +49,7 @@ def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
         raise no_pipeline(f"{source} holds several pipelines, apart by ---", "put each into a file of its own", source)
     spec = documents[0] if documents else None
     if fault := json_fault(spec):
-        raise no_pipeline(f"{source}: {fault}", "a pipeline spec is JSON: put such a value in quotes", source)
+        raise no_pipeline(fault, "a pipeline spec is JSON: put such a value in quotes", source)
     if isinstance(spec, Mapping) and str(spec.get("apiVersion")).startswith("argoproj.io"):
         raise no_pipeline(
             f"{source} is a Workflow of Argo, as kfp 1 wrote it for a KFP server, and no KFP v2 pipeline",

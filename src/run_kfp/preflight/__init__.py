@@ -7,23 +7,20 @@ at is told as skipped, with its reason; it is never an error.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
-import pkgutil
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from run_kfp.errors import CheckFailed, Fault, InputError, did_you_mean
+from run_kfp.errors import CheckFailed, InputError, did_you_mean
+from run_kfp.findings import Finding, Severity
 from run_kfp.machines import Choice, Machines, load_machines
 from run_kfp.masking import Masker
 from run_kfp.preflight.background import in_background
-from run_kfp.preflight.faults import CODES, finding_of
-from run_kfp.preflight.findings import Code, Finding, Severity, in_order
 from run_kfp.preflight.offline import check_offline
 from run_kfp.preflight.offline.resources import chosen_machines
 from run_kfp.preflight.offline.values import without_tokens
+from run_kfp.preflight.rules import Rule, in_order, rule, rules
 from run_kfp.preflight.subject import StepSpec, Subject, read_steps
 from run_kfp.registry import CheckSection, Registry
 from run_kfp.secrets import SecretFinder, SecretRef
@@ -39,15 +36,17 @@ __all__ = [
     "Watcher",
     "ask_registries",
     "check",
-    "codes",
-    "find_code",
+    "find_rule",
     "read_steps",
+    "rules",
 ]
 
 
 # Seconds that all servers have to answer a check, at most: a submission waits for it, and `--timeout` is for Vertex AI.
 # It is twice what a single answer may take (`cloud.session.ONE_TRY`).
 LONGEST = 20.0
+
+REGISTRY = rule("RK-REGISTRY")
 
 
 @dataclass(frozen=True)
@@ -118,28 +117,18 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}{'s' if count != 1 else ''}"
 
 
-@functools.cache
-def codes() -> Mapping[str, Code]:
-    """Return every kind of finding, by its name, in alphabetical order."""
-    found = dict(CODES)
-    for info in pkgutil.walk_packages(__path__, f"{__name__}."):
-        module = importlib.import_module(info.name)
-        found |= {value.name: value for value in vars(module).values() if isinstance(value, Code)}
-    return dict(sorted(found.items()))
-
-
-def find_code(word: str) -> Code | Fault:
+def find_rule(word: str) -> Rule | Finding:
     """Return the kind of finding that a word names, in any case and with or without RK-."""
     name = word.upper() if word.upper().startswith("RK-") else f"RK-{word.upper()}"
-    known = codes()
+    known = rules()
     # What is no name at all may be a secret in the wrong place, and nothing has told the mask yet: it is not repeated.
     shown = f" {word!r}" if re.fullmatch(r"[A-Za-z-]{1,40}", word) else " of the name given"
     near = [each for each in known if name.removeprefix("RK-") in each.split("-")] if shown.endswith("'") else []
     hint = f"there are {', '.join(near)}" if near else did_you_mean(name, known) or "see `run-kfp explain`"
-    return known.get(name) or Fault(f"there is no finding{shown}", hint)
+    return known.get(name) or Finding(f"there is no finding{shown}", hint)
 
 
-def check(subject: Subject | None, faults: Iterable[Fault], watcher: Watcher) -> Report:
+def check(subject: Subject | None, faults: Iterable[Finding], watcher: Watcher) -> Report:
     """Check everything, and tell it at once.
 
     Args:
@@ -148,7 +137,7 @@ def check(subject: Subject | None, faults: Iterable[Fault], watcher: Watcher) ->
         watcher: how to check.
     """
     section = watcher.registry.check
-    findings = [finding_of(fault, codes()) for fault in faults]
+    findings = list(faults)
     findings += _check_section(watcher.registry)
     machines = _machines(watcher.registry, findings)
     if subject is None:
@@ -168,10 +157,10 @@ def _answered(found: Finding, facts: Mapping[str, str]) -> bool:
 
     The hint of a default quota holds the name of its metric, as the facts do: "quota METRIC in REGION".
     """
-    if found.code.name == "RK-LOGIN-MISSING":
+    if found.code == "RK-LOGIN-MISSING":
         return True
     metrics = [name.split()[1] for name in facts if name.startswith("quota ")]
-    return found.code.name == "RK-QUOTA-DEFAULT" and any(found.hint.endswith(f":{metric}") for metric in metrics)
+    return found.code == "RK-QUOTA-DEFAULT" and any(found.hint.endswith(f":{metric}") for metric in metrics)
 
 
 def _online(
@@ -246,17 +235,17 @@ def _machines(registry: Registry, findings: list[Finding]) -> Machines:
         for fault in error.all_faults:
             if fault.place == str(registry.machines_file):  # the file as a whole: a key of the registry names it
                 fault = dataclasses.replace(fault, place=f"{registry.source}: check.machines")
-            findings.append(finding_of(fault, codes()))
+            findings.append(fault)
         return load_machines()
 
 
 def _check_section(registry: Registry) -> Iterator[Finding]:
     from run_kfp.preflight.cloud.session import SERVICES
 
-    for key, known in (("endpoints", SERVICES), ("ignore", tuple(codes()))):
+    for key, known in (("endpoints", SERVICES), ("ignore", tuple(rules()))):
         for name in getattr(registry.check, key):
             if name not in known:
-                yield CODES["RK-REGISTRY"](
+                yield REGISTRY(
                     f"{registry.source}: check.{key}.{name}",
                     f"there is no {'service' if key == 'endpoints' else 'finding'} {name!r}",
                     did_you_mean(name, known) or (f"known are {', '.join(known)}" if key == "endpoints" else _EXPLAIN),
@@ -286,7 +275,7 @@ def _report(
     told: list[Finding] = []
     ignored: list[tuple[Finding, str]] = []
     for found in in_order(_without_secrets(found, watcher.finder.masker) for found in findings):
-        name = found.code.name
+        name = found.code
         if name in reasons:
             ignored.append((found, reasons[name]))
         else:

@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from run_kfp.errors import Fault, nearest, shown
+from run_kfp.errors import nearest, shown
+from run_kfp.findings import Finding
 from run_kfp.limits import nearest_memory
 from run_kfp.registry import Accelerator, Container, GitCheck, Model, Process, name_meant
 
@@ -34,7 +35,7 @@ _TOML_FAULTS = (
 )
 
 
-def toml_fault(text: str, source: str, message: str) -> Fault:
+def toml_fault(text: str, source: str, message: str) -> Finding:
     """Say why a text is no TOML: the line, its key or table, what is wrong; no value, which may be a secret."""
     lines = text.replace("\r\n", "\n").split("\n")
     number = int(match[1]) if (match := re.search(r"\(at line ([0-9]+)", message)) else None
@@ -44,14 +45,14 @@ def toml_fault(text: str, source: str, message: str) -> Fault:
             what, hint = words, next_step
             break
     if number is None:
-        return Fault(f"{source}: is not TOML: {what}", hint, code="RK-REGISTRY", place=source)
+        return Finding(f"is not TOML: {what}", hint, code="RK-REGISTRY", place=source)
     line = lines[number - 1] if number <= len(lines) else ""
     if re.search(r"[\u2018-\u201f]", line):
         what, hint = "quotes of a word processor are no quotes of TOML", 'write straight ones: "text"'
     key = re.match(r"\s*(\[[\w.\s-]{1,80}\]?|[\w.-]{1,80}\s*(?==))", line)
     shown_key = f" ({key[1].strip()}{'' if key[1].startswith('[') else ' = …'})" if key else ""
     place = f"{source}: line {number}"
-    return Fault(f"{place}: is not TOML: {what}{shown_key}", hint, code="RK-REGISTRY", place=place)
+    return Finding(f"is not TOML: {what}{shown_key}", hint, code="RK-REGISTRY", place=place)
 
 
 def index_meant(key: str, taken: Sequence[str]) -> tuple[str, str]:

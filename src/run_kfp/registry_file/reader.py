@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from run_kfp.arguments import Reference, toml_type
-from run_kfp.errors import Fault, InputError, did_you_mean, shown
+from run_kfp.errors import InputError, did_you_mean, shown
 from run_kfp.files import from_here, read_text
+from run_kfp.findings import Finding
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
     INDEX,
@@ -68,14 +69,14 @@ def load_registry(path: Path | None) -> Registry:
     Raises:
         InputError: the file cannot be read, or holds faults; all of them are listed.
     """
-    faults: list[Fault] = []
+    faults: list[Finding] = []
     registry = read_registry(path, faults)
     if faults:
         raise InputError.of(f"the registry {registry.source}" if registry.source != PACKAGED else PACKAGED, faults)
     return registry
 
 
-def read_registry(path: Path | None, faults: list[Fault]) -> Registry:
+def read_registry(path: Path | None, faults: list[Finding]) -> Registry:
     """Read the registry as `load_registry` does, as far as it can be read; what is wrong with it goes to `faults`.
 
     What is right of a faulty registry is enough to look for more mistakes, and for nothing else.
@@ -92,9 +93,9 @@ def read_registry(path: Path | None, faults: list[Fault]) -> Registry:
         faults += error.all_faults
         text = ""
     if text is None:
-        faults.append(Fault(f"there is no registry {source}", hint, code="RK-FILE", place=source))
+        faults.append(Finding(f"there is no registry {source}", hint, code="RK-FILE", place=source))
     if not text:
-        faults += [] if faults else [Fault(f"{source} is empty", hint, code="RK-REGISTRY", place=source)]
+        faults += [] if faults else [Finding(f"{source} is empty", hint, code="RK-REGISTRY", place=source)]
         return dataclasses.replace(_Reader(source).registry({}, path.absolute().parent), whole=False)
     return _parse(text, source, path.absolute().parent, faults)
 
@@ -120,14 +121,14 @@ def parse_registry(text: str, *, source: str, folder: Path) -> Registry:
     Raises:
         InputError: with every fault of the text.
     """
-    faults: list[Fault] = []
+    faults: list[Finding] = []
     registry = _parse(text, source, folder, faults)
     if faults:
         raise InputError.of(f"the registry {source}" if source != PACKAGED else source, faults)
     return registry
 
 
-def _parse(text: str, source: str, folder: Path, faults: list[Fault]) -> Registry:
+def _parse(text: str, source: str, folder: Path, faults: list[Finding]) -> Registry:
     reader = _Reader(source)
     raw: Mapping[str, Any] = {}
     try:
@@ -136,7 +137,7 @@ def _parse(text: str, source: str, folder: Path, faults: list[Fault]) -> Registr
     except ValueError as error:  # a number of thousands of digits is no TOMLDecodeError
         faults.append(toml_fault(text, source, str(error)))
     except RecursionError:
-        faults.append(Fault(f"{source} nests arrays or tables too deeply", code="RK-REGISTRY", place=source))
+        faults.append(Finding(f"{source} nests arrays or tables too deeply", code="RK-REGISTRY", place=source))
     else:
         known = tuple(RegistryFile.model_fields)
         for key in raw.keys() - set(known):
@@ -158,7 +159,7 @@ class _Reader:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.faults: list[Fault] = []
+        self.faults: list[Finding] = []
 
     def registry(self, raw: Mapping[str, Any], folder: Path) -> Registry:
         """Read all tables; of those with faults, what is right."""
@@ -183,8 +184,7 @@ class _Reader:
         )
 
     def fault(self, place: str, message: str, hint: str = "", code: str = "RK-REGISTRY") -> None:
-        place = f"{self.source}: {place}"
-        self.faults.append(Fault(f"{place}: {message}", hint, code, place))
+        self.faults.append(Finding(message, hint, code, f"{self.source}: {place}"))
 
     def told(self, place: str) -> bool:
         """Say whether something at `place` or below has a fault already."""

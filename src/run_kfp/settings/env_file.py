@@ -6,13 +6,14 @@ import io
 import re
 from pathlib import Path
 
-from run_kfp.errors import Fault, InputError
+from run_kfp.errors import InputError
 from run_kfp.files import read_text
+from run_kfp.findings import Finding
 
 ENV_FILE = ".env"
 
 
-def read_env_file(path: Path, faults: list[Fault] | None = None) -> dict[str, str]:
+def read_env_file(path: Path, faults: list[Finding] | None = None) -> dict[str, str]:
     """Read a file of `NAME=VALUE` lines as python-dotenv does, without interpolation.
 
     Args:
@@ -28,7 +29,7 @@ def read_env_file(path: Path, faults: list[Fault] | None = None) -> dict[str, st
     # python-dotenv's own parser: `dotenv_values` passes over a line it cannot read with a log message.
     from dotenv.parser import parse_stream
 
-    found: list[Fault] = []
+    found: list[Finding] = []
     values: dict[str, str] = {}
     try:
         text = read_text(path, str(path)) or ""
@@ -40,8 +41,8 @@ def read_env_file(path: Path, faults: list[Fault] | None = None) -> dict[str, st
             written = binding.original.string
             line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
             words, hint, meant = _env_line(written.strip())
-            message = f"{path}: line {line} is not NAME=VALUE: {words}"
-            found.append(Fault(message, hint, code="RK-ENV-FILE", place=str(path)))
+            message = f"line {line} is not NAME=VALUE: {words}"
+            found.append(Finding(message, hint, code="RK-ENV-FILE", place=str(path)))
             values |= meant
         elif binding.key is not None and binding.value is not None:
             values[binding.key] = binding.value

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from run_kfp.arguments import text_fault
-from run_kfp.errors import Fault, did_you_mean
+from run_kfp.errors import did_you_mean
+from run_kfp.findings import Finding
 from run_kfp.registry import SettingsSection
 from run_kfp.settings.env_file import ENV_FILE
 from run_kfp.settings.hints import misnamed, suggest
@@ -95,19 +96,19 @@ class Settings:
         setting = self.values.get(name)
         return setting.value if setting else None
 
-    def require(self, names: Sequence[str]) -> Iterator[Fault]:
+    def require(self, names: Sequence[str]) -> Iterator[Finding]:
         """Yield a fault for each of `names` that is not set."""
         for name in names:
             if name not in self.values:
                 yield self.missing(name)
 
-    def missing(self, name: str) -> Fault:
+    def missing(self, name: str) -> Finding:
         """Say that the setting `name` is missing, every way to give it, and what may have been meant for it."""
         rule = RULES[name]
         ways = [rule.variable, f"{rule.variable} in {ENV_FILE}"] if rule.variable else []
         ways.append(f"{name} in [settings] of the registry")
         meant = f"; {self.misnamed[name]}" if name in self.misnamed else ""
-        return Fault(
+        return Finding(
             f"{name.replace('_', ' ')} is not set",
             f"give it by {rule.flag}, or set {', or '.join(ways)}{meant}",
             code="RK-ACCOUNT-MISSING" if name == "service_account" else "RK-SETTING-MISSING",
@@ -124,7 +125,7 @@ def load_settings(
     failure_policy: str | None = None,
     timeout: str | None = None,
     labels: Mapping[str, str] | None = None,
-) -> tuple[Settings, list[Fault], list[Fault]]:
+) -> tuple[Settings, list[Finding], list[Finding]]:
     """Join the layers.
 
     Args:
@@ -141,8 +142,8 @@ def load_settings(
     """
     values: dict[str, Setting] = {}
     malformed: set[str] = set()
-    typed: list[Fault] = []
-    ambient: list[Fault] = []
+    typed: list[Finding] = []
+    ambient: list[Finding] = []
     for name, rule in RULES.items():
         found = _find(name, rule, layers, section, registry_source)
         if found is None:
@@ -151,8 +152,8 @@ def load_settings(
         if words := text_fault(found.value) or wrong_form(name, found.value):
             malformed.add(name)
             (typed if found.source == rule.flag else ambient).append(
-                Fault(
-                    f"{found.place}: {name.replace('_', ' ')} {words}",
+                Finding(
+                    f"{name.replace('_', ' ')} {words}",
                     "" if text_fault(found.value) else suggest(name, found.value, _right_project(values)),
                     code="RK-SETTING-FORMAT",
                     place=found.place,
@@ -162,7 +163,7 @@ def load_settings(
     limit = seconds("--timeout", timeout, typed)
     if failure_policy not in (None, *FAILURE_POLICIES):
         typed.append(
-            Fault(
+            Finding(
                 f"--failure-policy {failure_policy!r} is none of {', '.join(FAILURE_POLICIES)}",
                 did_you_mean(str(failure_policy), FAILURE_POLICIES),
                 code="RK-SETTING-FORMAT",

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from run_kfp.errors import Fault, shown
+from run_kfp.errors import shown
+from run_kfp.findings import Finding
 
 SECRETS_VARIABLE = "RUN_KFP_SECRETS"
 
@@ -75,7 +76,7 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def seconds(flag: str, text: str | None, faults: list[Fault]) -> float | None:
+def seconds(flag: str, text: str | None, faults: list[Finding]) -> float | None:
     """Read a number of seconds above 0; None when `text` is None or is no such number, which is then a fault."""
     if text is None:
         return None
@@ -86,7 +87,7 @@ def seconds(flag: str, text: str | None, faults: list[Fault]) -> float | None:
     if 0 < value <= LONGEST_TIME:
         return value
     faults.append(
-        Fault(
+        Finding(
             f"{flag} {text!r} is no number of seconds above 0 and up to {LONGEST_TIME:.0f}",
             f"write a number such as {flag} 30",
             code="RK-SETTING-FORMAT",
@@ -149,7 +150,7 @@ def wrong_form(name: str, value: str) -> str:
     return f"is {shown(value)}, which is not {rule.allowed}" + (f": {broken}" if broken else "")
 
 
-def label_faults(labels: Mapping[str, str]) -> Iterator[Fault]:
+def label_faults(labels: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what Google's rules for labels refuse.
 
     They allow 64 characters (lower-case letters, digits, `_`, `-`; a letter first in a key) and 64 labels.
@@ -163,23 +164,23 @@ def label_faults(labels: Mapping[str, str]) -> Iterator[Fault]:
     for key, value in labels.items():
         place = f"label {key}"
         if not (key and allowed(key) and key[0].isalpha()):
-            yield Fault(
+            yield Finding(
                 f"label key {key!r} is not allowed",
                 "up to 64 lower-case letters, digits, _ and -, beginning with a letter",
                 "RK-LABEL",
                 place,
             )
         if not allowed(value):
-            yield Fault(
+            yield Finding(
                 f"label {key} has the value {value!r}, which is not allowed",
                 "up to 64 lower-case letters, digits, _ and -",
                 "RK-LABEL",
                 place,
             )
         if key in RESERVED_LABELS:
-            yield Fault(f"label key {key!r} is reserved", "choose another key", "RK-LABEL", place)
+            yield Finding(f"label key {key!r} is reserved", "choose another key", "RK-LABEL", place)
     if len(labels) > 64 - 1:  # one is ours
-        yield Fault(f"{len(labels)} labels are too many", "a run takes at most 63 of yours", "RK-LABEL", "the labels")
+        yield Finding(f"{len(labels)} labels are too many", "a run takes at most 63 of yours", "RK-LABEL", "the labels")
 
 
 # Our mark by which a retry knows its own run, and the one that Vertex overwrites.
@@ -188,7 +189,7 @@ SUBMISSION_LABEL = "run-kfp-submission"
 RESERVED_LABELS = frozenset({SUBMISSION_LABEL, "vertex-ai-pipelines-run-billing-id"})
 
 
-def pairs(flag: str, words: Sequence[str], faults: list[Fault]) -> dict[str, str]:
+def pairs(flag: str, words: Sequence[str], faults: list[Finding]) -> dict[str, str]:
     """Read `NAME=VALUE` words of a repeatable flag; faults are appended.
 
     The value may hold anything, `=` too, and may be empty.
@@ -199,14 +200,14 @@ def pairs(flag: str, words: Sequence[str], faults: list[Fault]) -> dict[str, str
         if not equals or not name:
             # What was typed is not repeated: with the name left out it may be a value.
             faults.append(
-                Fault(
+                Finding(
                     f"{flag} takes NAME=VALUE, and got a word without {'=' if not equals else 'a name'}",
                     f"write {flag} NAME=VALUE",
                     place=flag,
                 )
             )
         elif name in read and read[name] != value:
-            faults.append(Fault(f"{flag} gives {name} twice, with two values", "leave one out", place=flag))
+            faults.append(Finding(f"{flag} gives {name} twice, with two values", "leave one out", place=flag))
         else:
             read[name] = value
     return read

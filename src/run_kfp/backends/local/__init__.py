@@ -22,7 +22,8 @@ from run_kfp.backends.local.docker_engine import CREDENTIALS, LEAST_MEMORY, Dock
 from run_kfp.backends.local.engines import Engine
 from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
 from run_kfp.backends.local.runner import Observer, Policy, Runner
-from run_kfp.errors import EngineError, Fault, InputError, did_you_mean
+from run_kfp.errors import EngineError, InputError, did_you_mean
+from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, downstream, executable_steps, parameter_defaults
 from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, log_names, this_runner
 from run_kfp.masking import Masker
@@ -100,7 +101,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     for step in steps:
         if options.engine == "docker" and step.memory is not None and step.memory < LEAST_MEMORY:
             faults.append(
-                Fault(
+                Finding(
                     f"step {step.name} has a memory limit of {step.memory} bytes, and Docker takes no less than 6M",
                     "write memory with its unit, such as 512M",
                 )
@@ -109,7 +110,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     if options.engine == "process":
         for step in steps:
             entry = _process_entry(step, inputs.registry)
-            if isinstance(entry, Fault):
+            if isinstance(entry, Finding):
                 faults.append(entry)
             else:
                 processes[step.name] = entry
@@ -117,7 +118,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     run_id = inputs.job_id if inputs.job_id is not None else _new_id(pipeline.name, datetime.now(UTC))
     if not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", run_id):
         faults.append(
-            Fault(
+            Finding(
                 f"job id {run_id!r} is not allowed",
                 "up to 128 lower-case letters, digits and dashes, beginning with a letter",
             )
@@ -155,18 +156,18 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     )
 
 
-def _flag_faults(options: LocalOptions) -> list[Fault]:
-    faults: list[Fault] = []
+def _flag_faults(options: LocalOptions) -> list[Finding]:
+    faults: list[Finding] = []
     for flag, value, known in (("--engine", options.engine, ENGINES), ("--pull", options.pull, PULLS)):
         if value not in known:
-            faults.append(Fault(f"{flag} {value!r} is none of {', '.join(known)}", did_you_mean(value, known)))
+            faults.append(Finding(f"{flag} {value!r} is none of {', '.join(known)}", did_you_mean(value, known)))
     if options.parallel is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", options.parallel):
-        faults.append(Fault(f"--parallel {options.parallel!r} is no number of steps from 1 on", "write --parallel 2"))
+        faults.append(Finding(f"--parallel {options.parallel!r} is no number of steps from 1 on", "write --parallel 2"))
     return faults
 
 
 def _docker_settings(
-    inputs: Inputs, options: LocalOptions, runs: LocalRuns, faults: list[Fault]
+    inputs: Inputs, options: LocalOptions, runs: LocalRuns, faults: list[Finding]
 ) -> tuple[DockerSettings | None, dict[str, str]]:
     """Return what the Engine is told, and the variables that every step gets; faults are appended."""
     mounts: dict[str, tuple[Path, str]] = {}
@@ -176,7 +177,7 @@ def _docker_settings(
     if credentials is not None:
         if not credentials.is_file():
             faults.append(
-                Fault(
+                Finding(
                     f"GOOGLE_APPLICATION_CREDENTIALS names {credentials}, and there is no such file",
                     "name the key of a service account, or unset it to run without Google credentials",
                 )
@@ -186,11 +187,11 @@ def _docker_settings(
     if options.bucket_dir is not None:
         bucket = inputs.settings.get("bucket")
         if not docker:
-            faults.append(Fault("--bucket-dir needs --engine docker", "a process has no /gcs of its own"))
+            faults.append(Finding("--bucket-dir needs --engine docker", "a process has no /gcs of its own"))
         elif not options.bucket_dir.is_dir():
-            faults.append(Fault(f"--bucket-dir {options.bucket_dir} is no folder", "make it first"))
+            faults.append(Finding(f"--bucket-dir {options.bucket_dir} is no folder", "make it first"))
         elif bucket is None:
-            faults.append(Fault("--bucket-dir needs the name of the bucket", "give it by --bucket"))
+            faults.append(Finding("--bucket-dir needs the name of the bucket", "give it by --bucket"))
         else:
             mounts[f"/gcs/{bucket}"] = (options.bucket_dir.absolute(), "rw")
     if not docker:
@@ -198,18 +199,18 @@ def _docker_settings(
     return DockerSettings(options.pull, options.network, mounts, env, runs.path.absolute()), env
 
 
-def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | Fault:
+def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | Finding:
     """Find how a step runs without its image: the registry's entry of its name."""
     by_name = {container.name: container for container in registry.containers.values()}
     # KFP numbers a container that is chosen twice: train, train-2. No name of the registry ends so.
     container = by_name.get(step.name) or by_name.get(re.sub(r"-[0-9]+$", "", step.name))
     if container is None:
-        return Fault(
+        return Finding(
             f"step {step.name} is no container of {registry.source}, so nothing says how it runs without its image",
             "add it with [containers.N.process], or use --engine docker",
         )
     if container.process is None:
-        return Fault(
+        return Finding(
             f"{registry.source}: containers.{container.index} ({container.name}) says nothing of a process",
             f"write [containers.{container.index}.process] with cwd and entrypoint, or use --engine docker",
         )
@@ -220,7 +221,7 @@ def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | F
         return ProcessEntry(cwd, container.process.entrypoint)
     # What `pipeline._call` made of it: `env NAME=value… entrypoint… args…`.
     if step.command != ("env",) or step.args[len(late) : len(late) + len(before)] != before:
-        return Fault(
+        return Finding(
             f"step {step.name} was not compiled from containers.{container.index} of {registry.source} as it is now",
             "compile it anew with -r",
         )
@@ -257,7 +258,7 @@ def _resume(
     needed = {name for step in steps if step.name not in reused for name in step.after} - again - reused
     missing = sorted(name for name in needed if name in _ancestors(steps, first))
     faults = [
-        Fault(f"--from {options.from_step}: {base.ref} has not done step {name}", f"begin with --from {name}")
+        Finding(f"--from {options.from_step}: {base.ref} has not done step {name}", f"begin with --from {name}")
         for name in missing
     ]
     used = {name for step in steps if step.name in reused for name in step.parameters}
@@ -265,7 +266,7 @@ def _resume(
         found, before = values.get(name), base.parameters.get(name, {})
         if isinstance(found, Value) and "value" in before and before["value"] != found.value:
             faults.append(
-                Fault(
+                Finding(
                     f"--from {options.from_step}: {base.ref} ran with {name}={before['value']!r}, "
                     f"this call has {found.value!r}",
                     "give the same value, or leave --from out",

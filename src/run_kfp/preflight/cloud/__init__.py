@@ -10,29 +10,18 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 
+from run_kfp.findings import Finding
 from run_kfp.machines import Machines, load_machines
 from run_kfp.preflight.background import in_background
 from run_kfp.preflight.cloud import accounts, project, quota, repositories, storage
 from run_kfp.preflight.cloud.session import SERVICES, Answer, GoogleSession
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, bucket
-from run_kfp.preflight.findings import Code, Finding, Severity, When, in_order
+from run_kfp.preflight.rules import in_order, rule
 from run_kfp.preflight.subject import Subject
 
 __all__ = ["SERVICES", "Answer", "CloudReport", "GoogleSession", "check_cloud"]
 
-NOT_SEEN = Code(
-    "RK-CLOUD-SKIPPED",
-    "cloud",
-    "something at Google could not be looked at",
-    Severity.SKIPPED,
-    When.SUBMIT,
-    "nothing was looked at, so nothing is known",
-    "The checks ask Google's read APIs under your own login. Where a permission to look is missing, an API is not "
-    "enabled or a server does not answer in time, the check is left out; that is no fault of the pipeline.\n\n"
-    "roles/viewer and roles/iam.securityReviewer on the project let you look at nearly everything. Policy "
-    "Troubleshooter and Cloud Quotas are APIs that must be enabled to be asked.",
-    "https://cloud.google.com/iam/docs/roles-overview",
-)
+NOT_SEEN = rule("RK-CLOUD-SKIPPED")
 
 
 @dataclass(frozen=True)

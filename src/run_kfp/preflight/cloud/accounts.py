@@ -3,105 +3,21 @@
 from __future__ import annotations
 
 from run_kfp.errors import BackendError
+from run_kfp.findings import Finding, Severity
 from run_kfp.preflight.cloud.policies import Held, Resource, account_answer, held_by, project_policy
 from run_kfp.preflight.cloud.session import GoogleSession, TokenServiceDown, part, together
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, account_project
-from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 
-CREDENTIALS = Code(
-    "RK-CREDENTIALS",
-    "cloud",
-    "there are no Google credentials, or they are refused",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission ends before it reached Vertex AI",
-    "The program signs in with Application Default Credentials: the key file named by GOOGLE_APPLICATION_CREDENTIALS, "
-    "else the login of gcloud auth application-default login, else the account of the machine.\n\n"
-    "In a container none of these is there unless it is mounted. Without them nothing of Google's can be looked at.",
-    "https://cloud.google.com/docs/authentication/application-default-credentials",
-)
-SCOPES = Code(
-    "RK-SCOPES",
-    "cloud",
-    "the credentials are not meant for Google Cloud",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission is refused for its scopes, whatever roles you have",
-    "An access token carries scopes. Vertex AI takes https://www.googleapis.com/auth/cloud-platform; a virtual machine "
-    "or a login with narrower scopes is refused although its account has the right roles.\n\n"
-    "Log in anew, or change the access scopes of the machine to cloud-platform.",
-    "https://cloud.google.com/vertex-ai/docs/authentication",
-)
-ACCOUNT_GONE = Code(
-    "RK-ACCOUNT-GONE",
-    "cloud",
-    "the run's service account is not there, or is disabled",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission is refused: you do not have permission to act as it, or it may not exist",
-    "A run works under a service account. One that does not exist is refused in the words of a missing permission, "
-    "and a disabled one gets no tokens.\n\nMend the name, make the account, or enable it.",
-    "https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts",
-)
-ACT_AS = Code(
-    "RK-ACT-AS",
-    "cloud",
-    "you may not run anything as the service account",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission is refused: you do not have permission to act as it",
-    "Whoever submits needs iam.serviceAccounts.actAs on the run's service account, which roles/iam.serviceAccountUser "
-    "holds. roles/iam.serviceAccountTokenCreator, which is often given instead, does not hold it.\n\n"
-    "A role given a moment ago may take some minutes until all of Google knows.",
-    "https://cloud.google.com/iam/docs/service-account-permissions",
-)
-TOKEN_CREATOR = Code(
-    "RK-TOKEN-CREATOR",
-    "cloud",
-    "you have Token Creator on the service account, where Service Account User is needed",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission is refused: you do not have permission to act as it",
-    "Two roles of service accounts are easily taken for each other: Token Creator lets you make tokens of the account, "
-    "Service Account User lets you start something that works under it. A submission needs the second.",
-    "https://cloud.google.com/iam/docs/service-account-permissions",
-)
-ACT_AS_ITSELF = Code(
-    "RK-ACT-AS-ITSELF",
-    "cloud",
-    "a step starts jobs of its own, and the run's account may not act as itself",
-    Severity.WARNING,
-    When.RUN,
-    "the step may fail with: you do not have permission to act as service account",
-    "A step of Google's own components starts a job on Vertex AI. Where that job works under the run's account, the "
-    "account must be allowed to act as itself, which being it does not include.",
-    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project#service-account",
-)
-VERTEX_ROLE = Code(
-    "RK-VERTEX-ROLE",
-    "cloud",
-    "the run's service account may not use Vertex AI's metadata",
-    Severity.ERROR,
-    When.CREATE,
-    "the run fails within a minute, when it writes down its first step",
-    "A run records its steps in the project's metadata store: its account needs aiplatform.metadataStores.get, and "
-    "aiplatform.metadataStores.create for the first run of a region. roles/aiplatform.user holds both.\n\n"
-    "It is an error where Policy Troubleshooter says so, and a warning where merely no policy that can be read grants "
-    "it.",
-    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project#service-account",
-)
-LOG_ROLE = Code(
-    "RK-LOG-ROLE",
-    "cloud",
-    "the run's service account may not write logs",
-    Severity.WARNING,
-    When.RUN,
-    "a failing step leaves no log at all",
-    "The output of a step is written to Cloud Logging by the run's account, which needs logging.logEntries.create; "
-    "roles/logging.logWriter holds it. Without it a step fails without a word.",
-    "https://cloud.google.com/logging/docs/access-control",
-)
+CREDENTIALS = rule("RK-CREDENTIALS")
+SCOPES = rule("RK-SCOPES")
+ACCOUNT_GONE = rule("RK-ACCOUNT-GONE")
+ACT_AS = rule("RK-ACT-AS")
+TOKEN_CREATOR = rule("RK-TOKEN-CREATOR")
+ACT_AS_ITSELF = rule("RK-ACT-AS-ITSELF")
+VERTEX_ROLE = rule("RK-VERTEX-ROLE")
+LOG_ROLE = rule("RK-LOG-ROLE")
 
 _USER, _TOKEN_CREATOR = "iam.serviceAccounts.actAs", "iam.serviceAccounts.getAccessToken"
 _METADATA = ("aiplatform.metadataStores.get", "aiplatform.metadataStores.create")

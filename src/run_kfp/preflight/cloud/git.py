@@ -15,58 +15,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
+from run_kfp.findings import Finding
 from run_kfp.preflight.cloud.session import together
-from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.rules import rule
 
 if TYPE_CHECKING:
     import requests
     from pydantic import SecretStr
 
-GIT_LOGIN = Code(
-    "RK-GIT-LOGIN",
-    "git",
-    "the Git remote refuses the login",
-    Severity.ERROR,
-    When.RUN,
-    "the step fails at its first git command, with everything before it done in vain",
-    "A step signs in at the Git remote with a login of the form https://user:token. The remote was asked with it, as "
-    "git would ask, and refused: the token has expired or was revoked, lacks a permission, or belongs to another user."
-    "\n\nOn GitHub a fine-grained token needs the permission Contents of the repository: read to fetch, write to push.",
-    "https://git-scm.com/docs/http-protocol",
-)
-TAG_TAKEN = Code(
-    "RK-GIT-TAG-TAKEN",
-    "git",
-    "the tag exists, and a selected step would make it",
-    Severity.ERROR,
-    When.RUN,
-    "the step fails when it pushes the tag, or the tag changes its meaning",
-    "A tag names one version of the data for good. A selected step makes the tag and pushes it; Git refuses a tag that "
-    "is there.\n\nChoose a new tag, or leave the step out to work with the version that is there.",
-    "https://git-scm.com/docs/git-push",
-)
-TAG_ABSENT = Code(
-    "RK-GIT-TAG-ABSENT",
-    "git",
-    "the tag does not exist, and no selected step makes it",
-    Severity.ERROR,
-    When.RUN,
-    "the step fails when it checks out the tag",
-    "A selected step reads the data of this tag, and none of the selected steps makes it.\n\n"
-    "Mend the name of the tag, or select the step that makes it as well.",
-    "https://git-scm.com/docs/git-checkout",
-)
-GIT_SKIPPED = Code(
-    "RK-GIT-SKIPPED",
-    "git",
-    "the Git remote could not be looked at",
-    Severity.SKIPPED,
-    When.RUN,
-    "nothing was looked at, so nothing is known",
-    "The remote did not answer, or said that it has no such repository, which hosts also say of private repositories "
-    "that the login may not see. From the network of Vertex AI it may look different.",
-    "https://git-scm.com/docs/http-protocol",
-)
+GIT_LOGIN = rule("RK-GIT-LOGIN")
+TAG_TAKEN = rule("RK-GIT-TAG-TAKEN")
+TAG_ABSENT = rule("RK-GIT-TAG-ABSENT")
+GIT_SKIPPED = rule("RK-GIT-SKIPPED")
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 3

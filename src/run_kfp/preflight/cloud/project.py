@@ -4,71 +4,19 @@ from __future__ import annotations
 
 import re
 
+from run_kfp.findings import Severity
 from run_kfp.preflight.cloud.policies import has_role, project_policy
 from run_kfp.preflight.cloud.repositories import AGENTS, repositories
 from run_kfp.preflight.cloud.session import GoogleSession, part, rows
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, project_number
-from run_kfp.preflight.findings import Code, Severity, When
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 
-PROJECT_GONE = Code(
-    "RK-PROJECT-GONE",
-    "cloud",
-    "the project is not there, or is being deleted",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission is refused",
-    "A run belongs to a project. A project that was shut down stays visible for 30 days, but nothing runs in it.\n\n"
-    "Name another project, or restore this one: gcloud projects undelete PROJECT.",
-    "https://cloud.google.com/resource-manager/reference/rest/v3/projects",
-)
-API_DISABLED = Code(
-    "RK-API-DISABLED",
-    "cloud",
-    "an API that the run needs is not enabled in the project",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission is refused, or a step fails at its first call",
-    "Google's APIs are enabled for each project. A run needs Vertex AI itself, and Artifact Registry where its images "
-    "are in a registry of the project; without Cloud Logging its logs are lost.\n\n"
-    "Enable it with gcloud services enable; it takes a minute or two until all of Google knows.",
-    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project",
-)
-AGENT_MISSING = Code(
-    "RK-AGENT-MISSING",
-    "cloud",
-    "a service agent of Vertex AI has no role in the project",
-    Severity.WARNING,
-    When.CREATE,
-    "the first run of the project may fail while Google makes its service agents; a second one works",
-    "Vertex AI works under two accounts of its own, service agents, which Google makes and gives a role in the project "
-    "when they are first needed. A run that comes before that is done may fail.\n\n"
-    "Make them beforehand with gcloud beta services identity create. Where the role was taken away, give it back.",
-    "https://cloud.google.com/vertex-ai/docs/general/access-control#service-agents",
-)
-CALLER_PERMISSION = Code(
-    "RK-CALLER-PERMISSION",
-    "cloud",
-    "you may not create pipeline runs in the project",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission is refused",
-    "Whoever submits needs the permission aiplatform.pipelineJobs.create on the project, which roles/aiplatform.user "
-    "holds. Google itself was asked, so groups and folders are taken into account.\n\n"
-    "A role given a moment ago may take some minutes until all of Google knows.",
-    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project",
-)
-JOB_ID_TAKEN = Code(
-    "RK-JOB-ID-TAKEN",
-    "cloud",
-    "there is a run with this job id already",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission is refused",
-    "The id of a run is unique in its project and region, and stays taken after the run has ended.\n\n"
-    "Leave --job-id out: run-kfp then makes an id of the pipeline's name and the time.",
-    "https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs/create",
-)
+PROJECT_GONE = rule("RK-PROJECT-GONE")
+API_DISABLED = rule("RK-API-DISABLED")
+AGENT_MISSING = rule("RK-AGENT-MISSING")
+CALLER_PERMISSION = rule("RK-CALLER-PERMISSION")
+JOB_ID_TAKEN = rule("RK-JOB-ID-TAKEN")
 
 # Service → whether a run certainly fails without it.
 _APIS = {"aiplatform.googleapis.com": True, "storage.googleapis.com": False, "logging.googleapis.com": False}

@@ -11,38 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from run_kfp.findings import Severity
 from run_kfp.pipeline.resources import read_limits
 from run_kfp.preflight.cloud.session import GoogleSession, part, rows
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen
-from run_kfp.preflight.findings import Code, Severity, When
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 
-GPU_QUOTA = Code(
-    "RK-QUOTA-GPU",
-    "cloud",
-    "the project's quota of accelerators is below what a step asks for",
-    Severity.ERROR,
-    When.RUN,
-    "the step waits in the queue without a log, or ends with RESOURCE_EXHAUSTED",
-    "Each project has a quota of every accelerator for training on Vertex AI, per region. It is not the quota of "
-    "Compute Engine nor that for predictions, and spot machines have their own. New projects and trial accounts start "
-    "at 0.\n\n"
-    "Ask for more on the page of quotas (it takes minutes to days), or take a region or an accelerator with quota.",
-    "https://cloud.google.com/vertex-ai/docs/quotas#serverless-training",
-)
-CPU_QUOTA = Code(
-    "RK-QUOTA-CPU",
-    "cloud",
-    "the project's quota of CPUs is below what a step asks for",
-    Severity.WARNING,
-    When.RUN,
-    "the step waits in the queue without a log",
-    "Each project has quotas of CPUs for training on Vertex AI, per region and family of machines. Steps with T4, P4, "
-    "P100 or V100 accelerators run on N1 machines; which family another step gets is Vertex AI's choice, so that a "
-    "small quota of N1 and E2 machines is a warning there.\n\n"
-    "Ask for more on the page of quotas, or take another region.",
-    "https://cloud.google.com/vertex-ai/docs/quotas#serverless-training",
-)
+GPU_QUOTA = rule("RK-QUOTA-GPU")
+CPU_QUOTA = rule("RK-QUOTA-CPU")
 
 SERVICE = "aiplatform.googleapis.com"
 

@@ -6,38 +6,16 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
+from run_kfp.findings import Severity
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.cloud.policies import Held, Resource, granted, has_role, held_by, project_policy
 from run_kfp.preflight.cloud.session import GoogleSession, part, together
 from run_kfp.preflight.cloud.terms import Seen, Unseen, project_number
-from run_kfp.preflight.findings import Code, Severity, When
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 
-IMAGE_PULL = Code(
-    "RK-IMAGE-PULL",
-    "cloud",
-    "Vertex AI may not pull the image",
-    Severity.ERROR,
-    When.CREATE,
-    "the run fails within a minute: the service agent does not have permission to access the repository",
-    "Images are pulled by Vertex AI's service agents, not by the service account of the run: a reader role on the "
-    "run's account does not help. In the project of the run the agents may pull from the start; a repository of "
-    "another project must grant it.\n\n"
-    "It is an error where Policy Troubleshooter says so, and a warning where merely no policy that can be read grants "
-    "it: grants of folders, organisations, groups and custom roles cannot be seen there.",
-    "https://cloud.google.com/vertex-ai/docs/general/custom-service-account",
-)
-READER_MISPLACED = Code(
-    "RK-IMAGE-READER",
-    "cloud",
-    "the reader role is on the run's account, and the service agent pulls",
-    Severity.ERROR,
-    When.CREATE,
-    "the run fails within a minute: the service agent does not have permission to access the repository",
-    "Images are pulled by Vertex AI's service agents. A custom service account cannot be made to pull from Artifact "
-    "Registry, so its reader role has no effect there.\n\nGive the role to the service agent.",
-    "https://cloud.google.com/vertex-ai/docs/general/custom-service-account",
-)
+IMAGE_PULL = rule("RK-IMAGE-PULL")
+READER_MISPLACED = rule("RK-IMAGE-READER")
 
 # Role of the project → the service agent that has it from the start; {} is the project's number.
 # Source: https://cloud.google.com/vertex-ai/docs/general/access-control#service-agents

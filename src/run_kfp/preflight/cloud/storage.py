@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from run_kfp.findings import Severity
 from run_kfp.preflight.cloud.policies import (
     Held,
     Resource,
@@ -16,46 +17,11 @@ from run_kfp.preflight.cloud.policies import (
 )
 from run_kfp.preflight.cloud.session import Answer, GoogleSession, part, together
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, project_number
-from run_kfp.preflight.findings import Code, Severity, When
+from run_kfp.preflight.rules import rule
 
-BUCKET_GONE = Code(
-    "RK-BUCKET-GONE",
-    "cloud",
-    "the bucket of the pipeline root does not exist",
-    Severity.ERROR,
-    When.CREATE,
-    "the run fails, or Google's own client makes a new bucket of a mistyped name",
-    "The outputs of the steps and the run's own files are written below the pipeline root, into a bucket that must be "
-    "there.\n\nMake it in the region of the run, or mend its name.",
-    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project#cloud-storage",
-)
-BUCKET_LOCATION = Code(
-    "RK-BUCKET-LOCATION",
-    "cloud",
-    "the bucket is not in the region of the run",
-    Severity.WARNING,
-    When.RUN,
-    "a step that hands the bucket to Vertex AI may be refused, and every other one reads and writes from afar",
-    "Google asks for a bucket of one region, the region of the run. A job that gets another one, a multi-region (US, "
-    "EU, ASIA) or a dual-region, may be refused (It must be in the same regional location as the service location); "
-    "the mount at /gcs is not supported there. Steps that merely read and write may work, slower and at a price.\n\n"
-    "The location of a bucket cannot be changed: make one in the region, or run in the region of the bucket.",
-    "https://cloud.google.com/vertex-ai/docs/general/locations; googleapis/python-aiplatform#885; "
-    "GoogleCloudPlatform/vertex-ai-samples#19 and #142",
-)
-BUCKET_ACCESS = Code(
-    "RK-BUCKET-ACCESS",
-    "cloud",
-    "the run's service account lacks permissions on the bucket",
-    Severity.ERROR,
-    When.CREATE,
-    "the run fails within a minute, when it writes its first file",
-    "The run's service account reads and writes below the pipeline root: it needs storage.objects.get, "
-    "storage.objects.create and storage.buckets.get on the bucket.\n\n"
-    "It is an error where Policy Troubleshooter says so, and a warning where merely no policy that can be read grants "
-    "it: grants of folders, organisations, groups and custom roles cannot be seen there.",
-    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-project#service-account",
-)
+BUCKET_GONE = rule("RK-BUCKET-GONE")
+BUCKET_LOCATION = rule("RK-BUCKET-LOCATION")
+BUCKET_ACCESS = rule("RK-BUCKET-ACCESS")
 
 OBJECTS = ("storage.objects.get", "storage.objects.create")
 BUCKETS = "storage.buckets.get"

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from run_kfp.findings import Finding
 from run_kfp.preflight.cloud.session import Answer
-from run_kfp.preflight.findings import Finding
 from run_kfp.preflight.subject import Subject
 
 

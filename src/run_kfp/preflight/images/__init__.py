@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 
 from run_kfp.credentials import printable
 from run_kfp.errors import did_you_mean
+from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
-from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.images.registry_api import (
     GOOGLE_TOKEN_USER,
     SCHEMA_1,
@@ -36,6 +36,7 @@ from run_kfp.preflight.offline.references import (
     parse_image,
     wrong_address,
 )
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import StepSpec, Subject
 
 # What Vertex AI's machines run (https://cloud.google.com/vertex-ai/docs/training/create-custom-container).
@@ -55,159 +56,20 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-MISSING = Code(
-    "RK-IMAGE-MISSING",
-    "images",
-    "the image does not exist",
-    Severity.ERROR,
-    When.CREATE,
-    'the job fails when it is created: "The image … does not exist"',
-    "The registry was asked for the tag or digest and has none. It was never pushed, pushed elsewhere, deleted, or is "
-    "spelled otherwise.",
-    "https://distribution.github.io/distribution/spec/api/#existing-manifests",
-)
-DENIED = Code(
-    "RK-IMAGE-DENIED",
-    "images",
-    "the image cannot be seen",
-    Severity.WARNING,
-    When.CREATE,
-    "the job fails when it is created, if the service agents of Vertex AI cannot see the image either",
-    "Registries hide what a caller may not read, and answer for it as for what does not exist. Vertex AI pulls with "
-    "its service agents, which may read more or less than the caller here. On Docker Hub and other registries they "
-    "have no login: there an image must be public, or be copied to Artifact Registry.",
-    "https://cloud.google.com/vertex-ai/docs/general/access-control#service-agents",
-)
-WRONG_PLATFORM = Code(
-    "RK-IMAGE-PLATFORM",
-    "images",
-    "the image is made for another processor",
-    Severity.ERROR,
-    When.RUN,
-    'the step fails when its program is started: "exec format error"',
-    "Vertex AI runs linux/amd64. An image that was built on a Mac with an Apple processor is linux/arm64, unless the "
-    "platform is named.",
-    "https://docs.docker.com/build/building/multi-platform/",
-)
-OLD_MANIFEST = Code(
-    "RK-IMAGE-SCHEMA",
-    "images",
-    "a manifest of schema 1",
-    Severity.WARNING,
-    When.CREATE,
-    'the image may be refused when the step starts ("ErrImagePull")',
-    "Docker's image manifest v2, schema 1 is deprecated since 2017; current versions of Docker and containerd do not "
-    "pull it. Pull the image with an old Docker, or build it, and push it again.",
-    "https://docs.docker.com/engine/deprecated/#pushing-and-pulling-with-image-manifest-v2-schema-1",
-)
-NO_IMAGE = Code(
-    "RK-IMAGE-KIND",
-    "images",
-    "not an image of a container",
-    Severity.ERROR,
-    When.CREATE,
-    "the step cannot be started: there is no container in it",
-    "Registries hold Helm charts, signatures and other things beside images, under references of the same form.",
-    "https://github.com/opencontainers/image-spec/blob/main/manifest.md",
-)
-TOO_BIG = Code(
-    "RK-IMAGE-SIZE",
-    "images",
-    "the image may not fit on the disk",
-    Severity.WARNING,
-    When.RUN,
-    'the step may fail while the image is unpacked: "no space left on device"',
-    "A step has a disk of 100 GB, which cannot be raised for a component; layers unpack to two or three times of their "
-    "compressed size.",
-    "https://cloud.google.com/vertex-ai/docs/training/configure-compute#boot_disk_options",
-)
-ENTRYPOINT = Code(
-    "RK-IMAGE-ENTRYPOINT",
-    "images",
-    "the command replaces the image's ENTRYPOINT",
-    Severity.NOTE,
-    When.RUN,
-    "what the ENTRYPOINT of the image would have set up is not set up",
-    "As on Kubernetes, `command` replaces ENTRYPOINT and CMD, `args` replace CMD. kfp.local's DockerRunner keeps the "
-    "ENTRYPOINT in front of the command, so that a step may work there and fail on Vertex AI, or the reverse.",
-    "https://cloud.google.com/vertex-ai/docs/reference/rest/v1/CustomJobSpec#ContainerSpec",
-)
-DECLARED_ENTRYPOINT = Code(
-    "RK-IMAGE-DECLARED-ENTRYPOINT",
-    "images",
-    "the entrypoint declared is not the image's",
-    Severity.WARNING,
-    When.RUN,
-    "the step runs another program than the image does by itself",
-    "A step whose environment takes parameters or secrets runs `env NAME=value…` and behind it the `entrypoint` of the "
-    "registry file, since the image's own cannot be known offline. The two should be the same.",
-    "run-kfp's own rule: the registry file repeats what the image says",
-)
-ARGUMENTS = Code(
-    "RK-IMAGE-ARGUMENTS",
-    "images",
-    "arguments that repeat the ENTRYPOINT",
-    Severity.WARNING,
-    When.RUN,
-    "the program is started with its own name as its first argument, and fails or does something else",
-    "Without `command` the image's ENTRYPOINT runs, and the arguments stand behind it. Give only what comes behind, or "
-    'set `command` to replace the ENTRYPOINT. (A script that ends in exec "$@" takes a whole command line.)',
-    "https://docs.docker.com/reference/dockerfile/#understand-how-cmd-and-entrypoint-interact",
-)
-ARGUMENTS_LOST = Code(
-    "RK-IMAGE-ARGUMENTS-LOST",
-    "images",
-    "arguments that never arrive",
-    Severity.WARNING,
-    When.SILENT,
-    "the program runs without its arguments",
-    "Of `sh -c TEXT A B` the shell takes TEXT as the script; A and B become $0 and $1, which nobody reads unless the "
-    "script does. An ENTRYPOINT that is not written as a JSON array (the shell form) is run so.",
-    "https://docs.docker.com/reference/dockerfile/#shell-form-entrypoint-example",
-)
-NO_PROGRAM = Code(
-    "RK-IMAGE-NO-PROGRAM",
-    "images",
-    "nothing that could be run",
-    Severity.WARNING,
-    When.RUN,
-    "the container cannot be started",
-    "Without `command`, and with an image that has no ENTRYPOINT, the first argument is the program; without arguments "
-    "the image's CMD.",
-    "https://docs.docker.com/reference/dockerfile/#understand-how-cmd-and-entrypoint-interact",
-)
-NO_SHELL = Code(
-    "RK-IMAGE-SHELL",
-    "images",
-    "a shell that the image seems not to have",
-    Severity.WARNING,
-    When.RUN,
-    "the container cannot be started: the program is not found (exit code 127 or 128)",
-    "The history of the image shows files that were copied onto nothing (FROM scratch): such an image holds its "
-    "program and no shell.",
-    "https://docs.docker.com/build/building/base-images/#create-a-minimal-base-image-using-scratch",
-)
-STALE = Code(
-    "RK-IMAGE-STALE",
-    "images",
-    "the image of this machine is newer than the pushed one",
-    Severity.WARNING,
-    When.SILENT,
-    "the run uses the pushed image, without what was built last",
-    "The Docker Engine of this machine has another image under the same name, built later than the one pushed: "
-    "somebody built it and did not push it.",
-    "https://docs.docker.com/reference/cli/docker/image/push/",
-)
-UNREACHED = Code(
-    "RK-IMAGE-UNREACHED",
-    "images",
-    "the registry could not be asked",
-    Severity.SKIPPED,
-    When.CREATE,
-    "what would be wrong with the image shows when the job is created",
-    "The registry did not answer, or not for this caller at this moment. Nothing is known of the image.",
-    "https://distribution.github.io/distribution/spec/api/",
-)
+MISSING = rule("RK-IMAGE-MISSING")
+DENIED = rule("RK-IMAGE-DENIED")
+WRONG_PLATFORM = rule("RK-IMAGE-PLATFORM")
+OLD_MANIFEST = rule("RK-IMAGE-SCHEMA")
+NO_IMAGE = rule("RK-IMAGE-KIND")
+TOO_BIG = rule("RK-IMAGE-SIZE")
+ENTRYPOINT = rule("RK-IMAGE-ENTRYPOINT")
+DECLARED_ENTRYPOINT = rule("RK-IMAGE-DECLARED-ENTRYPOINT")
+ARGUMENTS = rule("RK-IMAGE-ARGUMENTS")
+ARGUMENTS_LOST = rule("RK-IMAGE-ARGUMENTS-LOST")
+NO_PROGRAM = rule("RK-IMAGE-NO-PROGRAM")
+NO_SHELL = rule("RK-IMAGE-SHELL")
+STALE = rule("RK-IMAGE-STALE")
+UNREACHED = rule("RK-IMAGE-UNREACHED")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from run_kfp.findings import Finding
 from run_kfp.machines import Machines
-from run_kfp.preflight.findings import Finding
 from run_kfp.preflight.offline.caching import check_caching
 from run_kfp.preflight.offline.calls import check_calls
 from run_kfp.preflight.offline.identity import check_identity

@@ -8,98 +8,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.plans import Value
-from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.offline.spec import SPEC_SOURCE, Dag, Spec, shown, table_at, waits_for
+from run_kfp.preflight.offline.spec import Dag, Spec, shown, table_at, waits_for
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 
-_GROUP = "structure"
-_QUOTAS = "https://cloud.google.com/vertex-ai/docs/quotas"
-
-MANY_TASKS = Code(
-    "RK-LIMIT-TASKS",
-    _GROUP,
-    "more tasks than a job may have",
-    Severity.ERROR,
-    When.CREATE,
-    "the job would be refused, or stop when the limit is reached",
-    "Vertex AI runs at most 10,000 tasks in a job. Loops count once for each item. Give several items to one task.",
-    _QUOTAS,
-)
-
-MANY_ARTIFACTS = Code(
-    "RK-LIMIT-ARTIFACTS",
-    _GROUP,
-    "more artifacts than a task or a job may have",
-    Severity.ERROR,
-    When.CREATE,
-    "the job would be refused, or stop when the limit is reached",
-    "Inputs and outputs together: at most 100 artifacts in a task and 10,000 in a job.",
-    _QUOTAS,
-)
-
-PARALLEL = Code(
-    "RK-LIMIT-PARALLEL",
-    _GROUP,
-    "more tasks side by side than run at once",
-    Severity.NOTE,
-    When.RUN,
-    "the tasks beyond 600 would wait in a queue",
-    "600 tasks run at the same time in a project and region; the rest is queued. Quotas of machines come first.",
-    _QUOTAS,
-)
-
-LONG_VALUE = Code(
-    "RK-VALUE-LONG",
-    _GROUP,
-    "a very long value",
-    Severity.WARNING,
-    When.RUN,
-    "the task may fail: neither an argument of a process nor the outputs of a task can be that long",
-    """\
-Linux takes at most 131,072 bytes for one argument of a process, and Vertex AI at most 131,072 bytes of JSON for the
-output parameters and artifacts of a task. Put the content into a file of the bucket and hand over its path.""",
-    "execve(2), MAX_ARG_STRLEN; " + _QUOTAS,
-)
-
-HUGE = Code(
-    "RK-SPEC-SIZE",
-    _GROUP,
-    "a very large pipeline file",
-    Severity.WARNING,
-    When.SUBMIT,
-    "the request may be refused for its size",
-    """\
-No limit for a pipeline spec is documented. 4 MiB is what a gRPC server takes when nobody has set it higher. Loops and
-inner pipelines say the same in fewer bytes than tasks written out.""",
-    "gRPC, GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH",
-)
-
-RETRY = Code(
-    "RK-RETRY",
-    _GROUP,
-    "a retry policy that cannot be",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the spec would be refused",
-    """\
-maxRetryCount is a whole number from 0, backoffFactor a number above 0, the durations are seconds with an s ("30s").
-All are literals: a parameter has no value yet when the spec is read. Vertex AI waits one hour at most between two
-attempts.""",
-    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-retries; " + SPEC_SOURCE,
-)
-
-TASK_TIME = Code(
-    "RK-TASK-TIME",
-    _GROUP,
-    "a time beyond the seven days of a task",
-    Severity.WARNING,
-    When.RUN,
-    "the task would be stopped after seven days",
-    "Vertex AI stops a task after 7 days. Write checkpoints to the bucket, and let a next run go on from them.",
-    _QUOTAS,
-)
+MANY_TASKS = rule("RK-LIMIT-TASKS")
+MANY_ARTIFACTS = rule("RK-LIMIT-ARTIFACTS")
+PARALLEL = rule("RK-LIMIT-PARALLEL")
+LONG_VALUE = rule("RK-VALUE-LONG")
+HUGE = rule("RK-SPEC-SIZE")
+RETRY = rule("RK-RETRY")
+TASK_TIME = rule("RK-TASK-TIME")
 
 _MOST_TASKS = 10_000
 _MOST_ARTIFACTS_OF_TASK = 100

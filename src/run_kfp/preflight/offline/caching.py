@@ -5,92 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.findings import Finding, Severity
 from run_kfp.preflight.offline.spec import compiled_here, names_in_words, source_of, table_at
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import StepSpec, Subject
 
-_GROUP = "caching"
-_CACHING = "https://cloud.google.com/vertex-ai/docs/pipelines/configure-caching"
-
-EXPIRY = Code(
-    "RK-CACHE-EXPIRY",
-    _GROUP,
-    "results come from the cache",
-    Severity.NOTE,
-    When.SILENT,
-    "a step that ran before would succeed in seconds without running, however old its result is",
-    """\
-Vertex AI takes the result of an earlier run of the same pipeline name when image reference, command, arguments,
-environment and inputs are equal. Results have no expiry, and nobody looks whether the data behind a path has changed.
-kfp switches caching on for every task unless it is told otherwise; run-kfp leaves it off unless --caching is given.""",
-    _CACHING,
-)
-
-EFFECTS = Code(
-    "RK-CACHE-EFFECTS",
-    _GROUP,
-    "a cached step that changes something outside",
-    Severity.WARNING,
-    When.SILENT,
-    "the push or the upload would be left out, and the run would be green",
-    """\
-The registry says of this image that it has side effects. A result from the cache repeats none of them. Write
-task.set_caching_options(False) for it in kfp; run-kfp never caches a container with side_effects = true.""",
-    _CACHING,
-)
-
-NO_OUTPUTS = Code(
-    "RK-CACHE-NO-OUTPUTS",
-    _GROUP,
-    "a cached step without outputs",
-    Severity.WARNING,
-    When.SILENT,
-    "what the step does outside of the pipeline would be left out the next time",
-    """\
-A step without outputs can only be there for what it does outside of the pipeline: write to a bucket, push, send. With
-equal inputs it looks like the step of yesterday, and the cache leaves it out. Switch caching off for it
-(task.set_caching_options(False), or --no-caching), or give it an output.""",
-    _CACHING,
-)
-
-SECRET = Code(
-    "RK-CACHE-SECRET",
-    _GROUP,
-    "a cached step with a secret as its input",
-    Severity.WARNING,
-    When.SILENT,
-    "its result would not be found again after the secret is renewed, and the step would run anew",
-    """\
-The values of parameters are a part of the key of the cache. A new token is a new value, for which there is no result.
-Switch caching off for the step, or let it read the secret itself (Secret Manager).""",
-    _CACHING,
-)
-
-RESTART = Code(
-    "RK-RESTART-EFFECTS",
-    _GROUP,
-    "a step with side effects may run more than once",
-    Severity.NOTE,
-    When.RUN,
-    "what it does outside of the pipeline would be done again",
-    """\
-Vertex AI starts a container anew when it ended with an error: up to five times on the same job, and the job up to three
-times. A push or an upload has to be fit for that: look first whether it is done, write under a new name and rename.""",
-    "https://cloud.google.com/vertex-ai/docs/training/troubleshooting",
-)
-
-SLOW = Code(
-    "RK-FAILURE-SLOW",
-    _GROUP,
-    "steps go on after one has failed",
-    Severity.NOTE,
-    When.RUN,
-    "steps that do not wait for the failed one would still be started, and paid for",
-    """\
-With the failure policy "slow" a run goes on until nothing is left that can run; this is what Vertex AI does unless it
-is told otherwise. With "fast", which run-kfp sets unless it is told otherwise, no further step is started.""",
-    "google.cloud.aiplatform.v1.PipelineFailurePolicy",
-)
+EXPIRY = rule("RK-CACHE-EXPIRY")
+EFFECTS = rule("RK-CACHE-EFFECTS")
+NO_OUTPUTS = rule("RK-CACHE-NO-OUTPUTS")
+SECRET = rule("RK-CACHE-SECRET")
+RESTART = rule("RK-RESTART-EFFECTS")
+SLOW = rule("RK-FAILURE-SLOW")
 
 
 def check_caching(subject: Subject) -> Iterator[Finding]:

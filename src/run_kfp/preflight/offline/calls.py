@@ -14,257 +14,30 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.findings import Finding, Severity
 from run_kfp.preflight.offline.spec import names_in_words, shown, table_at
 from run_kfp.preflight.offline.texts import Surroundings, check_constants, check_environment, check_paths, check_text
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import StepSpec, Subject
 
-_GROUP = "calls"
-_CUSTOM_JOB = "google.cloud.aiplatform.v1.ContainerSpec and EnvVar (custom_job.proto, env_var.proto)"
-
-SHELL_PLACEHOLDER = Code(
-    "RK-CALL-SHELL-PLACEHOLDER",
-    _GROUP,
-    "a value is pasted into a script",
-    Severity.WARNING,
-    When.RUN,
-    "a value with a space, a quote or a semicolon would break the line, or run as a command of its own",
-    """\
-The backend replaces a placeholder before the shell reads the line, so the shell reads the value as a part of the
-script. `echo {{$.inputs.parameters['tag']}}` with the tag `a; rm -rf /data` is two commands. Numbers and booleans are
-safe and are not reported, and neither are paths that the backend makes.
-
-Keep the script constant and hand the values over behind it, where the shell knows them as $1, $2, …:
-args = ["-c", 'exec python train.py --tag "$1"', "train", { param = "tag" }]. The word behind the script is $0.""",
-    "POSIX sh(1), operand command_name; kfp 2.17, dsl/placeholders.py",
-)
-
-COMMAND_PLACEHOLDER = Code(
-    "RK-CALL-COMMAND-PLACEHOLDER",
-    _GROUP,
-    "an optional part stands in `command`",
-    Severity.WARNING,
-    When.RUN,
-    "the container may get the JSON text of the placeholder as a word of its command",
-    """\
-kfp writes `dsl.IfPresentPlaceholder` as a JSON text, which the backend turns into words. In `command` it was reported
-to reach the container of Vertex AI as it stands. Put it into `args`.""",
-    "https://github.com/googleapis/python-aiplatform/issues/4164",
-)
-
-NO_COMMAND = Code(
-    "RK-CALL-NO-COMMAND",
-    _GROUP,
-    "the image's own ENTRYPOINT runs",
-    Severity.NOTE,
-    When.SUBMIT,
-    "a KFP server on Argo Workflows may refuse the step; Vertex AI and this machine run the image's ENTRYPOINT",
-    """\
-Without `command` the ENTRYPOINT of the image runs with the arguments of the step. Vertex AI and `--local` do that. The
-executor of Argo Workflows starts the program itself and so has to know it, either from `command` or by asking the
-image registry, which fails for private images.
-
-Nothing has to be done for Vertex AI. For a KFP server write command = [...] with what
-`docker inspect -f '{{json .Config.Entrypoint}}' IMAGE` prints.""",
-    "https://argo-workflows.readthedocs.io/en/latest/workflow-executors/",
-)
-
-FORM = Code(
-    "RK-CALL-FORM",
-    _GROUP,
-    "image, command, args or env is not of the form that the API takes",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the pipeline spec would be refused",
-    """\
-`image` is a string, `command` and `args` are lists of strings, `env` is a list of entries with a name and a value, both
-strings. YAML reads an unquoted 10, yes or 1.0 as a number or a boolean, and nothing after a dash as null: put the words
-in quotes.""",
-    "kfp-pipeline-spec 2.17, PipelineDeploymentConfig.PipelineContainerSpec",
-)
-
-ONE_WORD = Code(
-    "RK-CALL-ONE-WORD",
-    _GROUP,
-    "several words in one string",
-    Severity.WARNING,
-    When.RUN,
-    "the container would look for a program, or an option, with a space in its name",
-    """\
-Each element of `command` and `args` reaches the program as one word; no shell takes it apart. ["python train.py"] asks
-for a program that is called `python train.py`, and "--epochs 10" is one option that no program knows. Write
-["python", "train.py"] and "--epochs", "10" (or "--epochs=10").""",
-    "Docker's exec form of ENTRYPOINT and CMD; execve(2)",
-)
-
-VARIABLE = Code(
-    "RK-CALL-VARIABLE",
-    _GROUP,
-    "a variable that nothing expands",
-    Severity.WARNING,
-    When.RUN,
-    "the program would get that text as it stands, and not the variable's value",
-    """\
-Only a shell replaces $NAME, ${NAME} and ~, and none stands in this call; %NAME% belongs to Windows. Use
-{ param = "name" }, or let a shell do it: ["sh", "-c", 'exec python train.py --bucket "$BUCKET"'].
-
-Nothing expands a variable in `env` either: PATH = "/opt/bin:$PATH" leaves /opt/bin and a folder called $PATH. Write the
-whole value, or set it in a shell in front of the program: 'PATH="/opt/bin:$PATH" exec python train.py'.""",
-    "execve(2); POSIX shell command language, 2.6",
-)
-
-INTERPRETER_TWICE = Code(
-    "RK-CALL-TWICE",
-    _GROUP,
-    "the program is named twice",
-    Severity.WARNING,
-    When.RUN,
-    "the program would get its own name as its first argument",
-    """\
-`command` replaces ENTRYPOINT and `args` follow it: ["python3", "main.py"] with args ["python3", "main.py", "--tag"]
-runs `python3 main.py python3 main.py --tag`. Write the program in one of the two.""",
-    _CUSTOM_JOB,
-)
-
-SHELL_WORDS = Code(
-    "RK-CALL-SHELL-WORDS",
-    _GROUP,
-    "words that the shell does not read as the script",
-    Severity.WARNING,
-    When.RUN,
-    "the shell would run only a part of what stands there, or take it for the name of a file",
-    """\
-The script is the ONE word behind -c. What follows is $0 (a name for messages), then $1, $2, …, and "$@" is all of them
-from $1 on: ["sh", "-c", 'exec python x.py "$@"', "x", "--lr", "3"]. So ["sh", "-c", "python", "x.py"] runs python
-without x.py, and the first value of ["sh", "-c", 'python x.py "$1"', "value"] is $0, so that $1 is empty. Without -c
-the word behind the shell is the file that it reads.""",
-    "POSIX sh(1), operands command_string, command_name, argument and command_file",
-)
-
-NO_SHELL = Code(
-    "RK-CALL-NO-SHELL",
-    _GROUP,
-    "words for a shell, and no shell",
-    Severity.WARNING,
-    When.RUN,
-    "the program would get them as its arguments, or there is no such program",
-    """\
-&&, |, > and commands of the shell itself, such as cd and export, need a shell that reads them. Write the line as one
-word: ["sh", "-c", "cd /app && python x.py > /tmp/log"].""",
-    "execve(2); POSIX shell command language, 2.4 to 2.15",
-)
-
-TYPOGRAPHY = Code(
-    "RK-CALL-TYPOGRAPHY",
-    _GROUP,
-    "dashes or quotes of a document",
-    Severity.WARNING,
-    When.RUN,
-    "the program would not know the option, or get the quotes as a part of the value",
-    """\
-Word processors, chats and some web pages turn -- into a long dash and straight quotes into curly ones. Programs know
-the plain characters only. Type them anew.""",
-    "Unicode, U+2010 to U+201F",
-)
-
-QUOTES = Code(
-    "RK-CALL-QUOTES",
-    _GROUP,
-    "a quote in a script is never closed",
-    Severity.ERROR,
-    When.RUN,
-    "the shell would stop with a syntax error before the first command",
-    """\
-The script holds an odd quote. Inside of '…' no backslash escapes; inside of "…" a quote is written \\". In TOML a
-literal string '…' leaves backslashes alone.""",
-    "POSIX shell command language, 2.2",
-)
-
-DOCKER_WORDS = Code(
-    "RK-CALL-DOCKER-OPTION",
-    _GROUP,
-    "words for Docker in a call",
-    Severity.WARNING,
-    When.RUN,
-    "the program in the image would get them, and stop or pass over them",
-    """\
-Command and arguments go to the program in the image, not to Docker; the image runs without `docker run`, and a word of
-a Dockerfile such as CMD stands for what follows it. What the options of `docker run` do has other places: volumes
-become /gcs/<bucket>/… (every bucket that the run account may read is mounted there), --gpus the accelerator of the
-container, -e its env.""",
-    "https://cloud.google.com/vertex-ai/docs/training/configure-container-settings",
-)
-
-ENV_PLACEHOLDER = Code(
-    "RK-ENV-PLACEHOLDER",
-    _GROUP,
-    "an environment variable that waits for a value",
-    Severity.ERROR,
-    When.RUN,
-    "the program would find the text of the placeholder in the variable",
-    """\
-An environment variable of a step is a literal: what `set_env_variable(name, f"{parameter}")` of kfp 2.17 compiles to
-is the text {{channel:…}}, which nothing replaces. Hand the value over as an argument. In a registry of run-kfp,
-env = { NAME = { param = "name" } } together with entrypoint = [...] does it.""",
-    "kfp 2.17, dsl/pipeline_task.py, set_env_variable (tried)",
-)
-
-ENV_NAME = Code(
-    "RK-ENV-NAME",
-    _GROUP,
-    "an environment variable without a right name",
-    Severity.ERROR,
-    When.CREATE,
-    "the job of the step would be refused",
-    "The API takes a C identifier: letters, digits and underscores, not beginning with a digit.",
-    _CUSTOM_JOB,
-)
-
-ENV_TWICE = Code(
-    "RK-ENV-TWICE",
-    _GROUP,
-    "an environment variable with two values",
-    Severity.WARNING,
-    When.SILENT,
-    "one of the two would be passed over",
-    "A name stands once in the environment of a process. Leave out the value that is not meant.",
-    _CUSTOM_JOB,
-)
-
-ENV_MANY = Code(
-    "RK-ENV-MANY",
-    _GROUP,
-    "more than 100 environment variables",
-    Severity.ERROR,
-    When.CREATE,
-    "the job of the step would be refused",
-    "The API takes at most 100. Write them into a file of the image or the bucket, and hand over its path.",
-    _CUSTOM_JOB,
-)
-
-ENV_RESERVED = Code(
-    "RK-ENV-RESERVED",
-    _GROUP,
-    "an environment variable that Vertex AI sets",
-    Severity.WARNING,
-    When.SILENT,
-    "the value that is written may be replaced by Vertex AI's own",
-    """\
-Vertex AI describes the job to the program in variables of its own: CLOUD_ML_PROJECT_ID (the number of the project),
-CLOUD_ML_JOB_ID, CLUSTER_SPEC, TF_CONFIG and others. Choose another name.""",
-    "https://cloud.google.com/vertex-ai/docs/training/code-requirements; google/cloud/aiplatform/training_utils",
-)
-
-ENV_EXPANSION = Code(
-    "RK-ENV-EXPANSION",
-    _GROUP,
-    "$(NAME) in an environment variable",
-    Severity.NOTE,
-    When.SILENT,
-    "Vertex AI replaces $(NAME) by the variable of that name, and a run on this machine does not",
-    "Where the text itself is meant, write $$(NAME), which Vertex AI turns into $(NAME).",
-    _CUSTOM_JOB,
-)
+SHELL_PLACEHOLDER = rule("RK-CALL-SHELL-PLACEHOLDER")
+COMMAND_PLACEHOLDER = rule("RK-CALL-COMMAND-PLACEHOLDER")
+NO_COMMAND = rule("RK-CALL-NO-COMMAND")
+FORM = rule("RK-CALL-FORM")
+ONE_WORD = rule("RK-CALL-ONE-WORD")
+VARIABLE = rule("RK-CALL-VARIABLE")
+INTERPRETER_TWICE = rule("RK-CALL-TWICE")
+SHELL_WORDS = rule("RK-CALL-SHELL-WORDS")
+NO_SHELL = rule("RK-CALL-NO-SHELL")
+TYPOGRAPHY = rule("RK-CALL-TYPOGRAPHY")
+QUOTES = rule("RK-CALL-QUOTES")
+DOCKER_WORDS = rule("RK-CALL-DOCKER-OPTION")
+ENV_PLACEHOLDER = rule("RK-ENV-PLACEHOLDER")
+ENV_NAME = rule("RK-ENV-NAME")
+ENV_TWICE = rule("RK-ENV-TWICE")
+ENV_MANY = rule("RK-ENV-MANY")
+ENV_RESERVED = rule("RK-ENV-RESERVED")
+ENV_EXPANSION = rule("RK-ENV-EXPANSION")
 
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
 # Programs that take a script as a word, and the option in front of it.

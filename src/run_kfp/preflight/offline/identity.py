@@ -13,179 +13,28 @@ from typing import Any
 
 from run_kfp.errors import InputError
 from run_kfp.files import is_file, read_text
-from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.findings import Finding
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 from run_kfp.registry_file import PACKAGED
 from run_kfp.secrets import is_template
 from run_kfp.settings import RULES
 
-ACCOUNT_DEFAULT = Code(
-    "RK-ACCOUNT-DEFAULT",
-    "identity",
-    "the Compute Engine default account as the run's account",
-    Severity.WARNING,
-    When.SILENT,
-    "every step may do what the default account may: often everything in the project",
-    "NUMBER-compute@developer.gserviceaccount.com is what a job gets that names no account. Many projects made it an "
-    "editor of everything; others removed its rights, and the job fails at its first read. Make an account for "
-    "pipelines with the roles that they need.",
-    "https://docs.cloud.google.com/vertex-ai/docs/pipelines/configure-project#service-account",
-)
-ACCOUNT_PROJECT = Code(
-    "RK-ACCOUNT-PROJECT",
-    "identity",
-    "a run account of another project",
-    Severity.WARNING,
-    When.SUBMIT,
-    "Vertex AI refuses: “You do not have permission to act as service_account”, unless both projects were set up for "
-    "it",
-    "A service account can be attached to jobs of its own project. To use it elsewhere, its project must not enforce "
-    "iam.disableCrossProjectServiceAccountUsage, and the service agent of the run's project needs the role Service "
-    "Account Token Creator on it.",
-    "https://docs.cloud.google.com/iam/docs/attach-service-accounts#attaching-different-project",
-)
-ACCOUNT_FORM = Code(
-    "RK-ACCOUNT-FORM",
-    "identity",
-    "an e-mail that no service account of a team has",
-    Severity.ERROR,
-    When.SUBMIT,
-    "Vertex AI refuses: “You do not have permission to act as service_account … (or it may not exist)”",
-    "The name in front of the @ has 6 to 30 lower-case letters, digits and dashes and begins with a letter. Accounts "
-    "of Google's own services (service-…@gcp-sa-…, …@cloudservices.gserviceaccount.com) cannot run a team's steps.",
-    "https://docs.cloud.google.com/iam/docs/service-accounts-create",
-)
-BUCKET_NAME = Code(
-    "RK-BUCKET-NAME",
-    "storage",
-    "a name that no bucket can have",
-    Severity.ERROR,
-    When.CREATE,
-    "the run fails at its first file: there can be no such bucket",
-    "A bucket's name has 3 to 63 lower-case letters, digits, dashes, underscores and dots, begins and ends with a "
-    "letter or digit, does not look like an IP address, does not begin with goog and holds no google. With dots it "
-    "may be longer, and each part has at most 63 characters.",
-    "https://docs.cloud.google.com/storage/docs/buckets#naming",
-)
-BUCKET_TWO = Code(
-    "RK-BUCKET-TWO",
-    "storage",
-    "two buckets whose names differ by a letter",
-    Severity.NOTE,
-    When.SILENT,
-    "where one of them is misspelt, the run's own files and its data go to two places, or it fails at its first file",
-    "The pipeline root (pipeline_root) holds what Vertex AI writes for a run; the bucket is handed to the steps. They "
-    "may be two buckets. Where their names differ by a single letter, one is likely misspelt.",
-    "run-kfp's own rules",
-)
-SETTING_TEMPLATE = Code(
-    "RK-SETTING-TEMPLATE",
-    "settings",
-    "a setting that is still the text of a template",
-    Severity.WARNING,
-    When.SUBMIT,
-    "Vertex AI refuses the job, or does not find what the setting names",
-    "A name such as your-project or project-id has the right form and comes from an example that nobody filled in.",
-    "run-kfp's own rules",
-)
-REGION_PACKAGED = Code(
-    "RK-REGION-PACKAGED",
-    "settings",
-    "a region that nobody chose",
-    Severity.NOTE,
-    When.SILENT,
-    "the run is made in that region, far from a bucket that lies elsewhere",
-    "Without a registry of its own, a call takes the packaged one, whose [settings] name a region. A finished file "
-    "(-f) has nothing else to do with that registry. Give the region by --region, GCP_REGION, or a run-kfp.toml.",
-    "docs/settings.md",
-)
-KEY_REGION = Code(
-    "RK-KMS-REGION",
-    "settings",
-    "an encryption key of another region",
-    Severity.ERROR,
-    When.SUBMIT,
-    "Vertex AI refuses the job",
-    "A customer-managed key encrypts resources of its own region alone; keys of the location global do not serve.",
-    "https://docs.cloud.google.com/vertex-ai/docs/general/cmek",
-)
-ENDPOINT_REGION = Code(
-    "RK-ENDPOINT-REGION",
-    "settings",
-    "an API endpoint of another region",
-    Severity.ERROR,
-    When.SUBMIT,
-    "Vertex AI refuses the job, or looks for it where it is not",
-    "The host REGION-aiplatform.googleapis.com serves its own region. Leave --api-endpoint out, or name the region's "
-    "host.",
-    "https://docs.cloud.google.com/vertex-ai/docs/general/locations",
-)
-ENDPOINT_HOST = Code(
-    "RK-ENDPOINT-HOST",
-    "settings",
-    "an API endpoint that is nearly one of Vertex AI",
-    Severity.WARNING,
-    When.SUBMIT,
-    "the submission does not find the host, or sends its token to another one",
-    "The hosts of Vertex AI are REGION-aiplatform.googleapis.com, aiplatform.REGION.rep.googleapis.com and, for "
-    "private endpoints, REGION-aiplatform-NAME.p.googleapis.com. Leave --api-endpoint out where none of them is "
-    "needed.",
-    "https://docs.cloud.google.com/vertex-ai/docs/general/locations",
-)
-NETWORK_NUMBER = Code(
-    "RK-NETWORK-NUMBER",
-    "settings",
-    "a network named by the project's id",
-    Severity.WARNING,
-    When.CREATE,
-    "the job fails: the network is not found",
-    "The network of a job is projects/NUMBER/global/networks/NAME, with the number of the project, not its id. "
-    "`gcloud projects describe ID --format='value(projectNumber)'` prints it.",
-    "google/cloud/aiplatform/v1/pipeline_job.proto (network)",
-)
-JOB_ID_FIXED = Code(
-    "RK-JOB-ID-FIXED",
-    "settings",
-    "a job id that works once",
-    Severity.NOTE,
-    When.SUBMIT,
-    "a second submission with the same id is refused",
-    "Ids of runs are unique in a project and region for ever. Leave --job-id out for a fresh one each time.",
-    "https://docs.cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs/create",
-)
-LOGIN_MISSING = Code(
-    "RK-LOGIN-MISSING",
-    "identity",
-    "no Google login on this machine",
-    Severity.NOTE,
-    When.SUBMIT,
-    "the submission ends at once: no usable Google credentials (on a machine of Google's, its own account is used)",
-    "The login is the key file that GOOGLE_APPLICATION_CREDENTIALS names, else what `gcloud auth application-default "
-    "login` left, else the account of the machine, where Google runs it. In a container, mount one of the two files.",
-    "https://docs.cloud.google.com/docs/authentication/application-default-credentials",
-)
-LOGIN_FILE = Code(
-    "RK-LOGIN-FILE",
-    "identity",
-    "a key file that is none",
-    Severity.ERROR,
-    When.SUBMIT,
-    "the submission ends at once: no usable Google credentials",
-    "GOOGLE_APPLICATION_CREDENTIALS names a JSON file: the key of a service account, with client_email, private_key "
-    "and token_uri, or what gcloud wrote at a login.",
-    "https://docs.cloud.google.com/docs/authentication/application-default-credentials#GAC",
-)
-LOGIN_PROJECT = Code(
-    "RK-LOGIN-PROJECT",
-    "identity",
-    "a key of another project",
-    Severity.NOTE,
-    When.SUBMIT,
-    "Vertex AI refuses the job, unless that account has its roles in the run's project",
-    "The key in use belongs to a service account of another project than the run's. That works where the account was "
-    "given its roles here; more often the key of another environment is still set.",
-    "https://docs.cloud.google.com/iam/docs/keys-create-delete",
-)
+ACCOUNT_DEFAULT = rule("RK-ACCOUNT-DEFAULT")
+ACCOUNT_PROJECT = rule("RK-ACCOUNT-PROJECT")
+ACCOUNT_FORM = rule("RK-ACCOUNT-FORM")
+BUCKET_NAME = rule("RK-BUCKET-NAME")
+BUCKET_TWO = rule("RK-BUCKET-TWO")
+SETTING_TEMPLATE = rule("RK-SETTING-TEMPLATE")
+REGION_PACKAGED = rule("RK-REGION-PACKAGED")
+KEY_REGION = rule("RK-KMS-REGION")
+ENDPOINT_REGION = rule("RK-ENDPOINT-REGION")
+ENDPOINT_HOST = rule("RK-ENDPOINT-HOST")
+NETWORK_NUMBER = rule("RK-NETWORK-NUMBER")
+JOB_ID_FIXED = rule("RK-JOB-ID-FIXED")
+LOGIN_MISSING = rule("RK-LOGIN-MISSING")
+LOGIN_FILE = rule("RK-LOGIN-FILE")
+LOGIN_PROJECT = rule("RK-LOGIN-PROJECT")
 
 _LOGIN = (
     "run `gcloud auth application-default login`, "

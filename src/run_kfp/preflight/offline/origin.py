@@ -6,95 +6,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
-from run_kfp.preflight.findings import Code, Finding, Severity, When
-from run_kfp.preflight.offline.spec import SPEC_SOURCE, Spec, compiled_here, names_in_words, shown, table_at
+from run_kfp.findings import Finding
+from run_kfp.preflight.offline.spec import Spec, compiled_here, names_in_words, shown, table_at
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 
-_GROUP = "structure"
-
-KUBERNETES = Code(
-    "RK-PLATFORM-KUBERNETES",
-    _GROUP,
-    "settings for Kubernetes",
-    Severity.WARNING,
-    When.SILENT,
-    "Vertex AI would run the steps without them",
-    """\
-kfp-kubernetes writes volumes, secrets, node selectors, tolerations and the like into a second document of the file,
-for a KFP server on Kubernetes. Vertex AI gets the first document only. Secrets and files have to reach the container by
-another way: arguments, /gcs/BUCKET/….""",
-    "kfp 2.17, compiler/pipeline_spec_builder.py, write_pipeline_spec_to_file",
-)
-
-SCHEMA = Code(
-    "RK-SPEC-VERSION",
-    _GROUP,
-    "a version of the spec that is not known here",
-    Severity.WARNING,
-    When.SUBMIT,
-    "Vertex AI may refuse the spec",
-    "kfp 2 writes schemaVersion 2.1.0, kfp 1.8 (v2) wrote 2.0.0. By it Google's SDK decides how values are sent.",
-    "google-cloud-aiplatform 2.7, aiplatform/utils/pipeline_utils.py",
-)
-
-SDK_NEWER = Code(
-    "RK-VERSION-KFP",
-    _GROUP,
-    "a file of a newer kfp",
-    Severity.NOTE,
-    When.SUBMIT,
-    "the file may hold something that this program does not know",
-    "The file goes to Vertex AI as it is. What the checks say of it is as old as the kfp that is installed here.",
-    SPEC_SOURCE,
-)
-
-SDK_PAIR = Code(
-    "RK-VERSION-SDK",
-    _GROUP,
-    "an SDK of another version than this program was tried with",
-    Severity.WARNING,
-    When.SUBMIT,
-    "compiling or submitting may fail with an error of the SDK, such as KeyError: 'root'",
-    """\
-A spec of a new kfp needs a google-cloud-aiplatform that knows it. This program names the versions of both that were
-tried together; another installation in the same environment changed them. Give it an environment of its own.""",
-    "the requirements of this program's package",
-)
-
-PIPELINE_NAME = Code(
-    "RK-PIPELINE-NAME",
-    _GROUP,
-    "a pipeline name that changes on its way",
-    Severity.NOTE,
-    When.SILENT,
-    "job ids begin with another name than the one written, and results are cached under it",
-    """\
-kfp turns a pipeline name into lower-case letters, digits and dashes ("Four_Pipe 1" becomes four-pipe-1), and job ids
-take no other characters. Results are cached by the name of the pipeline. Write it so; a displayName is free.""",
-    "kfp 2.17, dsl/utils.py, maybe_rename_for_k8s and validate_pipeline_name",
-)
-
-DISPLAY_NAME = Code(
-    "RK-DISPLAY-NAME",
-    _GROUP,
-    "a display name that is too long",
-    Severity.NOTE,
-    When.SUBMIT,
-    "a name of more than 128 characters would be refused; this program cuts it",
-    "Vertex AI takes 128 characters. This program keeps the first 110 and adds a suffix by which runs differ.",
-    "google.cloud.aiplatform.v1.PipelineJob.display_name",
-)
-
-TASK_NAME = Code(
-    "RK-TASK-NAME",
-    _GROUP,
-    "a task name with unusual characters",
-    Severity.WARNING,
-    When.CREATE,
-    "the spec may be refused",
-    "kfp names tasks with lower-case letters, digits and dashes. What a person reads is taskInfo.name, which is free.",
-    "kfp 2.17, dsl/utils.py, sanitize_task_name",
-)
+KUBERNETES = rule("RK-PLATFORM-KUBERNETES")
+SCHEMA = rule("RK-SPEC-VERSION")
+SDK_NEWER = rule("RK-VERSION-KFP")
+SDK_PAIR = rule("RK-VERSION-SDK")
+PIPELINE_NAME = rule("RK-PIPELINE-NAME")
+DISPLAY_NAME = rule("RK-DISPLAY-NAME")
+TASK_NAME = rule("RK-TASK-NAME")
 
 _LONGEST_DISPLAY_NAME = 110  # what the Vertex backend leaves of it
 _SCHEMAS = ("2.0.0", "2.1.0")

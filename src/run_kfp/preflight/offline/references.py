@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from run_kfp.errors import did_you_mean
+from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
-from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import StepSpec, Subject
 from run_kfp.settings import region_meant
 
@@ -63,100 +64,15 @@ _PUBLIC_PROJECTS = frozenset(
         "vertex-ai-restricted",
     }
 )
-_MULTI_REGIONS = ("us", "europe", "asia")
 
-BAD_REFERENCE = Code(
-    "RK-IMAGE-REFERENCE",
-    "images",
-    "not a reference of an image",
-    Severity.ERROR,
-    When.CREATE,
-    "the job fails when it is created, since no registry can be asked for this image",
-    "A reference is [host[:port]/]name[:tag][@digest]. The name is of lower-case letters and digits, with single dots, "
-    "one or two underscores or any dashes between them, and slashes between its parts. A tag has up to 128 letters, "
-    "digits, underscores, dots and dashes and begins with none of the last two. A digest is sha256: and 64 "
-    "hexadecimal digits.",
-    "https://pkg.go.dev/github.com/distribution/reference",
-)
-BAD_HOST = Code(
-    "RK-IMAGE-HOST",
-    "images",
-    "an address where no image can be",
-    Severity.ERROR,
-    When.CREATE,
-    "the job fails when it is created, since the image is not found there",
-    "An image of Artifact Registry is LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE, one under the former Container "
-    "Registry [us.|eu.|asia.]gcr.io/PROJECT/IMAGE, one of Docker Hub [USER/]IMAGE.",
-    "https://cloud.google.com/artifact-registry/docs/docker/names",
-)
-PRIVATE_HOST = Code(
-    "RK-IMAGE-PRIVATE-HOST",
-    "images",
-    "a registry that Vertex AI cannot reach",
-    Severity.ERROR,
-    When.CREATE,
-    "the job fails when it is created: Vertex AI would look for that host in its own network",
-    "Vertex AI pulls images from Artifact Registry or Docker Hub. A registry on this machine, or under a name or "
-    "address of a private network, is out of its reach; push the image to Artifact Registry.",
-    "https://cloud.google.com/vertex-ai/docs/training/containers-overview",
-)
-OTHER_HOST = Code(
-    "RK-IMAGE-OTHER-HOST",
-    "images",
-    "a registry that Vertex AI does not name",
-    Severity.WARNING,
-    When.CREATE,
-    "the job may fail when it is created, if Vertex AI cannot pull from there",
-    "The documentation of Vertex AI names Artifact Registry and Docker Hub. From others at most public images "
-    "can be pulled: there is no place to give a login. Copy the image to Artifact Registry, or put a remote repository "
-    "of Artifact Registry in front.",
-    "https://cloud.google.com/vertex-ai/docs/training/containers-overview",
-)
-CONTAINER_REGISTRY = Code(
-    "RK-IMAGE-GCR",
-    "images",
-    "a name of Container Registry",
-    Severity.NOTE,
-    When.CREATE,
-    "the image is not found, where it was never copied to Artifact Registry",
-    "Container Registry takes no images since 18 March 2025 and was closed in the course of that year. What stands "
-    "under gcr.io is served by Artifact Registry, out of a repository named after the host; images that nobody copied "
-    "there are gone. The service agent of Vertex AI needs roles/artifactregistry.reader for it.",
-    "https://cloud.google.com/artifact-registry/docs/transition/gcr-repositories",
-)
-MOVING_TAG = Code(
-    "RK-IMAGE-TAG",
-    "images",
-    "a tag that moves",
-    Severity.NOTE,
-    When.SILENT,
-    "two runs of one file may run two different programs; with the cache on, an old result is taken for a new image",
-    "The cache goes by the text of the reference, not by what is behind it: after a push to `latest` the key is the "
-    "same, and the step is not run. Give each build a tag of its own, or pin the digest (name@sha256:…).",
-    "https://cloud.google.com/vertex-ai/docs/pipelines/configure-caching",
-)
-OTHER_PROJECT = Code(
-    "RK-IMAGE-PROJECT",
-    "images",
-    "the image is in another project",
-    Severity.NOTE,
-    When.CREATE,
-    "the job fails when it is created, unless the service agents of the run's project may read that repository",
-    "Images are pulled by the Vertex AI service agents of the project that the run is in, not by the run's service "
-    "account. In their own project they may; a repository of another project must grant them "
-    "roles/artifactregistry.reader. An agent exists once Vertex AI was used in its project.",
-    "https://cloud.google.com/vertex-ai/docs/general/access-control#service-agents",
-)
-OTHER_LOCATION = Code(
-    "RK-IMAGE-LOCATION",
-    "images",
-    "the image is far from the run",
-    Severity.NOTE,
-    When.RUN,
-    "every step starts more slowly, and the traffic between regions is charged",
-    "A repository in the region of the run, or in a multi-region around it (us, europe, asia), is the nearest.",
-    "https://cloud.google.com/artifact-registry/docs/repositories/repo-locations",
-)
+BAD_REFERENCE = rule("RK-IMAGE-REFERENCE")
+BAD_HOST = rule("RK-IMAGE-HOST")
+PRIVATE_HOST = rule("RK-IMAGE-PRIVATE-HOST")
+OTHER_HOST = rule("RK-IMAGE-OTHER-HOST")
+CONTAINER_REGISTRY = rule("RK-IMAGE-GCR")
+MOVING_TAG = rule("RK-IMAGE-TAG")
+OTHER_PROJECT = rule("RK-IMAGE-PROJECT")
+OTHER_LOCATION = rule("RK-IMAGE-LOCATION")
 
 
 class BadImageError(ValueError):

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from run_kfp.errors import did_you_mean
+from run_kfp.findings import Finding, Severity
 from run_kfp.machines import (
     GIB,
     MAX_CPUS,
@@ -37,255 +38,31 @@ from run_kfp.pipeline.resources import (
     read_limits,
     request_size,
 )
-from run_kfp.preflight.findings import Code, Finding, Severity, When
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import StepSpec, Subject
 from run_kfp.settings import region_meant
 
-_GROUP = "resources"
-_LIMITS = "https://docs.cloud.google.com/vertex-ai/docs/pipelines/machine-types"
-_TRAINING = "https://docs.cloud.google.com/vertex-ai/docs/training/configure-compute"
-_LOCATIONS = "https://docs.cloud.google.com/vertex-ai/docs/general/locations"
-_QUOTAS = "https://docs.cloud.google.com/vertex-ai/docs/quotas"
-_SETTERS = "kfp 2.17, dsl/pipeline_task.py (set_cpu_limit, set_memory_limit, set_accelerator_limit)"
-
-CPU_FORMAT = Code(
-    "RK-CPU-FORMAT",
-    _GROUP,
-    "a CPU limit of a wrong form",
-    Severity.ERROR,
-    When.COMPILE,
-    "kfp refuses the value, or Vertex AI does",
-    "A CPU limit is a number of CPUs (16, 0.5) or thousandths of one (500m), above 0. In a pipeline file "
-    "`resourceCpuLimit` is text and `cpuLimit` a number.",
-    _SETTERS,
-)
-MEMORY_FORMAT = Code(
-    "RK-MEMORY-FORMAT",
-    _GROUP,
-    "a memory limit of a wrong form",
-    Severity.ERROR,
-    When.COMPILE,
-    "kfp refuses the value, or Vertex AI does",
-    "A memory limit is a whole number and a unit: K, M, G, T, or Ki, Mi, Gi, Ti. There is no B at the end, no space, "
-    "no decimal point: 1500M, not 1.5G. In a pipeline file `resourceMemoryLimit` is text and `memoryLimit` a number of "
-    "10^9 bytes.",
-    _SETTERS,
-)
-MEMORY_TINY = Code(
-    "RK-MEMORY-TINY",
-    _GROUP,
-    "a memory limit of a few bytes",
-    Severity.ERROR,
-    When.RUN,
-    "the limit counts bytes, so the machine is chosen as if no memory were needed",
-    "A number without a unit is a number of bytes: 32 compiles to 3.2e-08 GB. Write the unit: 32G.",
-    "kfp 2.17, compiler/compiler_utils.py (_memory_to_float), by trying it",
-)
-CPU_LIMIT = Code(
-    "RK-CPU-LIMIT",
-    _GROUP,
-    "more CPUs than a step may ask for",
-    Severity.ERROR,
-    When.CREATE,
-    "the step cannot be scheduled",
-    f"A step may ask for at most {MAX_CPUS} CPUs, though larger machines exist: only a CustomJob names its machine "
-    "type itself.",
-    _LIMITS,
-)
-MEMORY_LIMIT = Code(
-    "RK-MEMORY-LIMIT",
-    _GROUP,
-    "more memory than a step may ask for",
-    Severity.ERROR,
-    When.CREATE,
-    "the step cannot be scheduled",
-    f"A step may ask for at most {MAX_MEMORY:g} GB of memory. Whether that is 10^9 or 2^30 bytes each is not "
-    "documented: between the two there is a warning.",
-    _LIMITS,
-)
-PLACEHOLDER = Code(
-    "RK-RESOURCE-PLACEHOLDER",
-    _GROUP,
-    "a resource that is filled in when the run is made",
-    Severity.ERROR,
-    When.CREATE,
-    "Vertex AI ignores the limit or refuses it",
-    "Vertex AI chooses the machine by literals in the pipeline file; a value that comes from a parameter of the "
-    "pipeline or from an earlier step does not count. In a registry, a parameter that a resource refers to is resolved "
-    "when compiling, and stands in the file as a literal.",
-    "kubeflow/pipelines#6681; kfp 2.17, compiler/pipeline_spec_builder.py",
-)
-GPU_TYPE = Code(
-    "RK-GPU-TYPE",
-    _GROUP,
-    "an accelerator that Vertex AI does not have",
-    Severity.ERROR,
-    When.CREATE,
-    "the step cannot be created",
-    "Vertex AI has its own names for accelerators: upper case with underscores (NVIDIA_TESLA_T4), not those of Compute "
-    "Engine (nvidia-tesla-t4) or Kubernetes (nvidia.com/gpu). `run-kfp machines` lists them. A name of the right form "
-    "that the machine table does not have is a warning: it may be newer than the table.",
-    f"{_LIMITS}; AcceleratorType of the Vertex AI API",
-)
-GPU_RETIRED = Code(
-    "RK-GPU-RETIRED",
-    _GROUP,
-    "an accelerator that is no longer supported",
-    Severity.ERROR,
-    When.CREATE,
-    "the step cannot be created, or waits for a machine that there is not",
-    "Google took NVIDIA_TESLA_K80 away in May 2024; support for NVIDIA_TESLA_P100 ended on 2026-09-15. NVIDIA_TESLA_T4 "
-    "or NVIDIA_L4 do in most cases.",
-    "https://cloud.google.com/compute/docs/eol/k80-eol; " + _TRAINING,
-)
-GPU_COUNT = Code(
-    "RK-GPU-COUNT",
-    _GROUP,
-    "a number of accelerators that no machine has",
-    Severity.ERROR,
-    When.CREATE,
-    "the step cannot be created",
-    "Each accelerator comes in certain numbers: 1, 2 or 4 NVIDIA_TESLA_T4, but not 3. `run-kfp machines` shows them.",
-    _TRAINING,
-)
-GPU_INCOMPLETE = Code(
-    "RK-GPU-INCOMPLETE",
-    _GROUP,
-    "an accelerator without a number, or a number without an accelerator",
-    Severity.ERROR,
-    When.RUN,
-    "the step runs without an accelerator",
-    "A number of accelerators has no effect without their type; a type without a number means none in a pipeline file. "
-    "With kfp, `set_accelerator_type` and `set_accelerator_limit` belong together.",
-    _SETTERS,
-)
-GPU_REGION = Code(
-    "RK-GPU-REGION",
-    _GROUP,
-    "an accelerator that the region does not have",
-    Severity.ERROR,
-    When.CREATE,
-    "the step cannot be created",
-    "Not every region has every accelerator, and some have one for predictions only. Take another region or another "
-    "accelerator; the bucket must then lie in that region too. A region that got the accelerator lately can be told in "
-    "the file of [check] machines.",
-    _LOCATIONS,
-)
-MACHINE_NONE = Code(
-    "RK-MACHINE-NONE",
-    _GROUP,
-    "no machine has CPU, memory and accelerator together",
-    Severity.ERROR,
-    When.CREATE,
-    "the step cannot be created, or gets a machine with less than it asks for",
-    "The limits of a step choose its machine. Accelerators are bound to machines: NVIDIA_TESLA_T4, P4, P100 and V100 "
-    "to N1, NVIDIA_L4 to G2, A100 to A2, H100 to A3; each has so much CPU and memory for so many accelerators. More "
-    "accelerators, or less CPU or memory, lead to a machine.",
-    f"{_LIMITS}; {_TRAINING}",
-)
-MEMORY_BOUNDARY = Code(
-    "RK-MEMORY-BOUNDARY",
-    _GROUP,
-    "the machine depends on the size of a GB",
-    Severity.NOTE,
-    When.SILENT,
-    "the step runs on a larger or smaller machine than you count with",
-    "Google does not document whether the GB of a machine type are 10^9 or 2^30 bytes, and the limit lies between the "
-    "two. A slightly lower limit makes the smaller machine certain.",
-    _LIMITS,
-)
-REGION_PIPELINES = Code(
-    "RK-REGION",
-    _GROUP,
-    "a region without Vertex AI Pipelines",
-    Severity.WARNING,
-    When.SUBMIT,
-    "the submission fails, or does not find the service",
-    "Vertex AI Pipelines is there in some regions of Google Cloud only. A name that no region can have is an error; "
-    "one that the machine table does not have may be newer than the table.",
-    _LOCATIONS,
-)
-QUOTA_DEFAULT = Code(
-    "RK-QUOTA-DEFAULT",
-    _GROUP,
-    "more than the quota that a project has by default",
-    Severity.WARNING,
-    When.RUN,
-    "the run fails with RESOURCE_EXHAUSTED, or waits without a word",
-    "Training has quotas of its own for CPUs and for each accelerator, in each region; those of Compute Engine do not "
-    "count. This is the documented default for the largest single step: your project may have more, and a new project "
-    "may have less.",
-    _QUOTAS,
-)
-TPU = Code(
-    "RK-TPU",
-    _GROUP,
-    "a TPU in a pipeline step",
-    Severity.WARNING,
-    When.RUN,
-    "people report internal errors after 40 minutes",
-    "Vertex AI takes TPUs in pipeline steps, but runs with them were reported to end in internal errors after a long "
-    "wait. A CustomJob with the TPU machine type has fewer surprises.",
-    _LIMITS,
-)
-REQUEST_IGNORED = Code(
-    "RK-REQUEST-IGNORED",
-    _GROUP,
-    "a CPU or memory request, which has no effect",
-    Severity.WARNING,
-    When.RUN,
-    "the machine is chosen without it: the step may have too little memory",
-    "Vertex AI chooses the machine by the limits alone; requests are for Kubernetes. Set the limit to what the step "
-    "needs.",
-    _LIMITS,
-)
-RESOURCE_FIELDS = Code(
-    "RK-RESOURCE-FIELDS",
-    _GROUP,
-    "limits that stand in fields which Vertex AI does not read",
-    Severity.WARNING,
-    When.RUN,
-    "the step runs on the default machine, without its accelerator",
-    "kfp 2.10 renamed the fields of limits in the pipeline file (cpuLimit became resourceCpuLimit, accelerator.type "
-    "became accelerator.resourceType); Vertex AI reads the older ones. Later versions, 2.17 among them, write both: "
-    "compile the file again.",
-    "kubeflow/pipelines#11374, #11390; kfp 2.17, compiler/pipeline_spec_builder.py",
-)
-RESOURCE_CONFLICT = Code(
-    "RK-RESOURCE-CONFLICT",
-    _GROUP,
-    "two values for one limit",
-    Severity.WARNING,
-    When.RUN,
-    "Vertex AI takes the older field, a KFP server the newer one",
-    "A pipeline file has each limit twice, as cpuLimit and as resourceCpuLimit. They differ when a file is edited by "
-    "hand: set both, or compile the file again.",
-    "kfp 2.17, compiler/pipeline_spec_builder.py",
-)
-MACHINE_TYPE = Code(
-    "RK-MACHINE-TYPE",
-    _GROUP,
-    "a machine type that training does not offer",
-    Severity.ERROR,
-    When.CREATE,
-    "the CustomJob is refused: 400 Machine type is not supported",
-    "Of the machine types of Compute Engine, training offers some; predictions have another list (n1-standard-2 is for "
-    "predictions). `run-kfp machines` shows them. A family that the machine table does not have is a warning: it may "
-    "be newer than the table.",
-    _TRAINING,
-)
-MACHINE_GPU = Code(
-    "RK-MACHINE-GPU",
-    _GROUP,
-    "an accelerator on a machine type that does not take it",
-    Severity.ERROR,
-    When.CREATE,
-    "the CustomJob is refused: Accelerator is not supported for machine type",
-    "Accelerators are bound to machine types: those of N1 take NVIDIA_TESLA_T4, P4, P100 and V100, those of G2 "
-    "NVIDIA_L4, of A2 A100, of A3 H100; E2, N2, N4, C2 and M1 take none. `run-kfp machines --accelerator …` shows "
-    "which machines take one.",
-    _TRAINING,
-)
+CPU_FORMAT = rule("RK-CPU-FORMAT")
+MEMORY_FORMAT = rule("RK-MEMORY-FORMAT")
+MEMORY_TINY = rule("RK-MEMORY-TINY")
+CPU_LIMIT = rule("RK-CPU-LIMIT")
+MEMORY_LIMIT = rule("RK-MEMORY-LIMIT")
+PLACEHOLDER = rule("RK-RESOURCE-PLACEHOLDER")
+GPU_TYPE = rule("RK-GPU-TYPE")
+GPU_RETIRED = rule("RK-GPU-RETIRED")
+GPU_COUNT = rule("RK-GPU-COUNT")
+GPU_INCOMPLETE = rule("RK-GPU-INCOMPLETE")
+GPU_REGION = rule("RK-GPU-REGION")
+MACHINE_NONE = rule("RK-MACHINE-NONE")
+MEMORY_BOUNDARY = rule("RK-MEMORY-BOUNDARY")
+REGION_PIPELINES = rule("RK-REGION")
+QUOTA_DEFAULT = rule("RK-QUOTA-DEFAULT")
+TPU = rule("RK-TPU")
+REQUEST_IGNORED = rule("RK-REQUEST-IGNORED")
+RESOURCE_FIELDS = rule("RK-RESOURCE-FIELDS")
+RESOURCE_CONFLICT = rule("RK-RESOURCE-CONFLICT")
+MACHINE_TYPE = rule("RK-MACHINE-TYPE")
+MACHINE_GPU = rule("RK-MACHINE-GPU")
 
 # What a Google region is called: a part of the world, a direction, a number.
 _REGION = re.compile(
@@ -394,8 +171,8 @@ def _check_limits(
             _fitting_counts(limits, machines),
         )
     yield from alone
-    offered = not any(finding.code is GPU_REGION for finding in alone)
-    told = [finding for finding in alone if finding.code is not GPU_REGION and finding.severity is Severity.ERROR]
+    offered = not any(finding.code == GPU_REGION.name for finding in alone)
+    told = [finding for finding in alone if finding.code != GPU_REGION.name and finding.severity is Severity.ERROR]
     if told or (limits.memory or 0) > MAX_MEMORY:
         return
     choice = _choice(limits, machines, region if offered else None)
@@ -722,9 +499,9 @@ def _check_pool(pool: _Pool, machines: Machines, today: date) -> Iterator[Findin
         )
     )
     # That TPUs end in errors was told of steps, not of CustomJobs.
-    yield from (finding for finding in alone if finding.code is not TPU)
+    yield from (finding for finding in alone if finding.code != TPU.name)
     homes = [one for one in machines.types.values() if pool.accelerator in one.accelerators]
-    if known and homes and not takes and not any(finding.code is GPU_RETIRED for finding in alone):
+    if known and homes and not takes and not any(finding.code == GPU_RETIRED.name for finding in alone):
         yield MACHINE_GPU(
             pool.place,
             f"{pool.machine} takes {either(known.accelerators) or 'no accelerator'}, not {pool.accelerator}",

@@ -9,9 +9,6 @@ from typing import Any
 
 from run_kfp.preflight.subject import Subject
 
-# Where the fields of a spec are declared.
-SPEC_SOURCE = "kfp-pipeline-spec 2.17, pipeline_spec.proto"
-
 
 def table_at(value: object, *keys: str) -> Mapping[str, Any]:
     """Return the table that stands under `keys`, one inside the other; an empty one where there is none."""

@@ -10,97 +10,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from run_kfp.errors import did_you_mean
+from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
-from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.bounds import check_bounds
 from run_kfp.preflight.offline.origin import check_origin
-from run_kfp.preflight.offline.spec import SPEC_SOURCE, Dag, Spec, names_in_words, source_of, table_at, waits_for
+from run_kfp.preflight.offline.spec import Dag, Spec, names_in_words, source_of, table_at, waits_for
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 
-_GROUP = "structure"
-
-REFERENCE = Code(
-    "RK-SPEC-REFERENCE",
-    _GROUP,
-    "a reference to something that does not exist",
-    Severity.ERROR,
-    When.CREATE,
-    "Vertex AI would refuse the spec, or the run would stop at this task",
-    """\
-A task names its component, a component its executor, an input the parameter or the output that it takes. All of these
-are declared in the same file, a task's inputs in the DAG around it. Compile the pipeline anew, or correct the name.""",
-    SPEC_SOURCE,
-)
-
-CYCLE = Code(
-    "RK-SPEC-CYCLE",
-    _GROUP,
-    "tasks that wait for each other",
-    Severity.ERROR,
-    When.CREATE,
-    "none of them could ever start",
-    "A task waits for its `dependentTasks` and for those whose outputs it takes. Take one of the dependencies out.",
-    SPEC_SOURCE,
-)
-
-INPUT_MISSING = Code(
-    "RK-SPEC-INPUT-MISSING",
-    _GROUP,
-    "a component's input that its task does not give",
-    Severity.ERROR,
-    When.CREATE,
-    "the task could not start",
-    "An input without a default, which is not marked isOptional, needs a value in the task's `inputs`.",
-    SPEC_SOURCE,
-)
-
-INPUT_UNKNOWN = Code(
-    "RK-SPEC-INPUT-UNKNOWN",
-    _GROUP,
-    "an input that the component does not have",
-    Severity.WARNING,
-    When.CREATE,
-    "the value would not reach the container, or the spec would be refused",
-    "The task gives a value under a name that its component does not declare and that nothing in the task refers to.",
-    SPEC_SOURCE,
-)
-
-NULL = Code(
-    "RK-PARAM-NULL",
-    _GROUP,
-    "an input without a value",
-    Severity.ERROR,
-    When.CREATE,
-    "the task could not start, or its program would get the word null",
-    """\
-An input is a constant (text, number, boolean, list, table), a parameter or an output; never null. kfp refuses None when
-it compiles. Leave an optional input out, and give an empty text as "".""",
-    "kfp 2.17, dsl/pipeline_task.py; " + SPEC_SOURCE,
-)
-
-TYPE = Code(
-    "RK-SPEC-TYPE",
-    _GROUP,
-    "a value of another type than the input",
-    Severity.WARNING,
-    When.CREATE,
-    "the task may be refused, or the program may read the value in another form",
-    "kfp compiles no such file: the types of an input and of what fills it are the same. Correct one of the two.",
-    "kfp 2.17, dsl/types/type_utils.py, check_parameter_type_compatibility",
-)
-
-PLACEHOLDER = Code(
-    "RK-PLACEHOLDER-UNKNOWN",
-    _GROUP,
-    "a placeholder for something that is not declared",
-    Severity.ERROR,
-    When.RUN,
-    "the task would fail before its container starts, or the container would get the text of the placeholder",
-    """\
-{{$.inputs.parameters['name']}} and its like stand for inputs and outputs that the component declares under
-inputDefinitions and outputDefinitions. Correct the name, or declare it.""",
-    "kfp 2.17, dsl/placeholders.py",
-)
+REFERENCE = rule("RK-SPEC-REFERENCE")
+CYCLE = rule("RK-SPEC-CYCLE")
+INPUT_MISSING = rule("RK-SPEC-INPUT-MISSING")
+INPUT_UNKNOWN = rule("RK-SPEC-INPUT-UNKNOWN")
+NULL = rule("RK-PARAM-NULL")
+TYPE = rule("RK-SPEC-TYPE")
+PLACEHOLDER = rule("RK-PLACEHOLDER-UNKNOWN")
 
 
 def check_structure(subject: Subject) -> Iterator[Finding]:

@@ -12,70 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from run_kfp.findings import Finding, Severity
 from run_kfp.plans import Value
-from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.spec import Spec, shown, source_of, table_at
 from run_kfp.preflight.offline.values import PARAM_TEMPLATE
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 
-_GROUP = "calls"
-
-HOST_PATH = Code(
-    "RK-PATH-HOST",
-    _GROUP,
-    "a path of a machine that is not there",
-    Severity.WARNING,
-    When.RUN,
-    "the step would not find the file: it runs on a fresh machine, and nothing of this one is mounted",
-    """\
-Each step runs on a machine of its own that begins with the files of its image. Folders mounted by `docker run -v` do
-not exist there. Cloud Storage is mounted: gs://bucket/data is /gcs/bucket/data. Upload the files once with
-`gcloud storage cp -r FOLDER gs://BUCKET/FOLDER`, and name them as /gcs/BUCKET/FOLDER.""",
-    "https://cloud.google.com/vertex-ai/docs/training/cloud-storage-file-system",
-)
-
-STORAGE_PATH = Code(
-    "RK-PATH-STORAGE",
-    _GROUP,
-    "an address that Cloud Storage does not have",
-    Severity.WARNING,
-    When.RUN,
-    "the step would not find the file",
-    """\
-An object of Cloud Storage is gs://BUCKET/NAME with two slashes, and the file /gcs/BUCKET/NAME in a container. The
-addresses of storage.cloud.google.com and console.cloud.google.com are for a browser with a login: a program that opens
-them gets a page that asks for one.""",
-    "https://cloud.google.com/storage/docs/request-endpoints",
-)
-
-LOCAL_SERVICE = Code(
-    "RK-SERVICE-LOCAL",
-    _GROUP,
-    "a service of this machine",
-    Severity.WARNING,
-    When.RUN,
-    "the step would find nobody there: it runs on a machine of its own",
-    """\
-localhost and 127.0.0.1 are the container itself, host.docker.internal exists on Docker's desktops only, and the socket
-of the Docker daemon is not mounted on Vertex AI. Name a host that the network of the run reaches. For an address of
-localhost that a program opens by itself, or that the processes of one step share, nothing has to be done.""",
-    "https://cloud.google.com/vertex-ai/docs/training/configure-container-settings; "
-    "https://docs.docker.com/desktop/features/networking/",
-)
-
-ENV_CREDENTIALS = Code(
-    "RK-ENV-CREDENTIALS",
-    _GROUP,
-    "a variable that replaces the account of the run",
-    Severity.WARNING,
-    When.RUN,
-    "the libraries of Google Cloud in the step would look for that file, and not use the service account of the run",
-    """\
-Where GOOGLE_APPLICATION_CREDENTIALS is set, Google's libraries log in with the file that it names, and stop where the
-file is not there. On Vertex AI a step has the service account of the run without it. Leave the variable out, and grant
-that account what the step needs.""",
-    "https://cloud.google.com/docs/authentication/application-default-credentials",
-)
+HOST_PATH = rule("RK-PATH-HOST")
+STORAGE_PATH = rule("RK-PATH-STORAGE")
+LOCAL_SERVICE = rule("RK-SERVICE-LOCAL")
+ENV_CREDENTIALS = rule("RK-ENV-CREDENTIALS")
 
 # What a folder of this machine may be that an image has as well.
 _OF_IMAGES = re.compile(r"/|/home|/(root|usr|bin|sbin|lib|etc|opt|app|src|code|workspace|tmp|var|srv|run|gcs)(/.*)?")
@@ -251,7 +198,7 @@ def check_constants(subject: Subject, around: Surroundings) -> Iterator[Finding]
             # Templates among the values of parameters are told with them.
             place = f"-p {name}" if given.source == "-p" else given.source
             found = _of_constant(place, name, given.value, around)
-            yield from (one for one in found if one.code is not PARAM_TEMPLATE)
+            yield from (one for one in found if one.code != PARAM_TEMPLATE.name)
     for dag in spec.dags.values():
         for task_name, task in dag.tasks.items():
             for name, source in table_at(task, "inputs", "parameters").items():

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from run_kfp.findings import Finding, Severity
 from run_kfp.masking import MASK, SHORTEST_SECRET
 from run_kfp.plans import Value
-from run_kfp.preflight.findings import Code, Finding, Severity, When
 from run_kfp.preflight.offline.spec import compiled_here, shown, table_at
+from run_kfp.preflight.rules import rule
 from run_kfp.preflight.subject import Subject
 from run_kfp.registry import SecretSource
 from run_kfp.secrets import SecretRef, is_template
@@ -22,117 +23,15 @@ from run_kfp.secrets import SecretRef, is_template
 # The kernel's limit of one argument, its closing NUL included: MAX_ARG_STRLEN, 32 pages of 4096 bytes (execve(2)).
 LONGEST_ARGUMENT = 131_072
 
-PARAM_LONG = Code(
-    "RK-PARAM-LONG",
-    "parameters",
-    "a value that is longer than an argument can be",
-    Severity.ERROR,
-    When.RUN,
-    "the container does not start: “argument list too long”",
-    "A value arrives as one argument of a process, and Linux takes arguments of less than 131,072 bytes each. What is "
-    "longer belongs into a file of the bucket, whose name is handed over.",
-    "execve(2), MAX_ARG_STRLEN",
-)
-PARAM_NULL = Code(
-    "RK-PARAM-NULL",
-    "parameters",
-    "a parameter whose default is null",
-    Severity.WARNING,
-    When.RUN,
-    "the value is dropped without a word, and the step gets nothing for it",
-    "The SDK sends no parameter whose value is None, and a default of null is no value either. A step that takes such "
-    "a parameter fails or works with an empty text, minutes into the run. Give it a value with -p, or compile the "
-    "file with a default.",
-    "google-cloud-aiplatform 2.7, runtime_config_builder.py: None values are left out; probes",
-)
-ARTIFACT_INPUT = Code(
-    "RK-ARTIFACT-INPUT",
-    "parameters",
-    "a pipeline that takes an artifact",
-    Severity.ERROR,
-    When.CREATE,
-    "Vertex AI accepts the job and fails it: the pipeline lacks an input",
-    "A run of this program brings parameters, and no artifacts for the pipeline as a whole. Let an importer inside of "
-    "the pipeline fetch the artifact by its URI, which can be a parameter.",
-    "https://www.kubeflow.org/docs/components/pipelines/user-guides/components/importer-component/",
-)
-PARAM_TEMPLATE = Code(
-    "RK-PARAM-TEMPLATE",
-    "parameters",
-    "a value that is still the text of a template",
-    Severity.WARNING,
-    When.RUN,
-    "the container works with that text instead of a value",
-    "A value such as <your org> or ${ORG} comes from a template that nobody filled in, or from a variable that no "
-    "shell expanded: .env files are read without interpolation.",
-    "run-kfp's own rules",
-)
-PARAM_LINE_BREAK = Code(
-    "RK-PARAM-LINE-BREAK",
-    "parameters",
-    "a value with a line break at its end",
-    Severity.NOTE,
-    When.RUN,
-    "the container gets the line break as a part of the value",
-    "A line break in front of a value or behind it mostly comes from a file or from copying, and a name or path with "
-    "it is another one than is meant. The same goes for a carriage return, with which Windows ends its lines. Nothing "
-    "takes it off on the way: values arrive as they are.",
-    "execve(2)",
-)
-TAG_NAME = Code(
-    "RK-TAG-NAME",
-    "parameters",
-    "a tag that Git does not take",
-    Severity.NOTE,
-    When.RUN,
-    "a step that makes a tag of this name in Git, or checks it out, fails",
-    "Git refuses names of tags with white space, control characters, `..`, `@{`, a backslash or one of ~ ^ : ? * [, "
-    "and those that begin with a dash, a dot or a slash, or end with a dot, a slash or .lock. It is told where "
-    "[check.git] names a remote or a step takes a Git login; steps that use the tag for something else may take it.",
-    "https://git-scm.com/docs/git-check-ref-format; git-tag(1)",
-)
-SECRET_SHAPE = Code(
-    "RK-SECRET-SHAPE",
-    "secrets",
-    "a secret of another shape than such secrets have",
-    Severity.WARNING,
-    When.RUN,
-    "the container starts, works for minutes, and fails at its first login",
-    "Some secrets can be told by the variable that they come from. A Git login (GIT_LOGIN) is https://USER:TOKEN, "
-    "with or without @HOST behind it. A key of Weights & Biases has 40 characters or more, letters, digits, _ and -. "
-    "GitHub's tokens have prefixes and fixed lengths, so that one that was cut off shows. Quotes around a value come "
-    "from copying and would be part of it. In a login %40 stands for an @ of the user, %20 for a space. The value is "
-    "never shown.",
-    "docs.wandb.ai (wandb.login checks for 40 characters); docs.github.com, “About authentication to GitHub”, token "
-    "formats",
-)
-SECRET_WRITTEN = Code(
-    "RK-SECRET-WRITTEN",
-    "secrets",
-    "a secret in clear in a file",
-    Severity.ERROR,
-    When.SILENT,
-    "it stays in the file, in Git, in the artifacts of CI and in every run made from it",
-    "A literal of the registry, a default, or a string of the compiled file holds the value of a secret, or something "
-    "of the shape of a token or private key. It is a warning where only a name says so, such as WANDB_API_KEY or "
-    "--password in front of the value."
-    '\n\nIn a registry, write { secret = "NAME" } instead and declare where its value lies. In a file compiled by kfp, '
-    "make it a parameter without a default; a parameter that is called like a secret of the registry gets its value at "
-    "the submission. Then make the old value invalid: what was written down once is known.",
-    "the token formats of the services named in the message",
-)
-SECRET_VISIBLE = Code(
-    "RK-SECRET-VISIBLE",
-    "secrets",
-    "secrets that viewers of the run can read",
-    Severity.NOTE,
-    When.SILENT,
-    "whoever may view runs in the project can read them there",
-    "Secrets travel as parameters of the run and reach the container as arguments. They are written to no file, log "
-    "or plan; but Vertex AI shows the parameters of a run to everyone who may view it (aiplatform.pipelineJobs.get). "
-    "Use tokens with few rights and a short life.",
-    "https://docs.cloud.google.com/vertex-ai/docs/pipelines/visualize-pipeline",
-)
+PARAM_LONG = rule("RK-PARAM-LONG")
+PARAM_NULL = rule("RK-PARAM-NULL")
+ARTIFACT_INPUT = rule("RK-ARTIFACT-INPUT")
+PARAM_TEMPLATE = rule("RK-PARAM-TEMPLATE")
+PARAM_LINE_BREAK = rule("RK-PARAM-LINE-BREAK")
+TAG_NAME = rule("RK-TAG-NAME")
+SECRET_SHAPE = rule("RK-SECRET-SHAPE")
+SECRET_WRITTEN = rule("RK-SECRET-WRITTEN")
+SECRET_VISIBLE = rule("RK-SECRET-VISIBLE")
 
 # What cannot well be anything else: a prefix that the service reserves, and the length that its tokens have.
 TOKENS: Mapping[str, re.Pattern[str]] = {
@@ -338,6 +237,7 @@ def _null_defaults(subject: Subject) -> Iterator[Finding]:
                 f"{subject.pipeline.source}: root.inputDefinitions.parameters.{name}",
                 f"the default of parameter {name} is null, and no value is given",
                 f"give it by -p {name}=…",
+                Severity.WARNING,
             )
 
 
