@@ -132,15 +132,15 @@ def sarif(data: Data) -> str:
 
 
 def _rule(name: str) -> dict[str, Any]:
-    from run_kfp.preflight import codes
+    from run_kfp.preflight.rules import rule
 
-    rule = codes()[name]
+    broken = rule(name)
     return {
         "id": name,
-        "shortDescription": {"text": rule.title},
-        "fullDescription": {"text": f"{rule.title}; otherwise, {rule.when.value}: {rule.otherwise}"},
-        "help": {"text": f"{rule.explanation}\n\nSource: {rule.source}"},
-        "defaultConfiguration": {"level": _level(rule.severity.value)},
+        "shortDescription": {"text": broken.title},
+        "fullDescription": {"text": f"{broken.title}; otherwise, {broken.when.value}: {broken.impact}"},
+        "help": {"text": f"{broken.explanation}\n\nSource: {broken.source}"},
+        "defaultConfiguration": {"level": _level(broken.severity.value)},
     }
 
 
