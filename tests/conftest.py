@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,19 +58,36 @@ def _nothing_is_left_running() -> Iterator[None]:
             process.kill()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker do what takes the machine (a Docker Engine, the example, a browser), and one the installs.
+# What takes the machine (a Docker Engine, the example, a browser) is done by one worker, the installs by one, and the
+# rest meanwhile by the others; so what such tests share is made once, as without workers.
+_TOGETHER = {"machine": re.compile(r"mark\.(engine|example)\b|\bBrowser\b"), "install": re.compile(r"mark\.install\b")}
 
-    The others do the rest meanwhile. So what such tests share is made once, as without workers.
+
+@cache
+def _together(file: str) -> str | None:
+    text = (Path(__file__).parent.parent / file).read_text(encoding="utf-8")
+    return next((name for name, mark in _TOGETHER.items() if mark.search(text)), None)
+
+
+def group_of(nodeid: str) -> str:
+    """Return what a test is done together with, by one worker: itself, or the tests of all files of a group.
+
+    By file: with pytest 9.2 the mark `xdist_group` has no effect (pytest-dev/pytest-xdist#1386), and who distributes
+    the tests knows their names alone.
     """
-    for item in items:
-        if "browser" in getattr(item, "fixturenames", ()) or any(map(item.get_closest_marker, ("engine", "example"))):
-            item.add_marker(pytest.mark.xdist_group("machine"))
-        elif item.get_closest_marker("install"):
-            item.add_marker(pytest.mark.xdist_group("install"))
+    return _together(nodeid.partition("::")[0]) or nodeid
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    scheduler = LoadScopeScheduling(config, log)  # the largest group first
+    scheduler._split_scope = group_of
+    return scheduler
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Start no workers where single tests are asked for: `-s` and a debugger work there, and it is quicker."""
     return 0 if any("::" in arg for arg in config.args) else None

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from conftest import group_of
+
 TESTS = Path(__file__).parent
 
 # Starts a program as tests do, under a parent that ignores Ctrl-C.
@@ -49,3 +53,14 @@ def test_what_a_test_started_is_killed_behind_it(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
+
+
+def test_what_takes_the_machine_is_done_by_one_worker(request: pytest.FixtureRequest) -> None:
+    for item in request.session.items:
+        heavy = {"engine", "browser"} & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("example")
+        if heavy:
+            assert group_of(item.nodeid) == "machine"
+        elif item.get_closest_marker("install"):
+            assert group_of(item.nodeid) == "install"
+    assert group_of("tests/test_started.py::test_one") == "tests/test_started.py::test_one"
+    assert group_of("tests/test_local_docker.py::test_one") == group_of("tests/test_example.py::test_two") == "machine"
