@@ -6,6 +6,8 @@ import pytest
 
 from conftest import Cli, Write
 from local_pipelines import pipeline_text, task
+from run_kfp.preflight.findings import Severity
+from run_kfp.preflight.offline import bounds
 from run_kfp.preflight.offline.caching import check_caching
 from run_kfp.preflight.offline.structure import check_structure
 from specs import registry, step_spec, subject_of_registry, subject_of_spec
@@ -105,3 +107,33 @@ def test_outputs_come_from_tasks_that_make_them(producer: str, key: str, words: 
         found = outputs(kind, body)
         assert len(found) == len(words), found
         assert all(each.startswith(word) for each, word in zip(found, words, strict=True))
+
+
+# ── how large a job may be ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def sized(most: int, monkeypatch: pytest.MonkeyPatch, **conditional: bool) -> list[tuple[str, Severity]]:
+    """What is found of a job of these tasks, of which some only run on a condition."""
+    monkeypatch.setattr(bounds, "_MOST_TASKS", most)
+    spec = step_spec({})
+    step = spec["root"]["dag"]["tasks"].pop("step")
+    for name, on_condition in conditional.items():
+        policy = {"triggerPolicy": {"condition": "1 == 1"}} if on_condition else {}
+        spec["root"]["dag"]["tasks"][name] = {**step, "taskInfo": {"name": name}, **policy}
+    return [(found.code.name, found.severity) for found in check_structure(subject_of_spec(spec))]
+
+
+def test_a_job_is_too_large_for_sure_where_what_certainly_runs_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sized(2, monkeypatch, a=False, b=False) == []
+    assert [severity for _, severity in sized(2, monkeypatch, a=False, b=False, c=True)] == [Severity.WARNING]
+    assert [severity for _, severity in sized(2, monkeypatch, a=False, b=False, c=False)] == [Severity.ERROR]
+
+
+# ── JSON ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_one_result_is_an_object_that_people_read(cli: Cli) -> None:
+    result = cli("list", "--json")
+
+    assert result.out.startswith("{\n")
+    assert result.json["containers"]
