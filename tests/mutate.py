@@ -387,7 +387,7 @@ def survives(mutant: Mutant, names: Sequence[str], limit: float, copied: Path) -
             start_new_session=True,
         ) as process:
             try:
-                return process.wait(limit) == 0
+                code = process.wait(limit)
             except subprocess.TimeoutExpired:
                 return False
             finally:
@@ -395,6 +395,10 @@ def survives(mutant: Mutant, names: Sequence[str], limit: float, copied: Path) -
                     os.killpg(process.pid, signal.SIGKILL)
     finally:
         _replaced(module, source)
+    # A module that cannot be imported interrupts the collection. Whatever else it is says nothing of the mutant.
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED):
+        raise RuntimeError(f"pytest ended with exit code {code} on {mutant}: {', '.join(names[:3])}, …")
+    return code == pytest.ExitCode.OK
 
 
 def _replaced(module: Path, source: bytes) -> None:

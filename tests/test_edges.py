@@ -6,7 +6,7 @@ import pytest
 
 from conftest import Cli, Write
 from local_pipelines import pipeline_text, task
-from run_kfp.preflight.findings import Severity
+from run_kfp.findings import Severity
 from run_kfp.preflight.offline import bounds
 from run_kfp.preflight.offline.caching import check_caching
 from run_kfp.preflight.offline.structure import check_structure
@@ -120,7 +120,7 @@ def sized(most: int, monkeypatch: pytest.MonkeyPatch, **conditional: bool) -> li
     for name, on_condition in conditional.items():
         policy = {"triggerPolicy": {"condition": "1 == 1"}} if on_condition else {}
         spec["root"]["dag"]["tasks"][name] = {**step, "taskInfo": {"name": name}, **policy}
-    return [(found.code.name, found.severity) for found in check_structure(subject_of_spec(spec))]
+    return [(found.code, found.severity) for found in check_structure(subject_of_spec(spec))]
 
 
 def test_a_job_is_too_large_for_sure_where_what_certainly_runs_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ class Step:
         (signal.SIGTERM, 143, "SIGTERM"),
         (signal.SIGSEGV, 139, "SIGSEGV"),
         (signal.SIGABRT, 134, "SIGABRT"),
-        (signal.SIGHUP, 129, "exit code 129"),
+        (signal.SIGUSR1, 138, "exit code 138"),
     ],
 )
 def test_a_step_that_a_signal_ends_has_the_exit_code_of_a_shell(
