@@ -39,7 +39,7 @@ from run_kfp.machines import load_machines
 from run_kfp.masking import Masker
 from run_kfp.secrets import SecretFinder
 from run_kfp.settings import Layers
-from specs import subject_of_registry
+from specs import context_of_registry
 
 TARGET = 3.0
 """How many times the slowest single call the whole may take."""
@@ -250,7 +250,7 @@ def ask(case: Case, count: int) -> Iterator[Run]:
         for number, reference in enumerate(case.images, 1)
     )
     git = f'[secrets.git_login]\nenv = "GIT_LOGIN"\n[check.git]\nremote = "{REMOTE}"\n'
-    subject = subject_of_registry(
+    context = context_of_registry(
         f'[pipeline]\nname = "bench"\n{containers}\n{git}',
         [str(number) for number in range(1, STEPS + 1)],
         params={"tag": TAG},
@@ -262,12 +262,12 @@ def ask(case: Case, count: int) -> Iterator[Run]:
         service_account=RUNNER,
     )
     finder = SecretFinder(Layers({}, os.environ, {}), None, Path.cwd(), Masker())
-    watcher = preflight.Watcher(subject.registry, finder, os.environ, offline=False, ignore=(), tell=lambda line: None)
+    how = preflight.CheckOptions(context.registry, finder, os.environ, offline=False, ignore=(), notify=lambda line: None)
     machines, calls = load_machines(), noted_calls()
     for run in range(count + 1):
         calls.clear()
         start = time.perf_counter()
-        findings, images, _ = preflight._online(subject, subject.registry.check, machines, watcher)
+        findings, images, _ = preflight._online(context, context.registry.check, machines, how)
         took = time.perf_counter() - start
         errors = sorted({one.code for one in findings if one.severity is preflight.Severity.ERROR})
         skipped = [str(one.message) for one in findings if one.severity is preflight.Severity.SKIPPED]

@@ -15,7 +15,7 @@ from kfp import compiler, dsl
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline
 from run_kfp.plans import Inputs, fill
-from run_kfp.preflight.subject import Subject, read_steps
+from run_kfp.preflight.context import CheckContext, read_steps
 from run_kfp.registry import Container, Registry
 from run_kfp.registry_file import packaged_registry_text, parse_registry
 from run_kfp.secrets import SecretFinder
@@ -39,7 +39,7 @@ def registry(keys: str, more: str = "") -> str:
     return f"{_ONE}{keys}\n{more}\n"
 
 
-def subject_of_registry(
+def context_of_registry(
     text: str | None,
     selection: Sequence[str] = ("1",),
     *,
@@ -50,7 +50,7 @@ def subject_of_registry(
     job_id: str | None = None,
     folder: Path | None = None,
     **settings: str,
-) -> Subject:
+) -> CheckContext:
     """Compile containers of a registry, as `run-kfp -r …` does.
 
     Args:
@@ -74,10 +74,10 @@ def subject_of_registry(
     pipeline = compile_pipeline(
         declared, chosen, fixed=fixed, caching=caching if caching is not None else bool(declared.settings.caching)
     )
-    return _subject(pipeline, declared, chosen, layers, params or {}, caching, failure_policy, job_id, folder)
+    return _context(pipeline, declared, chosen, layers, params or {}, caching, failure_policy, job_id, folder)
 
 
-def subject_of_spec(
+def context_of_spec(
     spec: Mapping[str, Any],
     *,
     params: Mapping[str, str] | None = None,
@@ -88,8 +88,8 @@ def subject_of_spec(
     folder: Path | None = None,
     platforms: Mapping[str, Any] | None = None,
     **settings: str,
-) -> Subject:
-    """Write a spec to a file and read it, as `run-kfp -f pipeline.yaml` does; the rest as in `subject_of_registry`.
+) -> CheckContext:
+    """Write a spec to a file and read it, as `run-kfp -f pipeline.yaml` does; the rest as in `context_of_registry`.
 
     Args:
         spec: the IR.
@@ -110,7 +110,7 @@ def subject_of_spec(
         pipeline = replace(read_pipeline(path), source=FILE)
     declared = parse_registry(registry_text or packaged_registry_text(), source=REGISTRY_FILE, folder=folder)
     layers = Layers(settings, environ or {}, {})
-    return _subject(pipeline, declared, (), layers, params or {}, None, failure_policy, job_id, folder)
+    return _context(pipeline, declared, (), layers, params or {}, None, failure_policy, job_id, folder)
 
 
 def spec_of_kfp(function: Callable[..., Any], name: str = "test-pipeline") -> dict[str, Any]:
@@ -141,7 +141,7 @@ def step_spec(container: Mapping[str, Any], **task: Any) -> dict[str, Any]:
     }
 
 
-def _subject(
+def _context(
     pipeline: CompiledPipeline,
     registry: Registry,
     selection: tuple[Container, ...],
@@ -151,14 +151,14 @@ def _subject(
     failure_policy: str | None,
     job_id: str | None,
     folder: Path,
-) -> Subject:
+) -> CheckContext:
     settings, _, _ = load_settings(
         layers, registry.settings, registry_source=registry.source, caching=caching, failure_policy=failure_policy
     )
     finder = SecretFinder(layers, None, folder, Masker())
     tag = params.get("tag")
     values, _ = fill(pipeline, Inputs(settings, registry, layers, finder, params, tag, job_id))
-    return Subject(
+    return CheckContext(
         pipeline=pipeline,
         steps=read_steps(pipeline, registry, selection),
         registry=registry,

@@ -12,37 +12,37 @@ from kfp import dsl
 
 import kfp_pipelines
 from run_kfp.findings import Finding, Severity
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.calls import check_calls
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
-from specs import registry, spec_of_kfp, step_spec, subject_of_registry, subject_of_spec
+from specs import context_of_registry, context_of_spec, registry, spec_of_kfp, step_spec
 
 # Every call without `command` gets this note.
 QUIET = "RK-CALL-NO-COMMAND"
 
 
-def codes(subject: Subject) -> list[str]:
-    return [found.code for found in check_calls(subject) if found.code != QUIET]
+def codes(context: CheckContext) -> list[str]:
+    return [found.code for found in check_calls(context) if found.code != QUIET]
 
 
-def one(subject: Subject) -> Finding:
-    (found,) = [found for found in check_calls(subject) if found.code != QUIET]
+def one(context: CheckContext) -> Finding:
+    (found,) = [found for found in check_calls(context) if found.code != QUIET]
     return found
 
 
-def call(command: Sequence[Any] = (), args: Sequence[Any] = (), **container: Any) -> Subject:
+def call(command: Sequence[Any] = (), args: Sequence[Any] = (), **container: Any) -> CheckContext:
     """A file whose one step has this call."""
-    return subject_of_spec(step_spec({"command": list(command), "args": list(args), **container}))
+    return context_of_spec(step_spec({"command": list(command), "args": list(args), **container}))
 
 
 TAG = "{{$.inputs.parameters['tag']}}"
 
 
-def with_input(command: Sequence[str], args: Sequence[str], kind: str = "STRING") -> Subject:
+def with_input(command: Sequence[str], args: Sequence[str], kind: str = "STRING") -> CheckContext:
     """The same, where the component has an input `tag`."""
     spec = step_spec({"command": list(command), "args": list(args)})
     spec["components"]["comp-step"]["inputDefinitions"] = {"parameters": {"tag": {"parameterType": kind}}}
-    return subject_of_spec(spec)
+    return context_of_spec(spec)
 
 
 @pytest.mark.failure("F22", "RK-CALL-SHELL-PLACEHOLDER")
@@ -67,7 +67,7 @@ def test_a_value_pasted_into_a_script(command: list[str], args: list[str]) -> No
 @pytest.mark.failure("F22", "RK-CALL-SHELL-PLACEHOLDER")
 def test_a_value_pasted_into_a_script_of_the_registry() -> None:
     text = registry('args = ["-c", { param = "tag", prefix = "python train.py --tag " }]')
-    found = one(subject_of_registry(text, params={"tag": "v1"}))
+    found = one(context_of_registry(text, params={"tag": "v1"}))
     assert found.place == "run-kfp.toml: containers.1.args"
     assert found.code == "RK-CALL-SHELL-PLACEHOLDER"
 
@@ -97,18 +97,18 @@ def test_what_kfp_itself_compiles_is_left_alone() -> None:
         kfp_pipelines.an_inner_pipeline,
         kfp_pipelines.chain,
     ):
-        assert list(check_calls(subject_of_spec(spec_of_kfp(function)))) == []
+        assert list(check_calls(context_of_spec(spec_of_kfp(function)))) == []
 
 
 def test_the_packaged_registry_gets_one_note() -> None:
-    (found,) = check_calls(subject_of_registry(None, ["1-4"], params={"tag": "v1"}))
+    (found,) = check_calls(context_of_registry(None, ["1-4"], params={"tag": "v1"}))
     assert (found.code, found.severity) == ("RK-CALL-NO-COMMAND", Severity.NOTE)
 
 
 @pytest.mark.failure("F16", "RK-CALL-NO-COMMAND")
 def test_steps_without_a_command() -> None:
     text = registry('args = ["a"]', '[containers.2]\nname = "other"\nimage = "busybox"\ncommand = ["true"]')
-    (found,) = check_calls(subject_of_registry(text, ["1", "2"]))
+    (found,) = check_calls(context_of_registry(text, ["1", "2"]))
     assert found.code == "RK-CALL-NO-COMMAND"
     assert "set for step:" in found.message  # and not for `other`
 
@@ -123,7 +123,7 @@ def test_an_optional_part_of_the_command() -> None:
     def pipeline() -> None:
         greet()
 
-    found = one(subject_of_spec(spec_of_kfp(pipeline)))
+    found = one(context_of_spec(spec_of_kfp(pipeline)))
     assert found.code == "RK-CALL-COMMAND-PLACEHOLDER"
     assert found.place.endswith(".command")
 
@@ -141,7 +141,7 @@ def test_an_optional_part_of_the_command() -> None:
     ],
 )
 def test_words_of_another_form(container: dict[str, Any], place: str) -> None:
-    found = one(subject_of_spec(step_spec(container)))
+    found = one(context_of_spec(step_spec(container)))
     assert (found.code, found.severity) == ("RK-CALL-FORM", Severity.ERROR)
     assert found.place == f"pipeline.yaml: deploymentSpec.executors.exec-step.container.{place}"
 
@@ -327,20 +327,20 @@ def test_paths_of_a_machine(word: str, severity: Severity) -> None:
 @pytest.mark.failure("F85", "RK-PATH-HOST")
 def test_paths_of_this_machine() -> None:
     home, here = Path("/home/somebody"), Path("/projects/model")
-    subject = subject_of_registry(
+    context = context_of_registry(
         registry(
             'command = ["train"]\nargs = ["--data=/home/somebody/data", "/projects/model/x.csv", "/projects/other"]'
         )
     )
-    found = [found for found in check_calls(subject, home=home, here=here) if found.code == "RK-PATH-HOST"]
+    found = [found for found in check_calls(context, home=home, here=here) if found.code == "RK-PATH-HOST"]
     assert [(one.severity, one.place) for one in found] == [(Severity.WARNING, "run-kfp.toml: containers.1.args")] * 2
     assert "home" in found[0].message
     assert "current folder" in found[1].message
 
 
 def test_a_folder_of_this_machine_that_images_have_as_well() -> None:
-    subject = call(["train"], ["/app/x", "/srv/y"])
-    assert list(check_calls(subject, home=Path("/srv"), here=Path("/app"))) == []
+    context = call(["train"], ["/app/x", "/srv/y"])
+    assert list(check_calls(context, home=Path("/srv"), here=Path("/app"))) == []
 
 
 @pytest.mark.failure("F85", "RK-PATH-HOST")
@@ -377,7 +377,7 @@ def test_paths_that_may_be(word: str) -> None:
     assert codes(call(["train"], [word])) == []
 
 
-def env(*entries: Any) -> Subject:
+def env(*entries: Any) -> CheckContext:
     return call(["train"], env=list(entries))
 
 
@@ -386,7 +386,7 @@ def test_a_parameter_in_the_environment() -> None:
     def pipeline(mode: str) -> None:
         kfp_pipelines.echo().set_env_variable("MODE", f"{mode}")
 
-    found = one(subject_of_spec(spec_of_kfp(pipeline)))
+    found = one(context_of_spec(spec_of_kfp(pipeline)))
     assert (found.code, found.severity) == ("RK-ENV-PLACEHOLDER", Severity.ERROR)
     assert "MODE" in found.message
 
@@ -438,8 +438,8 @@ def test_constants_and_values_that_reach_a_step() -> None:
         kfp_pipelines.echo(text=data)
         kfp_pipelines.echo(text="redis://localhost")
 
-    subject = subject_of_spec(spec_of_kfp(pipeline), params={"data": "gs:/bucket/x"})
-    assert [(found.code, found.place) for found in check_calls(subject)] == [
+    context = context_of_spec(spec_of_kfp(pipeline), params={"data": "gs:/bucket/x"})
+    assert [(found.code, found.place) for found in check_calls(context)] == [
         ("RK-PATH-STORAGE", "-p data"),
         ("RK-PATH-HOST", "pipeline.yaml: root.dag.tasks.echo.inputs.parameters.text"),
         ("RK-SERVICE-LOCAL", "pipeline.yaml: root.dag.tasks.echo-4.inputs.parameters.text"),

@@ -35,8 +35,8 @@ from run_kfp.preflight.cloud.policies import ROLES
 from run_kfp.preflight.cloud.repositories import Repository, repository_of
 from run_kfp.preflight.cloud.session import ONE_TRY
 from run_kfp.preflight.cloud.terms import account_project
-from run_kfp.preflight.subject import Subject
-from specs import subject_of_registry
+from run_kfp.preflight.context import CheckContext
+from specs import context_of_registry
 
 RUNNER = f"runner@{PROJECT}.iam.gserviceaccount.com"
 NUMBER = 123456789012
@@ -61,14 +61,14 @@ accelerator = {{ type = "NVIDIA_TESLA_T4", count = 4 }}
 
 @dataclass
 class World:
-    """The fakes, and a subject that is right in them."""
+    """The fakes, and a context that is right in them."""
 
     apis: FakeGoogleApis
     hosts: GoogleHosts
     vertex: FakeVertex
     credentials: Path
 
-    def subject(self, text: str = ONE, *, job_id: str | None = "chain-1", **settings: str) -> Subject:
+    def context(self, text: str = ONE, *, job_id: str | None = "chain-1", **settings: str) -> CheckContext:
         given: dict[str, Any] = {
             "project": PROJECT,
             "region": "us-east1",
@@ -77,10 +77,10 @@ class World:
             **settings,
         }
         environ = {"GOOGLE_APPLICATION_CREDENTIALS": str(self.credentials)}
-        return subject_of_registry(text, environ=environ, job_id=job_id, **given)
+        return context_of_registry(text, environ=environ, job_id=job_id, **given)
 
     def check(self, text: str = ONE, **settings: str) -> CloudReport:
-        return check_cloud(self.subject(text, **settings))
+        return check_cloud(self.context(text, **settings))
 
     @property
     def project(self) -> FakeProject:
@@ -561,10 +561,10 @@ def test_an_accelerator_that_the_table_does_not_know_is_skipped(world: World) ->
 
 def test_metrics_of_accelerators_may_be_given(world: World, tmp_path: Path) -> None:
     world.apis.quotas["custom_model_training_next_gpus"] = {"": 1}
-    subject = world.subject(ONE.replace("NVIDIA_TESLA_T4", "NVIDIA_NEXT"))
+    context = world.context(ONE.replace("NVIDIA_TESLA_T4", "NVIDIA_NEXT"))
     file = tmp_path / "machines.toml"
     file.write_text('[accelerators.NVIDIA_NEXT]\nmetric = "custom_model_training_next_gpus"\n', encoding="utf-8")
-    report = check_cloud(subject, machines=load_machines(file))
+    report = check_cloud(context, machines=load_machines(file))
     assert told(report) == [("RK-QUOTA-GPU", "error")]
 
 
@@ -576,7 +576,7 @@ def test_a_job_id_that_is_taken(world: World) -> None:
 
 
 def test_without_a_job_id_none_is_looked_for(world: World) -> None:
-    assert check_cloud(world.subject(job_id=None)).findings == ()
+    assert check_cloud(world.context(job_id=None)).findings == ()
     assert not [request for request in world.apis.requests if "aiplatform" in request.host]
 
 
@@ -624,26 +624,26 @@ def test_an_answer_that_is_no_json_is_skipped_or_empty(world: World) -> None:
 
 def test_the_token_service_that_is_down_is_skipped(world: World) -> None:
     world.hosts.token_unavailable(times=10)
-    subject = world.subject()
-    report = check_cloud(replace(subject, settings=replace(subject.settings, timeout=0.5)))
+    context = world.context()
+    report = check_cloud(replace(context, settings=replace(context.settings, timeout=0.5)))
     assert told(report) == [("RK-CLOUD-SKIPPED", "skipped")]
     assert "token service" in only(report).message
 
 
 def test_no_network_is_skipped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with GoogleSession(world.subject().settings) as session:
+    with GoogleSession(world.context().settings) as session:
         assert session.token()
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
         monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-        report = check_cloud(world.subject(), session=session)
+        report = check_cloud(world.context(), session=session)
     assert {severity for _, severity in told(report)} == {"skipped"}
 
 
 def test_hanging_hosts_are_bounded_by_the_deadline(world: World) -> None:
     world.apis.hang(*EVERY_HOST)
-    subject = world.subject()
+    context = world.context()
     begun = time.monotonic()
-    report = check_cloud(replace(subject, settings=replace(subject.settings, timeout=2.0)))
+    report = check_cloud(replace(context, settings=replace(context.settings, timeout=2.0)))
     assert time.monotonic() - begun < ONE_TRY, "without the deadline a single try has so long"
     assert {severity for _, severity in told(report)} == {"skipped"}
 
@@ -691,7 +691,7 @@ def test_a_bucket_of_another_project_costs_one_answer_more_and_not_two(world: Wo
 
 def test_missing_settings_leave_out_what_hangs_on_them(world: World) -> None:
     environ = {"GOOGLE_APPLICATION_CREDENTIALS": str(world.credentials)}
-    assert check_cloud(subject_of_registry(ONE, environ=environ)).findings == ()
+    assert check_cloud(context_of_registry(ONE, environ=environ)).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -706,23 +706,23 @@ def test_missing_settings_leave_out_what_hangs_on_them(world: World) -> None:
     ],
 )
 def test_junk_in_a_foreign_file_does_not_matter(world: World, junk: dict[str, Any]) -> None:
-    subject = world.subject()
-    (step,) = subject.steps
+    context = world.context()
+    (step,) = context.steps
     strange = replace(step, resources=junk, image="us-east1-docker.pkg.dev//{{$.x}}/@")
-    assert check_cloud(replace(subject, steps=(strange,))).findings == ()
+    assert check_cloud(replace(context, steps=(strange,))).findings == ()
 
 
 def test_endpoints_of_ones_own(world: World) -> None:
     """By another name than Google's, straight to the fake."""
     ours = "https://private-storage.googleapis.com"
     world.hosts.route("private-storage.googleapis.com", world.apis.port)
-    assert check_cloud(world.subject(), endpoints={"storage": ours}).findings == ()
+    assert check_cloud(world.context(), endpoints={"storage": ours}).findings == ()
     assert "private-storage.googleapis.com:443" in world.hosts.asked
     assert "storage.googleapis.com:443" not in world.hosts.asked
 
 
 def test_one_token_for_all_who_ask_at_once(world: World) -> None:
-    with GoogleSession(world.subject().settings) as session:
+    with GoogleSession(world.context().settings) as session:
         tokens: list[str | None] = []
         threads = [threading.Thread(target=lambda: tokens.append(session.token())) for _ in range(8)]
         for thread in threads:
@@ -736,8 +736,8 @@ def test_one_token_for_all_who_ask_at_once(world: World) -> None:
 
 def test_no_finding_holds_a_token_or_a_key(world: World, account_key: Mapping[str, str]) -> None:
     world.forbid(*EVERY_HOST)
-    with GoogleSession(world.subject().settings) as session:
-        report = check_cloud(world.subject(), session=session)
+    with GoogleSession(world.context().settings) as session:
+        report = check_cloud(world.context(), session=session)
         words = repr(report) + repr(session)
         assert str(session.token()) not in words
     assert account_key["private_key"][40:80] not in words

@@ -38,10 +38,10 @@ from fakes.image_registry import (
     schema_1,
 )
 from run_kfp.findings import Finding, Severity
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.images import ImagesReport, look_at_images, pinned
 from run_kfp.preflight.images.registry_api import find_logins
 from run_kfp.preflight.offline.references import DOCKER_HUB
-from run_kfp.preflight.subject import Subject
 
 ARTIFACTS, OTHER, PLAIN = "us-east1-docker.pkg.dev", "registry.example.org", "plain.example.org"
 HUB_IMAGE = "team/train:v1"
@@ -72,9 +72,9 @@ def registries(
         yield running
 
 
-def subject(reference: str, command: Sequence[str] = (), args: Sequence[str] = (), **task: Any) -> Subject:
+def context(reference: str, command: Sequence[str] = (), args: Sequence[str] = (), **task: Any) -> CheckContext:
     """A finished file of one step."""
-    return specs.subject_of_spec(
+    return specs.context_of_spec(
         specs.step_spec({"image": reference, "command": list(command), "args": list(args)}, **task),
         project="test-project",
         region="us-east1",
@@ -86,9 +86,9 @@ def no_token() -> str | None:
 
 
 def look(
-    looked_at: Subject | str, *, google_token: Callable[[], str | None] = no_token, seconds: float = 20
+    looked_at: CheckContext | str, *, google_token: Callable[[], str | None] = no_token, seconds: float = 20
 ) -> ImagesReport:
-    chosen = subject(looked_at) if isinstance(looked_at, str) else looked_at
+    chosen = context(looked_at) if isinstance(looked_at, str) else looked_at
     return look_at_images(chosen, google_token=google_token, deadline_seconds=seconds)
 
 
@@ -488,7 +488,7 @@ def test_an_image_that_fills_the_disk_is_a_warning(registries: FakeImageRegistry
 def test_a_command_that_replaces_the_entrypoint_is_shown_beside_it(registries: FakeImageRegistry) -> None:
     registries.add(HUB, "team/train", "v1", image(entrypoint=["/opt/setup.sh"], cmd=["serve"]))
 
-    found = only(look(subject(HUB_IMAGE, ["python", "main.py"])), "RK-IMAGE-ENTRYPOINT")
+    found = only(look(context(HUB_IMAGE, ["python", "main.py"])), "RK-IMAGE-ENTRYPOINT")
 
     assert found.severity is Severity.NOTE
     assert found.place.endswith("container.command")
@@ -518,7 +518,7 @@ def test_arguments_that_repeat_the_entrypoint_are_a_warning(
 ) -> None:
     registries.add(HUB, "team/train", "v1", image(entrypoint=entrypoint))
 
-    found = only(look(subject(HUB_IMAGE, (), args)), "RK-IMAGE-ARGUMENTS")
+    found = only(look(context(HUB_IMAGE, (), args)), "RK-IMAGE-ARGUMENTS")
 
     assert found.severity is Severity.WARNING
     assert found.place.endswith("container.args")
@@ -527,7 +527,7 @@ def test_arguments_that_repeat_the_entrypoint_are_a_warning(
 def test_a_script_that_by_custom_runs_its_arguments_is_a_note(registries: FakeImageRegistry) -> None:
     registries.add(HUB, "team/train", "v1", image(entrypoint=["/bin/bash", "docker-entrypoint.sh"]))
 
-    found = only(look(subject(HUB_IMAGE, (), ["python", "main.py"])), "RK-IMAGE-ARGUMENTS")
+    found = only(look(context(HUB_IMAGE, (), ["python", "main.py"])), "RK-IMAGE-ARGUMENTS")
 
     assert found.severity is Severity.NOTE
 
@@ -545,7 +545,7 @@ def test_arguments_behind_a_shells_text_never_arrive(
 ) -> None:
     registries.add(HUB, "team/train", "v1", image(entrypoint=entrypoint))
 
-    assert only(look(subject(HUB_IMAGE, (), args)), "RK-IMAGE-ARGUMENTS-LOST").severity is Severity.WARNING
+    assert only(look(context(HUB_IMAGE, (), args)), "RK-IMAGE-ARGUMENTS-LOST").severity is Severity.WARNING
 
 
 @pytest.mark.parametrize(
@@ -565,14 +565,14 @@ def test_a_step_without_a_program_is_told(
 ) -> None:
     registries.add(HUB, "team/train", "v1", image(entrypoint=entrypoint, cmd=cmd))
 
-    assert only(look(subject(HUB_IMAGE, (), args)), "RK-IMAGE-NO-PROGRAM").severity is severity
+    assert only(look(context(HUB_IMAGE, (), args)), "RK-IMAGE-NO-PROGRAM").severity is severity
 
 
 def test_a_shell_in_an_image_of_copied_files_is_a_warning(registries: FakeImageRegistry) -> None:
     registries.add(HUB, "team/train", "v1", image(created_by=["COPY /server /server # buildkit"]))
 
-    assert only(look(subject(HUB_IMAGE, ["sh", "-c"], ["x"])), "RK-IMAGE-SHELL").severity is Severity.WARNING
-    assert look(subject(HUB_IMAGE, ["/server"])).findings == ()
+    assert only(look(context(HUB_IMAGE, ["sh", "-c"], ["x"])), "RK-IMAGE-SHELL").severity is Severity.WARNING
+    assert look(context(HUB_IMAGE, ["/server"])).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -606,7 +606,7 @@ def test_calls_that_fit_their_image_give_no_finding(
 ) -> None:
     registries.add(HUB, "team/train", "v1", image(entrypoint=entrypoint, cmd=cmd))
 
-    assert look(subject(HUB_IMAGE, command, args)).findings == ()
+    assert look(context(HUB_IMAGE, command, args)).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -626,7 +626,7 @@ def test_an_image_with_a_base_has_a_shell_for_all_that_is_known(
 ) -> None:
     registries.add(HUB, "team/train", "v1", image(created_by=created_by))
 
-    assert look(subject(HUB_IMAGE, ["sh", "-c"], ["x"])).findings == ()
+    assert look(context(HUB_IMAGE, ["sh", "-c"], ["x"])).findings == ()
 
 
 def test_what_stands_in_a_call_is_not_repeated_whole(registries: FakeImageRegistry) -> None:
@@ -635,9 +635,9 @@ def test_what_stands_in_a_call_is_not_repeated_whole(registries: FakeImageRegist
     password = os.urandom(12).hex()
 
     reports = [
-        look(subject(HUB_IMAGE, (), [f"--password={password}"])),
-        look(subject("team/bound:v1", (), ["-c", f"login {password}"])),
-        look(subject("team/bound:v1", ["sh", "-c", f"login {password}", password])),
+        look(context(HUB_IMAGE, (), [f"--password={password}"])),
+        look(context("team/bound:v1", (), ["-c", f"login {password}"])),
+        look(context("team/bound:v1", ["sh", "-c", f"login {password}", password])),
     ]
 
     assert [len(report.findings) for report in reports] == [1, 1, 1]
@@ -652,9 +652,9 @@ def test_a_config_that_names_no_system_is_one_of_linux(registries: FakeImageRegi
     assert look(HUB_IMAGE).findings == ()
 
 
-def late_env(entrypoint: str) -> Subject:
+def late_env(entrypoint: str) -> CheckContext:
     """A container whose environment takes a parameter, with this entrypoint declared."""
-    return specs.subject_of_registry(
+    return specs.context_of_registry(
         f"""
         [pipeline]
         name = "test-pipeline"
@@ -777,13 +777,13 @@ def test_a_certificate_that_nobody_trusts_is_told(
     assert "certificate of docker.io is not trusted" in only(look(HUB_IMAGE), "RK-IMAGE-UNREACHED").message
 
 
-def chain(references: Sequence[str]) -> Subject:
+def chain(references: Sequence[str]) -> CheckContext:
     """Steps with these images, one behind the other."""
     text = "\n".join(
         f'[containers.{number}]\nname = "step{number}x"\nimage = "{reference}"\nargs = ["x"]'
         for number, reference in enumerate(references, 1)
     )
-    return specs.subject_of_registry(
+    return specs.context_of_registry(
         f'[pipeline]\nname = "test-pipeline"\n{text}',
         [str(number) for number in range(1, len(references) + 1)],
         project="test-project",
@@ -1004,9 +1004,9 @@ def test_an_image_that_docker_pushed_is_compared_with_its_calls(
     build(engine, tmp_path, busybox, reference, ['ENTRYPOINT ["/bin/sh", "run-commands.sh"]', 'CMD ["v1"]'])
     engine.docker("push", reference)
 
-    assert told(look(subject(reference, ["echo"], ["x"]))) == [("RK-IMAGE-ENTRYPOINT", Severity.NOTE)]
-    assert told(look(subject(reference, [], ["sh", "-c", "echo x"]))) == [("RK-IMAGE-ARGUMENTS", Severity.WARNING)]
-    assert look(subject(reference, [], ["v2"])).findings == ()
+    assert told(look(context(reference, ["echo"], ["x"]))) == [("RK-IMAGE-ENTRYPOINT", Severity.NOTE)]
+    assert told(look(context(reference, [], ["sh", "-c", "echo x"]))) == [("RK-IMAGE-ARGUMENTS", Severity.WARNING)]
+    assert look(context(reference, [], ["v2"])).findings == ()
     # What the check says of such a call is what happens.
     done = engine.docker("run", "--rm", reference, "sh", "-c", "echo x", check=False)
     assert done.returncode != 0

@@ -34,7 +34,7 @@ def check(reference: str, *, cached: bool = False, **settings: Any) -> list[Find
     """Check a finished file of one step with this image."""
     spec = specs.step_spec({"image": reference}, cachingOptions={"enableCache": cached})
     project, region = settings.pop("project", "test-project"), settings.pop("region", "us-east1")
-    return list(check_references(specs.subject_of_spec(spec, project=project, region=region, **settings)))
+    return list(check_references(specs.context_of_spec(spec, project=project, region=region, **settings)))
 
 
 def only(found: Sequence[Finding], code: str) -> Finding:
@@ -182,11 +182,11 @@ def test_a_login_in_the_text_is_not_repeated(scheme: str) -> None:
 
 
 def test_the_place_is_the_key_of_the_registry() -> None:
-    subject = specs.subject_of_registry(
+    context = specs.context_of_registry(
         '[pipeline]\nname = "test-pipeline"\n[containers.4]\nname = "train"\nimage = "team/Train:v1"', ["4"]
     )
 
-    found = only(list(check_references(subject)), "RK-IMAGE-REFERENCE")
+    found = only(list(check_references(context)), "RK-IMAGE-REFERENCE")
 
     assert found.place == "run-kfp.toml: containers.4.image"
     assert found.hint == "write team/train:v1"
@@ -379,7 +379,7 @@ def test_the_repository_of_artifact_registry_is_known_by_the_name(
 
 
 def test_the_packaged_registry_has_notes_at_most() -> None:
-    found = list(check_references(specs.subject_of_registry(None, ["1", "2", "3", "4"], params={"num_gpu": "4"})))
+    found = list(check_references(specs.context_of_registry(None, ["1", "2", "3", "4"], params={"num_gpu": "4"})))
 
     assert {one.severity for one in found} <= {Severity.NOTE}
 

@@ -17,9 +17,9 @@ from conftest import Write
 from run_kfp.errors import shown
 from run_kfp.findings import Finding, Severity
 from run_kfp.machines import load_machines
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.resources import check_resources, chosen_machines
-from run_kfp.preflight.subject import Subject
-from specs import registry, spec_of_kfp, step_spec, subject_of_registry, subject_of_spec
+from specs import context_of_registry, context_of_spec, registry, spec_of_kfp, step_spec
 
 MACHINES = load_machines()
 TODAY = date(2026, 11, 23)
@@ -28,25 +28,25 @@ T4 = "NVIDIA_TESLA_T4"
 Told = list[tuple[str, str]]
 
 
-def found(subject: Subject, today: date = TODAY) -> list[Finding]:
-    return list(check_resources(subject, MACHINES, today))
+def found(context: CheckContext, today: date = TODAY) -> list[Finding]:
+    return list(check_resources(context, MACHINES, today))
 
 
-def told(subject: Subject, today: date = TODAY) -> Told:
+def told(context: CheckContext, today: date = TODAY) -> Told:
     """Return code and severity of every finding."""
-    return sorted((one.code, str(one.severity)) for one in found(subject, today))
+    return sorted((one.code, str(one.severity)) for one in found(context, today))
 
 
-def limits(resources: Any, **settings: Any) -> Subject:
+def limits(resources: Any, **settings: Any) -> CheckContext:
     """A step of a file with `resources`, whatever they are."""
-    subject = subject_of_spec(step_spec({}), registry_text=registry(""), **settings)
-    return replace(subject, steps=(replace(subject.steps[0], resources=resources),))
+    context = context_of_spec(step_spec({}), registry_text=registry(""), **settings)
+    return replace(context, steps=(replace(context.steps[0], resources=resources),))
 
 
-def of_kfp(function: Callable[..., None], **settings: Any) -> Subject:
+def of_kfp(function: Callable[..., None], **settings: Any) -> CheckContext:
     """A file that kfp compiled."""
     function.__annotations__.pop("return", None)  # postponed to the text "None", which kfp takes for an artifact
-    return subject_of_spec(spec_of_kfp(function), registry_text=registry(""), **settings)
+    return context_of_spec(spec_of_kfp(function), registry_text=registry(""), **settings)
 
 
 def both(cpu: float | None = None, memory: float | None = None, kind: str = "", count: Any = None) -> dict[str, Any]:
@@ -102,23 +102,23 @@ def test_every_accelerator_in_every_count_and_region_of_the_table_has_no_error(a
     known = MACHINES.accelerators[accelerator]
     for count in MACHINES.counts(accelerator) or (8,):
         for region in sorted(known.regions):
-            subject = limits(both(kind=accelerator, count=count), region=region)
+            context = limits(both(kind=accelerator, count=count), region=region)
             expected = {"RK-QUOTA-DEFAULT"}
             expected |= {"RK-TPU"} if known.is_tpu else set()
             expected |= {"RK-GPU-RETIRED"} if known.end_of_support else set()
-            assert all(one.severity is Severity.WARNING for one in found(subject))
-            assert {one.code for one in found(subject)} <= expected
+            assert all(one.severity is Severity.WARNING for one in found(context))
+            assert {one.code for one in found(context)} <= expected
 
 
 def test_the_packaged_registry() -> None:
-    subject = subject_of_registry(None, ("1-4",), params={"tag": "v1"}, region="us-east1")
-    assert told(subject) == [
+    context = context_of_registry(None, ("1-4",), params={"tag": "v1"}, region="us-east1")
+    assert told(context) == [
         ("RK-MEMORY-BOUNDARY", "note"),
         ("RK-MEMORY-BOUNDARY", "note"),
         ("RK-QUOTA-DEFAULT", "warning"),
     ]
     machines = {
-        name: choice.machine.name for name, choice in chosen_machines(subject, MACHINES).items() if choice.machine
+        name: choice.machine.name for name, choice in chosen_machines(context, MACHINES).items() if choice.machine
     }
     assert machines == {
         "get-raw-data": "e2-standard-4",
@@ -129,9 +129,9 @@ def test_the_packaged_registry() -> None:
 
 
 def test_a_registry_takes_a_number_of_cpus_as_number() -> None:
-    subject = subject_of_registry(registry("cpu = 16\nmemory = '32G'"), region="us-central1")
-    assert found(subject) == []
-    assert chosen_machines(subject, MACHINES)["step"].machine == MACHINES.types["e2-standard-16"]
+    context = context_of_registry(registry("cpu = 16\nmemory = '32G'"), region="us-central1")
+    assert found(context) == []
+    assert chosen_machines(context, MACHINES)["step"].machine == MACHINES.types["e2-standard-16"]
 
 
 # ── mistakes in one limit ────────────────────────────────────────────────────────────────────────────────────────────
@@ -295,8 +295,8 @@ def test_an_accelerator_of_a_wrong_form(accelerator: Any) -> None:
     ],
 )
 def test_an_accelerator_without_support(kind: str, today: date, severity: str | None) -> None:
-    subject = limits(both(cpu=4, kind=kind, count=1), region="us-central1")
-    assert told(subject, today) == ([("RK-GPU-RETIRED", severity)] if severity else [])
+    context = limits(both(cpu=4, kind=kind, count=1), region="us-central1")
+    assert told(context, today) == ([("RK-GPU-RETIRED", severity)] if severity else [])
 
 
 @pytest.mark.failure("F48", "RK-GPU-COUNT")
@@ -327,8 +327,8 @@ def test_the_count_that_is_named_leads_to_a_machine(resources: dict[str, Any], h
 
 @pytest.mark.parametrize("kind", ["NVIDIA_H200", "nvidia-h200"])
 def test_what_another_name_of_an_accelerator_hides_is_told_too(kind: str) -> None:
-    subject = limits(both(kind=kind, count=1), region="us-east1")
-    assert told(subject) == [("RK-GPU-COUNT", "error"), ("RK-GPU-REGION", "error"), ("RK-GPU-TYPE", "error")]
+    context = limits(both(kind=kind, count=1), region="us-east1")
+    assert told(context) == [("RK-GPU-COUNT", "error"), ("RK-GPU-REGION", "error"), ("RK-GPU-TYPE", "error")]
 
 
 def test_a_retired_accelerator_by_another_name_is_not_offered() -> None:
@@ -339,8 +339,8 @@ def test_a_retired_accelerator_by_another_name_is_not_offered() -> None:
 
 @pytest.mark.failure("F48", "RK-GPU-COUNT")
 def test_a_count_of_a_registry_has_its_place_there() -> None:
-    subject = subject_of_registry(None, ("4",), params={"tag": "v1", "num_gpu": "3"}, region="us-central1")
-    (finding,) = found(subject)
+    context = context_of_registry(None, ("4",), params={"tag": "v1", "num_gpu": "3"}, region="us-central1")
+    (finding,) = found(context)
     assert finding.code == "RK-GPU-COUNT"
     assert finding.place == "run-kfp.toml: containers.4.accelerator.count"
     assert finding.message == "3 × NVIDIA_TESLA_T4; a machine has 1, 2 or 4"
@@ -384,9 +384,9 @@ def test_an_accelerator_that_the_region_does_not_have(kind: str, region: str, ne
 
 
 def test_where_the_pages_disagree_there_is_a_warning() -> None:
-    subject = limits(both(kind="NVIDIA_RTX_PRO_6000", count=1), region="us-west1")
-    assert ("RK-GPU-REGION", "warning") in told(subject)
-    assert all(severity == "warning" for _, severity in told(subject))
+    context = limits(both(kind="NVIDIA_RTX_PRO_6000", count=1), region="us-west1")
+    assert ("RK-GPU-REGION", "warning") in told(context)
+    assert all(severity == "warning" for _, severity in told(context))
 
 
 @pytest.mark.failure("F63", "RK-TPU")
@@ -441,7 +441,7 @@ def test_what_only_the_larger_gb_allows_is_a_warning(memory: str, kind: str, cer
     ],
 )
 def test_near_the_size_of_a_machine_without_accelerator(keys: str, words: str, certain: str) -> None:
-    (finding,) = found(subject_of_registry(registry(keys), region="us-central1"))
+    (finding,) = found(context_of_registry(registry(keys), region="us-central1"))
     assert (finding.code, finding.severity) == ("RK-MEMORY-BOUNDARY", Severity.NOTE)
     assert finding.message.startswith(words)
     assert finding.hint == f"with {certain} it is certain"
@@ -458,8 +458,8 @@ def test_near_the_size_of_a_machine() -> None:
 
 
 def test_all_mistakes_of_a_step_are_told_at_once() -> None:
-    subject = limits(both(cpu=97, memory=700, kind="NVIDIA_L4", count=3), region="europe-west1")
-    assert told(subject) == [
+    context = limits(both(cpu=97, memory=700, kind="NVIDIA_L4", count=3), region="europe-west1")
+    assert told(context) == [
         ("RK-CPU-LIMIT", "error"),
         ("RK-GPU-COUNT", "error"),
         ("RK-GPU-REGION", "error"),
@@ -468,13 +468,13 @@ def test_all_mistakes_of_a_step_are_told_at_once() -> None:
 
 
 def test_what_a_misspelt_accelerator_hides_is_told_too() -> None:
-    subject = limits(both(kind="nvidia-l4", count=3), region="europe-west1")
-    assert told(subject) == [("RK-GPU-COUNT", "error"), ("RK-GPU-REGION", "error"), ("RK-GPU-TYPE", "error")]
+    context = limits(both(kind="nvidia-l4", count=3), region="europe-west1")
+    assert told(context) == [("RK-GPU-COUNT", "error"), ("RK-GPU-REGION", "error"), ("RK-GPU-TYPE", "error")]
 
 
 def test_an_old_accelerator_and_too_much_memory() -> None:
-    subject = limits(both(memory=300, kind="NVIDIA_TESLA_P100", count=1), region="us-central1")
-    assert told(subject) == [("RK-GPU-RETIRED", "warning"), ("RK-MACHINE-NONE", "error")]
+    context = limits(both(memory=300, kind="NVIDIA_TESLA_P100", count=1), region="us-central1")
+    assert told(context) == [("RK-GPU-RETIRED", "warning"), ("RK-MACHINE-NONE", "error")]
 
 
 # ── region and default quotas ────────────────────────────────────────────────────────────────────────────────────────
@@ -551,8 +551,8 @@ def test_a_quota_is_told_once_for_the_largest_step() -> None:
 
 def test_a_user_with_more_quota_is_not_warned(write: Write) -> None:
     path = write("machines.toml", "[accelerators.NVIDIA_L4]\nlimits = { us-central1 = 8 }")
-    subject = limits(both(kind="NVIDIA_L4", count=8), region="us-central1")
-    assert list(check_resources(subject, load_machines(path), TODAY)) == []
+    context = limits(both(kind="NVIDIA_L4", count=8), region="us-central1")
+    assert list(check_resources(context, load_machines(path), TODAY)) == []
 
 
 # ── fields of a file ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -575,9 +575,9 @@ def test_a_file_with_the_newer_fields_alone() -> None:
 
 def test_two_values_for_one_limit() -> None:
     resources = {"cpuLimit": 4.0, "resourceCpuLimit": "16", "memoryLimit": 16.0, "resourceMemoryLimit": "64G"}
-    subject = limits(resources)
-    assert told(subject) == [("RK-RESOURCE-CONFLICT", "warning")] * 2
-    machine = chosen_machines(subject, MACHINES)["step"].machine
+    context = limits(resources)
+    assert told(context) == [("RK-RESOURCE-CONFLICT", "warning")] * 2
+    machine = chosen_machines(context, MACHINES)["step"].machine
     assert machine == MACHINES.types["e2-standard-4"], "the older field is the one that counts"
 
 
@@ -608,7 +608,7 @@ def pool(
     }
 
 
-def custom_job(pools: Any, location: Any = "us-central1") -> Subject:
+def custom_job(pools: Any, location: Any = "us-central1") -> CheckContext:
     """A step as google-cloud-pipeline-components compiles it: the pools are an input, and text in an argument."""
     spec = step_spec(
         {"command": ["python3", "-m", "launcher"], "args": ["--payload", '{"Concat": ["{\\"job_spec\\": ", "}"]}']},
@@ -620,7 +620,7 @@ def custom_job(pools: Any, location: Any = "us-central1") -> Subject:
             "location": {"parameterType": "STRING", "defaultValue": "us-central1"},
         }
     }
-    return subject_of_spec(spec)
+    return context_of_spec(spec)
 
 
 @pytest.mark.parametrize(
@@ -695,13 +695,13 @@ def test_the_cpu_quota_of_a_machine_family(machine: str, replicas: int, words: s
 
 def test_worker_pools_as_text_of_an_argument_and_as_an_executor() -> None:
     job = {"jobSpec": {"workerPoolSpecs": [{"machineSpec": {"machineType": "n1-standard-2"}, "containerSpec": {}}]}}
-    subject = subject_of_spec(step_spec({"args": ["--job", json.dumps(job)]}))
-    assert [one.place for one in found(subject)] == [
+    context = context_of_spec(step_spec({"args": ["--job", json.dumps(job)]}))
+    assert [one.place for one in found(context)] == [
         "pipeline.yaml: task step, arguments [1].jobSpec.workerPoolSpecs[0].machineSpec"
     ]
     spec = step_spec({})
     spec["deploymentSpec"]["executors"]["exec-job"] = {"customJob": {"customJob": job}}
-    (finding,) = found(subject_of_spec(spec))
+    (finding,) = found(context_of_spec(spec))
     assert finding.place == (
         "pipeline.yaml: deploymentSpec.executors.exec-job.customJob.customJob.jobSpec.workerPoolSpecs[0].machineSpec"
     )
@@ -739,17 +739,17 @@ anything = st.recursive(
 
 @given(resources=st.dictionaries(st.sampled_from(FIELDS), anything), pools=anything, job=anything)
 def test_whatever_stands_in_a_file_is_no_crash(resources: Any, pools: Any, job: Any) -> None:
-    subject = limits(resources, region="us-central1")
-    (step,) = subject.steps
+    context = limits(resources, region="us-central1")
+    (step,) = context.steps
     component = {"inputDefinitions": {"parameters": {"x": pools, "y": {"defaultValue": pools}}}}
     task = {"inputs": {"parameters": {"x": pools, "location": {"runtimeValue": {"constant": pools}}}}}
     step = replace(step, args=(json.dumps(pools),), component=component, task=task)
-    text = json.dumps({**subject.pipeline.spec, "deploymentSpec": {"executors": {"exec-job": {"customJob": job}}}})
-    subject = replace(subject, steps=(step,), pipeline=replace(subject.pipeline, text=text))
-    for finding in found(subject):
+    text = json.dumps({**context.pipeline.spec, "deploymentSpec": {"executors": {"exec-job": {"customJob": job}}}})
+    context = replace(context, steps=(step,), pipeline=replace(context.pipeline, text=text))
+    for finding in found(context):
         assert finding.message
         assert finding.place
-    chosen_machines(subject, MACHINES)
+    chosen_machines(context, MACHINES)
 
 
 def test_text_that_nests_deeply_is_passed_over() -> None:
@@ -757,4 +757,4 @@ def test_text_that_nests_deeply_is_passed_over() -> None:
     nested: Any = pool("n1-standard-2")
     for _ in range(80):
         nested = [nested]
-    assert found(subject_of_spec(step_spec({"args": [deep, json.dumps(nested)]}))) == []
+    assert found(context_of_spec(step_spec({"args": [deep, json.dumps(nested)]}))) == []

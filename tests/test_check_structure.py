@@ -16,12 +16,12 @@ from kfp import dsl
 import kfp_pipelines
 from run_kfp.errors import InputError
 from run_kfp.findings import Finding, Severity
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.caching import check_caching
 from run_kfp.preflight.offline.calls import check_calls
 from run_kfp.preflight.offline.origin import version_findings
 from run_kfp.preflight.offline.structure import check_structure
-from run_kfp.preflight.subject import Subject
-from specs import registry, spec_of_kfp, step_spec, subject_of_registry, subject_of_spec
+from specs import context_of_registry, context_of_spec, registry, spec_of_kfp, step_spec
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -104,7 +104,7 @@ def full() -> dict[str, Any]:
 
 
 def structure(spec: Mapping[str, Any], **more: Any) -> list[Finding]:
-    return list(check_structure(subject_of_spec(spec, **more)))
+    return list(check_structure(context_of_spec(spec, **more)))
 
 
 def one(found: list[Finding]) -> Finding:
@@ -126,9 +126,9 @@ def one(found: list[Finding]) -> Finding:
     ],
 )
 def test_what_kfp_compiles_is_left_alone(function: Callable[..., None]) -> None:
-    subject = subject_of_spec(spec_of_kfp(function))
-    assert list(check_structure(subject)) == []
-    assert list(check_calls(subject)) == []
+    context = context_of_spec(spec_of_kfp(function))
+    assert list(check_structure(context)) == []
+    assert list(check_calls(context)) == []
 
 
 def test_resources_that_wait_for_a_parameter_are_no_unknown_inputs() -> None:
@@ -142,7 +142,7 @@ def test_resources_that_wait_for_a_parameter_are_no_unknown_inputs() -> None:
 
 
 def test_what_this_program_compiles_is_left_alone() -> None:
-    assert list(check_structure(subject_of_registry(None, ["1-4", "1"], params={"tag": "v1"}))) == []
+    assert list(check_structure(context_of_registry(None, ["1-4", "1"], params={"tag": "v1"}))) == []
 
 
 # ── References ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -332,7 +332,7 @@ def test_a_placeholder_in_a_constant(full: dict[str, Any]) -> None:
 
 def test_the_reader_refuses_what_the_root_refers_to() -> None:
     with pytest.raises(InputError, match="wait for each other"):
-        subject_of_spec(step_spec({}, dependentTasks=["step"]))
+        context_of_spec(step_spec({}, dependentTasks=["step"]))
 
 
 def test_a_reference_to_nothing_that_kfp_writes_itself() -> None:
@@ -381,7 +381,7 @@ def test_loops_in_loops_are_counted_at_once() -> None:
 
 
 def structure_without_steps(spec: dict[str, Any]) -> list[Finding]:
-    return list(check_structure(subject_of_spec(spec)))
+    return list(check_structure(context_of_spec(spec)))
 
 
 @pytest.mark.failure("F97", "RK-LIMIT-ARTIFACTS")
@@ -500,12 +500,12 @@ def test_a_name_that_changes() -> None:
 @pytest.mark.failure("F91", "RK-DISPLAY-NAME")
 def test_a_long_display_name() -> None:
     text = registry('command = ["true"]').replace("[containers.1]", f'display_name = "{"x" * 111}"\n[containers.1]')
-    found = one(list(check_structure(subject_of_registry(text))))
+    found = one(list(check_structure(context_of_registry(text))))
     assert (found.code, found.place) == ("RK-DISPLAY-NAME", "run-kfp.toml: pipeline.display_name")
     named = registry('command = ["true"]').replace("test-pipeline", "x" * 111)
-    found = one(list(check_structure(subject_of_registry(named))))
+    found = one(list(check_structure(context_of_registry(named))))
     assert (found.code, found.place) == ("RK-DISPLAY-NAME", "run-kfp.toml: pipeline.name")
-    assert list(check_structure(subject_of_registry(text.replace("x" * 111, "x" * 110)))) == []
+    assert list(check_structure(context_of_registry(text.replace("x" * 111, "x" * 110)))) == []
 
 
 def test_a_task_with_an_odd_name(full: dict[str, Any]) -> None:
@@ -555,8 +555,8 @@ def test_settings_for_kubernetes(platform: str) -> None:
 # ── The cache, restarts, the failure policy ───────────────────────────────────────────────────────────────────────────
 
 
-def caching(subject: Subject) -> dict[str, Finding]:
-    return {found.code: found for found in check_caching(subject)}
+def caching(context: CheckContext) -> dict[str, Finding]:
+    return {found.code: found for found in check_caching(context)}
 
 
 CACHED = {"cachingOptions": {"enableCache": True}}
@@ -564,33 +564,33 @@ CACHED = {"cachingOptions": {"enableCache": True}}
 
 @pytest.mark.failure("F100", "RK-CACHE-EXPIRY")
 def test_results_have_no_expiry(full: dict[str, Any]) -> None:
-    found = caching(subject_of_spec(full))
+    found = caching(context_of_spec(full))
     assert found["RK-CACHE-EXPIRY"].severity is Severity.NOTE
-    assert caching(subject_of_spec(step_spec({}))) == {}
+    assert caching(context_of_spec(step_spec({}))) == {}
     text = registry('command = ["true"]')
-    assert "RK-CACHE-EXPIRY" in caching(subject_of_registry(text, caching=True))
-    assert caching(subject_of_registry(text)) == {}
+    assert "RK-CACHE-EXPIRY" in caching(context_of_registry(text, caching=True))
+    assert caching(context_of_registry(text)) == {}
 
 
 @pytest.mark.failure("F101", "RK-CACHE-NO-OUTPUTS")
 def test_a_cached_step_without_outputs() -> None:
     spec = step_spec({"command": ["true"]}, **CACHED)
-    assert caching(subject_of_spec(spec))["RK-CACHE-NO-OUTPUTS"].severity is Severity.WARNING
-    found = caching(subject_of_registry(registry('command = ["true"]'), caching=True))
+    assert caching(context_of_spec(spec))["RK-CACHE-NO-OUTPUTS"].severity is Severity.WARNING
+    found = caching(context_of_registry(registry('command = ["true"]'), caching=True))
     assert found["RK-CACHE-NO-OUTPUTS"].severity is Severity.NOTE  # there side effects are declared
     spec["components"]["comp-step"]["outputDefinitions"] = {"parameters": {"a": {"parameterType": "STRING"}}}
-    assert list(caching(subject_of_spec(spec))) == ["RK-CACHE-EXPIRY"]
+    assert list(caching(context_of_spec(spec))) == ["RK-CACHE-EXPIRY"]
 
 
 @pytest.mark.failure("F101", "RK-CACHE-EFFECTS")
 def test_a_cached_step_whose_image_has_side_effects() -> None:
     text = registry("side_effects = true")
     spec = step_spec({"command": ["true"]}, **CACHED)
-    assert sorted(caching(subject_of_spec(spec, registry_text=text))) == ["RK-CACHE-EFFECTS", "RK-CACHE-EXPIRY"]
+    assert sorted(caching(context_of_spec(spec, registry_text=text))) == ["RK-CACHE-EFFECTS", "RK-CACHE-EXPIRY"]
 
 
 def test_a_container_with_side_effects_is_never_cached() -> None:
-    found = caching(subject_of_registry(registry("side_effects = true"), caching=True))
+    found = caching(context_of_registry(registry("side_effects = true"), caching=True))
     assert list(found) == ["RK-RESTART-EFFECTS"]
     assert found["RK-RESTART-EFFECTS"].severity is Severity.NOTE
 
@@ -601,10 +601,10 @@ SECRET = '[secrets.token]\nenv = "TOKEN"'
 @pytest.mark.failure("F40", "RK-CACHE-SECRET")
 def test_a_cached_step_with_a_secret() -> None:
     text = registry('args = [{ secret = "token" }]', SECRET)
-    found = caching(subject_of_registry(text, caching=True))
+    found = caching(context_of_registry(text, caching=True))
     assert found["RK-CACHE-SECRET"].place == "run-kfp.toml: containers.1.args"
     assert "token" in found["RK-CACHE-SECRET"].message
-    assert "RK-CACHE-SECRET" not in caching(subject_of_registry(text))
+    assert "RK-CACHE-SECRET" not in caching(context_of_registry(text))
 
 
 @pytest.mark.failure("F40", "RK-CACHE-SECRET")
@@ -613,8 +613,8 @@ def test_a_cached_step_with_a_secret_inside_of_a_loop() -> None:
         with dsl.ParallelFor(["a", "b"]):
             kfp_pipelines.echo(text=token)
 
-    subject = subject_of_spec(spec_of_kfp(pipeline), registry_text=registry("", SECRET))
-    assert "RK-CACHE-SECRET" in caching(subject)
+    context = context_of_spec(spec_of_kfp(pipeline), registry_text=registry("", SECRET))
+    assert "RK-CACHE-SECRET" in caching(context)
 
 
 @pytest.mark.failure("F103", "RK-FAILURE-SLOW")
@@ -624,9 +624,9 @@ def test_the_failure_policy() -> None:
         kfp_pipelines.echo()
 
     spec = spec_of_kfp(side_by_side)
-    assert caching(subject_of_spec(spec, failure_policy="slow"))["RK-FAILURE-SLOW"].severity is Severity.NOTE
-    assert "RK-FAILURE-SLOW" not in caching(subject_of_spec(spec))
-    in_a_row = subject_of_registry(None, ["1-4"], params={"tag": "v1"}, failure_policy="slow")
+    assert caching(context_of_spec(spec, failure_policy="slow"))["RK-FAILURE-SLOW"].severity is Severity.NOTE
+    assert "RK-FAILURE-SLOW" not in caching(context_of_spec(spec))
+    in_a_row = context_of_registry(None, ["1-4"], params={"tag": "v1"}, failure_policy="slow")
     assert "RK-FAILURE-SLOW" not in caching(in_a_row)
 
 
@@ -660,10 +660,10 @@ def test_anything_may_stand_anywhere(full: dict[str, Any], data: st.DataObject) 
             place = place[key]
         place[last] = data.draw(JSON)
     try:
-        subject = subject_of_spec(spec)
+        context = context_of_spec(spec)
     except InputError:
         return
     for check in (check_structure, check_calls, check_caching):
-        for found in check(subject):
+        for found in check(context):
             assert found.message
             assert found.place.startswith(("pipeline.yaml", "the package", "--"))

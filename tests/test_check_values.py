@@ -15,12 +15,12 @@ import pytest
 from dermaid import RUNNER
 from fakes.certs import service_account_key
 from run_kfp.findings import Finding, Severity
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.identity import check_identity
 from run_kfp.preflight.offline.values import LONGEST_ARGUMENT, check_values, check_written, without_tokens
-from run_kfp.preflight.subject import Subject
 from run_kfp.registry_file import PACKAGED
 from run_kfp.settings import Setting, Settings
-from specs import registry, step_spec, subject_of_registry, subject_of_spec
+from specs import context_of_registry, context_of_spec, registry, step_spec
 
 SECRET = """
 [secrets.git_login]
@@ -58,8 +58,8 @@ def only(findings: Iterable[Finding], code: str) -> Finding:
 RIGHT = {"GIT_LOGIN": f"https://somebody:{word(30)}", "WANDB_API_KEY": word(40)}
 
 
-def with_secrets(**variables: str) -> Subject:
-    return subject_of_registry(registry(ARGS, SECRET), params={"tag": "v1"}, environ={**RIGHT, **variables})
+def with_secrets(**variables: str) -> CheckContext:
+    return context_of_registry(registry(ARGS, SECRET), params={"tag": "v1"}, environ={**RIGHT, **variables})
 
 
 # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,10 +72,10 @@ def test_right_values_are_found_right() -> None:
 @pytest.mark.failure("F31", "RK-PARAM-LONG")
 def test_a_value_that_is_longer_than_an_argument_can_be() -> None:
     text = registry('args = [{ param = "tag" }]')
-    fits = subject_of_registry(text, params={"tag": "y" * (LONGEST_ARGUMENT - 1)})
+    fits = context_of_registry(text, params={"tag": "y" * (LONGEST_ARGUMENT - 1)})
     assert codes(check_values(fits)) == []
     # Two bytes a character: what counts are bytes.
-    too_long = subject_of_registry(text, params={"tag": "é" * (LONGEST_ARGUMENT // 2)})
+    too_long = context_of_registry(text, params={"tag": "é" * (LONGEST_ARGUMENT // 2)})
     found = only(check_values(too_long), "RK-PARAM-LONG")
     assert "131,072 bytes" in found.message
     assert found.place == "-t"
@@ -85,29 +85,29 @@ def test_a_value_that_is_longer_than_an_argument_can_be() -> None:
 def test_a_default_of_null_is_told() -> None:
     spec = step_spec({}, inputs={"parameters": {"text": {"componentInputParameter": "text"}}})
     spec["root"]["inputDefinitions"] = {"parameters": {"text": {"parameterType": "STRING", "defaultValue": None}}}
-    found = only(check_values(subject_of_spec(spec)), "RK-PARAM-NULL")
+    found = only(check_values(context_of_spec(spec)), "RK-PARAM-NULL")
     assert found.place == "pipeline.yaml: root.inputDefinitions.parameters.text"
-    assert codes(check_values(subject_of_spec(spec, params={"text": "x"}))) == []
+    assert codes(check_values(context_of_spec(spec, params={"text": "x"}))) == []
 
 
 def test_a_pipeline_that_takes_an_artifact_cannot_be_given_one() -> None:
     spec = step_spec({})
     kind = {"artifactType": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}}
     spec["root"]["inputDefinitions"] = {"artifacts": {"data": kind}}
-    assert "'data'" in only(check_values(subject_of_spec(spec)), "RK-ARTIFACT-INPUT").message
+    assert "'data'" in only(check_values(context_of_spec(spec)), "RK-ARTIFACT-INPUT").message
     spec["root"]["inputDefinitions"] = {"artifacts": {"data": {**kind, "isOptional": True}}}
-    assert codes(check_values(subject_of_spec(spec))) == []
+    assert codes(check_values(context_of_spec(spec))) == []
 
 
 @pytest.mark.parametrize("value", ["<your org>", "${ORG}", "$(ORG)", "changeme"])
 def test_a_template_that_nobody_filled_in(value: str) -> None:
-    subject = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})
-    assert value in only(check_values(subject), "RK-PARAM-TEMPLATE").message
+    context = context_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})
+    assert value in only(check_values(context), "RK-PARAM-TEMPLATE").message
 
 
 def test_a_long_template_is_shortened() -> None:
-    subject = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": f"<your {'x' * 5000}>"})
-    assert len(only(check_values(subject), "RK-PARAM-TEMPLATE").message) < 150
+    context = context_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": f"<your {'x' * 5000}>"})
+    assert len(only(check_values(context), "RK-PARAM-TEMPLATE").message) < 150
 
 
 @pytest.mark.parametrize(
@@ -127,37 +127,37 @@ def test_a_long_template_is_shortened() -> None:
     ],
 )
 def test_a_tag_that_git_does_not_take(tag: str, said: str) -> None:
-    subject = subject_of_registry(registry(ARGS, SECRET), params={"tag": tag}, environ=RIGHT)
-    found = only(check_values(subject), "RK-TAG-NAME")
+    context = context_of_registry(registry(ARGS, SECRET), params={"tag": tag}, environ=RIGHT)
+    found = only(check_values(context), "RK-TAG-NAME")
     assert (found.severity, found.place) == (Severity.NOTE, "-t")
     assert said in found.message
     remote = '[check.git]\nremote = "https://git.example.org/x.git"\n'
-    with_remote = subject_of_registry(registry('args = [{ param = "tag" }]', remote), params={"tag": tag})
+    with_remote = context_of_registry(registry('args = [{ param = "tag" }]', remote), params={"tag": tag})
     assert said in only(check_values(with_remote), "RK-TAG-NAME").message
-    without_git = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": tag})
+    without_git = context_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": tag})
     assert "RK-TAG-NAME" not in codes(check_values(without_git))
 
 
 @pytest.mark.parametrize("tag", ["v1", "dataset_v22", "2024-01-01", "a/b", "v1.0+x", "ünïcödé", "a@b"])
 def test_a_tag_that_git_takes(tag: str) -> None:
-    subject = subject_of_registry(registry(ARGS, SECRET), params={"tag": tag}, environ=RIGHT)
-    assert codes(check_values(subject)) == ["RK-SECRET-VISIBLE"]
+    context = context_of_registry(registry(ARGS, SECRET), params={"tag": tag}, environ=RIGHT)
+    assert codes(check_values(context)) == ["RK-SECRET-VISIBLE"]
 
 
 @pytest.mark.parametrize(
     ("value", "said"), [("a\n", "ends with"), ("\na", "begins with"), ("a\r\nb", "carriage return")]
 )
 def test_a_line_break_at_the_end_of_a_value(value: str, said: str) -> None:
-    subject = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})
-    found = only(check_values(subject), "RK-PARAM-LINE-BREAK")
+    context = context_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})
+    found = only(check_values(context), "RK-PARAM-LINE-BREAK")
     assert found.severity is Severity.NOTE
     assert said in found.message
 
 
 @pytest.mark.parametrize("value", ["v1", "a<b", "x > y", "{}", "50%", "<a> and <b> b", "null", "a\nb"])
 def test_text_that_only_looks_odd_is_none(value: str) -> None:
-    subject = subject_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})
-    assert codes(check_values(subject)) == []
+    context = context_of_registry(registry('args = [{ param = "tag" }]'), params={"tag": value})
+    assert codes(check_values(context)) == []
 
 
 # ── the form of secrets ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -250,8 +250,8 @@ TOKENS = {
 @pytest.mark.parametrize("kind", TOKENS)
 @pytest.mark.parametrize("form", ['args = ["--key={}"]', 'env = {{ KEY = "{}" }}', 'command = ["run", "{}"]'])
 def test_what_looks_like_a_token_is_found_in_a_registry(kind: str, form: str) -> None:
-    subject = subject_of_registry(registry(form.format(TOKENS[kind])))
-    (found,) = check_written(subject, never)
+    context = context_of_registry(registry(form.format(TOKENS[kind])))
+    (found,) = check_written(context, never)
     assert f"holds what looks like {kind}, in clear" == found.message
     assert found.place.startswith("run-kfp.toml: containers.1.")
     assert TOKENS[kind] not in f"{found}"
@@ -264,15 +264,15 @@ def test_what_looks_like_a_token_is_found_in_a_compiled_file(kind: str) -> None:
     spec["root"]["inputDefinitions"] = {
         "parameters": {"text": {"parameterType": "STRING", "defaultValue": TOKENS[kind]}}
     }
-    (found,) = check_written(subject_of_spec(spec), never)
+    (found,) = check_written(context_of_spec(spec), never)
     assert found.place == "pipeline.yaml: root.inputDefinitions.parameters.text.defaultValue"
     assert "remove the default" in found.hint
     assert TOKENS[kind] not in f"{found}"
 
 
 def test_a_login_of_a_database_is_found() -> None:
-    subject = subject_of_registry(registry(f'env = {{ DB = "postgres://u:{word(12)}@h/db" }}'))
-    assert codes(check_written(subject, never)) == ["RK-SECRET-WRITTEN"]
+    context = context_of_registry(registry(f'env = {{ DB = "postgres://u:{word(12)}@h/db" }}'))
+    assert codes(check_written(context, never)) == ["RK-SECRET-WRITTEN"]
 
 
 # Letters and digits in turns, as in what is drawn; drawn anew for each run.
@@ -293,7 +293,7 @@ DRAWN = "".join(secrets.choice(string.ascii_lowercase) + secrets.choice(string.d
     ],
 )
 def test_a_name_says_that_its_value_is_a_secret(form: str, severity: Severity) -> None:
-    (found,) = check_written(subject_of_registry(registry(form.format(DRAWN))), never)
+    (found,) = check_written(context_of_registry(registry(form.format(DRAWN))), never)
     assert (found.code, found.severity) == ("RK-SECRET-WRITTEN", severity)
     assert found.place.startswith("run-kfp.toml: containers.1.")
     assert DRAWN not in f"{found}"
@@ -302,12 +302,12 @@ def test_a_name_says_that_its_value_is_a_secret(form: str, severity: Severity) -
 @pytest.mark.failure("F35", "RK-SECRET-WRITTEN")
 def test_a_default_whose_name_says_that_it_is_a_secret() -> None:
     text = registry('args = [{ param = "api_key" }]', f'[params.api_key]\ndefault = "{DRAWN}"\n')
-    assert only(check_written(subject_of_registry(text), never), "RK-SECRET-WRITTEN").place.endswith(
+    assert only(check_written(context_of_registry(text), never), "RK-SECRET-WRITTEN").place.endswith(
         "params.api_key.default"
     )
     spec = step_spec({})
     spec["root"]["inputDefinitions"] = {"parameters": {"api_key": {"parameterType": "STRING", "defaultValue": DRAWN}}}
-    found = only(check_written(subject_of_spec(spec), never), "RK-SECRET-WRITTEN")
+    found = only(check_written(context_of_spec(spec), never), "RK-SECRET-WRITTEN")
     assert found.severity is Severity.WARNING
     assert "remove the default" in found.hint
 
@@ -319,7 +319,7 @@ def test_what_looks_like_a_token_is_told_once_whatever_its_name() -> None:
         registry(f'env = {{ TOKEN = "{token}" }}'),
         registry('args = [{ param = "token" }]', f'[params.token]\ndefault = "{token}"\n'),
     ):
-        (found,) = check_written(subject_of_registry(text), never)
+        (found,) = check_written(context_of_registry(text), never)
         assert found.severity is Severity.ERROR
 
 
@@ -342,7 +342,7 @@ def test_what_looks_like_a_token_is_told_once_whatever_its_name() -> None:
 )
 def test_a_name_alone_makes_no_secret(env: Mapping[str, str]) -> None:
     entries = [{"name": name, "value": value} for name, value in env.items()]
-    assert list(check_written(subject_of_spec(step_spec({"env": entries})), never)) == []
+    assert list(check_written(context_of_spec(step_spec({"env": entries})), never)) == []
 
 
 @pytest.mark.parametrize("kind", TOKENS)
@@ -375,10 +375,10 @@ def test_other_texts_are_told_as_they_are(text: str) -> None:
 def test_the_value_of_a_known_secret_is_found_wherever_it_stands() -> None:
     key = word(20)
     default = registry('args = [{ param = "key" }]', f'[params.key]\ndefault = "{key}"\n')
-    (found,) = check_written(subject_of_registry(default), lambda text: key in text)
+    (found,) = check_written(context_of_registry(default), lambda text: key in text)
     assert found.place == "run-kfp.toml: params.key.default"
     other = registry("", f"[containers.2]\nname = 'two'\nimage = 'a/b:1'\nargs = ['{key}']\n")
-    (found,) = check_written(subject_of_registry(other), lambda text: key in text)
+    (found,) = check_written(context_of_registry(other), lambda text: key in text)
     assert found.place == "run-kfp.toml: containers.2"
 
 
@@ -398,7 +398,7 @@ def test_the_value_of_a_known_secret_is_found_wherever_it_stands() -> None:
     ],
 )
 def test_what_is_no_token_is_not_taken_for_one(text: str) -> None:
-    assert list(check_written(subject_of_registry(registry(f"args = ['{text}']")), never)) == []
+    assert list(check_written(context_of_registry(registry(f"args = ['{text}']")), never)) == []
 
 
 # ── settings against each other ──────────────────────────────────────────────────────────────────────────────────────
@@ -413,8 +413,8 @@ SETTINGS = {
 
 def identity(settings: Mapping[str, str]) -> list[Finding]:
     together: dict[str, Any] = {**SETTINGS, **settings}
-    subject = subject_of_registry(registry(""), **together)
-    return [found for found in check_identity(subject, {}) if found.code != "RK-LOGIN-MISSING"]
+    context = context_of_registry(registry(""), **together)
+    return [found for found in check_identity(context, {}) if found.code != "RK-LOGIN-MISSING"]
 
 
 @pytest.mark.parametrize(
@@ -520,22 +520,22 @@ def test_an_account_of_a_misspelt_project() -> None:
 def test_settings_of_the_registry_have_their_key_as_place() -> None:
     key = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
     text = registry("", f'[settings]\nregion = "us-east1"\nencryption_key = "{key}"')
-    (found,) = [one for one in check_identity(subject_of_registry(text), {}) if one.code == "RK-KMS-REGION"]
+    (found,) = [one for one in check_identity(context_of_registry(text), {}) if one.code == "RK-KMS-REGION"]
     assert found.place == "run-kfp.toml: settings.encryption_key"
 
 
 def test_a_region_that_nobody_chose_is_told_of_a_finished_file() -> None:
     spec = step_spec({})
-    subject = subject_of_spec(spec, registry_text=registry("", '[settings]\nregion = "us-east1"'))
+    context = context_of_spec(spec, registry_text=registry("", '[settings]\nregion = "us-east1"'))
     place = f"{PACKAGED}: settings.region"
     packaged = Settings({"region": Setting("us-east1", f"[settings] of {PACKAGED}", place)})
 
-    def told(subject: Subject) -> list[tuple[str, str]]:
-        return [(one.code, one.place) for one in check_identity(subject, {}) if "REGION" in one.code]
+    def told(context: CheckContext) -> list[tuple[str, str]]:
+        return [(one.code, one.place) for one in check_identity(context, {}) if "REGION" in one.code]
 
-    assert told(replace(subject, settings=packaged)) == [("RK-REGION-PACKAGED", place)]
-    assert told(subject) == [], "the region of a registry of one's own"
-    assert told(replace(subject_of_registry(None, ("3",)), settings=packaged)) == [], "the packaged containers"
+    assert told(replace(context, settings=packaged)) == [("RK-REGION-PACKAGED", place)]
+    assert told(context) == [], "the region of a registry of one's own"
+    assert told(replace(context_of_registry(None, ("3",)), settings=packaged)) == [], "the packaged containers"
 
 
 def login(file: Path | None, folder: Path, *, project: str = "test-project") -> list[Finding]:
@@ -545,8 +545,8 @@ def login(file: Path | None, folder: Path, *, project: str = "test-project") -> 
         "project": project,
         "service_account": f"runner@{project}.iam.gserviceaccount.com",
     }
-    subject = subject_of_registry(registry(""), environ=environ, **settings)
-    return list(check_identity(subject, environ))
+    context = context_of_registry(registry(""), environ=environ, **settings)
+    return list(check_identity(context, environ))
 
 
 @pytest.mark.failure("F75", "RK-LOGIN-MISSING")

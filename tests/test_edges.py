@@ -10,7 +10,7 @@ from run_kfp.findings import Severity
 from run_kfp.preflight.offline import bounds
 from run_kfp.preflight.offline.caching import check_caching
 from run_kfp.preflight.offline.structure import check_structure
-from specs import registry, step_spec, subject_of_registry, subject_of_spec
+from specs import context_of_registry, context_of_spec, registry, step_spec
 from test_check_calls import call, codes, one
 
 # ── the memory that Docker takes ────────────────────────────────────────────────────────────────────────────────────
@@ -55,10 +55,10 @@ def test_what_only_a_shell_knows_is_counted(args: list[str], words: str) -> None
 
 
 def test_caching_is_switched_off_where_it_was_switched_on() -> None:
-    ours = subject_of_registry(registry(""), caching=True)
-    theirs = subject_of_spec(step_spec({}, cachingOptions={"enableCache": True}))
+    ours = context_of_registry(registry(""), caching=True)
+    theirs = context_of_spec(step_spec({}, cachingOptions={"enableCache": True}))
 
-    hints = [found.hint for subject in (ours, theirs) for found in check_caching(subject)]
+    hints = [found.hint for context in (ours, theirs) for found in check_caching(context)]
 
     assert any("--no-caching" in hint for hint in hints)
     assert any("set_caching_options(False)" in hint for hint in hints)
@@ -82,7 +82,7 @@ def outputs(kind: str, body: object) -> list[str]:
         }
     }
     spec["root"]["dag"]["tasks"]["inner"] = {"componentRef": {"name": "comp-inner"}, "taskInfo": {"name": "inner"}}
-    return [found.message for found in check_structure(subject_of_spec(spec)) if "inner" in found.place]
+    return [found.message for found in check_structure(context_of_spec(spec)) if "inner" in found.place]
 
 
 @pytest.mark.parametrize("odd", [[], ["text", 7]])
@@ -120,7 +120,7 @@ def sized(most: int, monkeypatch: pytest.MonkeyPatch, **conditional: bool) -> li
     for name, on_condition in conditional.items():
         policy = {"triggerPolicy": {"condition": "1 == 1"}} if on_condition else {}
         spec["root"]["dag"]["tasks"][name] = {**step, "taskInfo": {"name": name}, **policy}
-    return [(found.code, found.severity) for found in check_structure(subject_of_spec(spec))]
+    return [(found.code, found.severity) for found in check_structure(context_of_spec(spec))]
 
 
 def test_a_job_is_too_large_for_sure_where_what_certainly_runs_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:

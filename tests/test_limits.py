@@ -15,7 +15,7 @@ from run_kfp.machines import choose, load_machines
 from run_kfp.pipeline.resources import Flaw, read_limits
 from run_kfp.preflight.cloud.quota import CPU_METRIC, needs
 from run_kfp.preflight.offline.resources import chosen_machines
-from specs import registry, step_spec, subject_of_spec
+from specs import context_of_spec, registry, step_spec
 
 MACHINES = load_machines()
 T4, L4 = "NVIDIA_TESLA_T4", "NVIDIA_L4"
@@ -68,13 +68,13 @@ def test_all_speak_of_the_same_machine(cpu: Field, memory: Field, kind: Field, c
     accelerator = {"resourceType": kind.newer, "type": kind.older, "resourceCount": count.newer, "count": count.older}
     written |= {"accelerator": {name: value for name, value in accelerator.items() if value is not None}}
     resources = {name: value for name, value in written.items() if value not in (None, {})}
-    subject = subject_of_spec(step_spec({"resources": resources}), registry_text=registry(""), region="us-east1")
-    machine = chosen_machines(subject, MACHINES).get("step")
+    context = context_of_spec(step_spec({"resources": resources}), registry_text=registry(""), region="us-east1")
+    machine = chosen_machines(context, MACHINES).get("step")
 
     if any(field.late for field in (cpu, memory, kind, count)):
         assert machine is None
         with pytest.raises(InputError) as refused:
-            executable_steps(subject.pipeline)
+            executable_steps(context.pipeline)
         assert all("depends on a parameter" in fault.message for fault in refused.value.all_faults)
         return
 
@@ -84,19 +84,19 @@ def test_all_speak_of_the_same_machine(cpu: Field, memory: Field, kind: Field, c
     )
     assert machine == expected
 
-    asked, _ = needs(subject, {T4: "t4", L4: "l4"})
+    asked, _ = needs(context, {T4: "t4", L4: "l4"})
     found = {metric: need.amount for metric, need in asked.items()}
     metrics = {{T4: "t4", L4: "l4"}[gpus[0]]: gpus[1]} if gpus else {}
     if cpu.value and (gpus is None or gpus[0] == T4):  # the CPUs of an L4 are of another family
         metrics[CPU_METRIC] = cpu.value
     assert found == metrics
 
-    (step,) = executable_steps(subject.pipeline)
+    (step,) = executable_steps(context.pipeline)
     assert step.cpu == cpu.value
     assert step.memory == (None if memory.value is None else round(memory.value * 10**9))
     assert step.accelerator == gpus
 
-    assert step.resources == subject.pipeline.steps[0].resources
+    assert step.resources == context.pipeline.steps[0].resources
     parts = [part for part in step.resources.split(", ") if part]
     assert [in_cpus(part) for part in parts if part.endswith(" CPU")] == [cpu.value] * (cpu.value is not None)
     assert [part for part in parts if "×" in part] == ([f"{gpus[1]} × {gpus[0]}"] if gpus else [])

@@ -15,7 +15,7 @@ from run_kfp.errors import InputError
 from run_kfp.flags import CallOptions, conflicts
 from run_kfp.places import Places
 from run_kfp.plans import Inputs, Values, fill
-from run_kfp.preflight import Finding, Report, Severity, Subject, Watcher, find_rule, read_steps
+from run_kfp.preflight import CheckContext, CheckOptions, Finding, Report, Severity, find_rule, read_steps
 from run_kfp.preflight import check as run_checks
 from run_kfp.preflight.rules import rule
 from run_kfp.registry_file import PACKAGED
@@ -48,30 +48,30 @@ def examine(
     inputs = inputs_of(found, masker)
     backend = load_backend(BackendName.VERTEX)
     faults = [*found.unreadable, *inputs.faults, *found.obstacles, *backend.plan_faults(found.pipeline, inputs)]
-    watcher = watcher_of(found, inputs, environ, options, notify)
+    how = check_options(found, inputs, environ, options, notify)
     if found.pipeline is None:
-        return found, run_checks(None, faults, watcher)
+        return found, run_checks(None, faults, how)
     values, _ = fill(found.pipeline, inputs)
     refused = any(fault.code == "RK-JOB-ID" for fault in faults)
-    subject = subject_of(found, found.pipeline, values, None if refused else call.job_id)
-    return found, run_checks(subject, faults, watcher)
+    context = context_of(found, found.pipeline, values, None if refused else call.job_id)
+    return found, run_checks(context, faults, how)
 
 
-def subject_of(call: PartialCall, pipeline: CompiledPipeline, values: Values, job_id: str | None) -> Subject:
+def context_of(call: PartialCall, pipeline: CompiledPipeline, values: Values, job_id: str | None) -> CheckContext:
     """Return what is checked: the pipeline, with all that is known of the call."""
     steps = read_steps(pipeline, call.registry, call.selection)
-    return Subject(pipeline, steps, call.registry, call.settings, values, job_id)
+    return CheckContext(pipeline, steps, call.registry, call.settings, values, job_id)
 
 
-def watcher_of(
+def check_options(
     call: PartialCall,
     inputs: Inputs,
     environ: Mapping[str, str],
     options: CallOptions,
     notify: Callable[[str], None],
-) -> Watcher:
+) -> CheckOptions:
     """Return how it is checked, and who tells of the progress."""
-    return Watcher(call.registry, inputs.finder, environ, options.offline, options.ignore or (), notify)
+    return CheckOptions(call.registry, inputs.finder, environ, options.offline, options.ignore or (), notify)
 
 
 def check_call(screen: Screen, options: CallOptions) -> None:
@@ -99,9 +99,9 @@ def before_submitting(screen: Screen, options: CallOptions, call: ResolvedCall, 
     """
     _known_codes(options.ignore or ())
     screen.say("checking …" if options.offline else "checking: the call, its images, Google Cloud …")
-    subject = subject_of(call, request.pipeline, request.values, call.call.job_id)
-    watcher = watcher_of(call, inputs_of(call, screen.masker), os.environ, options, screen.say)
-    report = run_checks(subject, (), watcher)
+    context = context_of(call, request.pipeline, request.values, call.call.job_id)
+    how = check_options(call, inputs_of(call, screen.masker), os.environ, options, screen.say)
+    report = run_checks(context, (), how)
     if screen.takes_data:
         screen.data(check=report_data(report, call, strict=options.strict))
     worst = [found for found in report.findings if found.severity in (Severity.ERROR, Severity.WARNING)]

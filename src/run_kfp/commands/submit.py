@@ -57,12 +57,12 @@ def pin(resolved: ResolvedCall, masker: Masker, notify: Callable[[str], None]) -
     Raises:
         InputError: a registry does not show an image.
     """
-    from run_kfp.commands.check import subject_of, watcher_of
+    from run_kfp.commands.check import check_options, context_of
     from run_kfp.preflight import ask_registries
     from run_kfp.preflight.images import pinned
 
-    watcher = watcher_of(resolved, inputs_of(resolved, masker), {}, CallOptions(), notify)
-    facts, findings = ask_registries(subject_of(resolved, resolved.pipeline, {}, None), watcher)
+    how = check_options(resolved, inputs_of(resolved, masker), {}, CallOptions(), notify)
+    facts, findings = ask_registries(context_of(resolved, resolved.pipeline, {}, None), how)
     faults = [
         Finding(
             f"--pin: {image} has no digest that could be seen",

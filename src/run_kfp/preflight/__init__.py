@@ -17,11 +17,11 @@ from run_kfp.findings import Finding, Severity
 from run_kfp.machines import Choice, Machines, load_machines
 from run_kfp.masking import Masker
 from run_kfp.preflight.background import in_background
+from run_kfp.preflight.context import CheckContext, StepSpec, read_steps
 from run_kfp.preflight.offline import check_offline
 from run_kfp.preflight.offline.resources import chosen_machines
 from run_kfp.preflight.offline.values import without_tokens
 from run_kfp.preflight.rules import Rule, in_order, rule, rules
-from run_kfp.preflight.subject import StepSpec, Subject, read_steps
 from run_kfp.registry import CheckSection, Registry
 from run_kfp.secrets import SecretFinder, SecretRef
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from run_kfp.preflight.images import ImageFacts
 
 __all__ = [
+    "CheckContext",
+    "CheckOptions",
     "Finding",
     "Report",
     "Severity",
-    "Subject",
-    "Watcher",
     "ask_registries",
     "check",
     "find_rule",
@@ -50,7 +50,7 @@ REGISTRY = rule("RK-REGISTRY")
 
 
 @dataclass(frozen=True)
-class Watcher:
+class CheckOptions:
     """How to check, and what a check needs of the call beside the pipeline.
 
     Attributes:
@@ -59,7 +59,7 @@ class Watcher:
         environ: for where logins of other programs lie.
         offline: ask nobody.
         ignore: names of findings that a flag says not to tell.
-        tell: takes a line on what goes on.
+        notify: takes a line on what goes on.
     """
 
     registry: Registry
@@ -67,7 +67,7 @@ class Watcher:
     environ: Mapping[str, str]
     offline: bool
     ignore: Sequence[str]
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -128,28 +128,28 @@ def find_rule(word: str) -> Rule | Finding:
     return known.get(name) or Finding(f"there is no finding{shown}", hint)
 
 
-def check(subject: Subject | None, faults: Iterable[Finding], watcher: Watcher) -> Report:
+def check(context: CheckContext | None, faults: Iterable[Finding], options: CheckOptions) -> Report:
     """Check everything, and tell it at once.
 
     Args:
-        subject: what would be submitted; None where nothing could be compiled.
+        context: what would be submitted; None where nothing could be compiled.
         faults: what the layers below found wrong with the call.
-        watcher: how to check.
+        options: how to check.
     """
-    section = watcher.registry.check
+    section = options.registry.check
     findings = list(faults)
-    findings += _check_section(watcher.registry)
-    machines = _machines(watcher.registry, findings)
-    if subject is None:
-        return _report(findings, watcher, looked=())
-    masker = watcher.finder.masker
-    findings += check_offline(subject, machines, watcher.environ, lambda text: masker.mask(text) != text)
-    choices = chosen_machines(subject, machines)
-    if watcher.offline:
-        return _report(findings, watcher, machines=choices)
-    found, images, facts = _online(subject, section, machines, watcher)
+    findings += _check_section(options.registry)
+    machines = _machines(options.registry, findings)
+    if context is None:
+        return _report(findings, options, looked=())
+    masker = options.finder.masker
+    findings += check_offline(context, machines, options.environ, lambda text: masker.mask(text) != text)
+    choices = chosen_machines(context, machines)
+    if options.offline:
+        return _report(findings, options, machines=choices)
+    found, images, facts = _online(context, section, machines, options)
     findings = [one for one in findings if not _answered(one, facts)]
-    return _report([*findings, *found], watcher, machines=choices, images=images, looked=("offline", "images", "cloud"))
+    return _report([*findings, *found], options, machines=choices, images=images, looked=("offline", "images", "cloud"))
 
 
 def _answered(found: Finding, facts: Mapping[str, str]) -> bool:
@@ -164,7 +164,7 @@ def _answered(found: Finding, facts: Mapping[str, str]) -> bool:
 
 
 def _online(
-    subject: Subject, section: CheckSection, machines: Machines, watcher: Watcher
+    context: CheckContext, section: CheckSection, machines: Machines, options: CheckOptions
 ) -> tuple[list[Finding], Mapping[str, ImageFacts], Mapping[str, str]]:
     """Ask the image registries, Google and the Git remote, side by side, for `--timeout` or `LONGEST` seconds in all.
 
@@ -174,57 +174,57 @@ def _online(
     from run_kfp.preflight.cloud import GoogleSession, check_cloud
     from run_kfp.preflight.images import look_at_images
 
-    seconds = min(subject.settings.timeout, LONGEST)
-    subject = dataclasses.replace(
-        subject,
-        settings=dataclasses.replace(subject.settings, timeout=seconds),
-        steps=_steps_to_ask_for(subject, watcher),
+    seconds = min(context.settings.timeout, LONGEST)
+    context = dataclasses.replace(
+        context,
+        settings=dataclasses.replace(context.settings, timeout=seconds),
+        steps=_steps_to_ask_for(context, options),
     )
-    with GoogleSession(subject.settings, endpoints=section.endpoints, tell=watcher.tell) as session:
-        images = in_background(lambda: look_at_images(subject, google_token=session.token, deadline_seconds=seconds))
-        cloud = in_background(lambda: check_cloud(subject, session=session, machines=machines))
-        git = in_background(lambda: list(_git(subject, section, watcher)))
+    with GoogleSession(context.settings, endpoints=section.endpoints, tell=options.notify) as session:
+        images = in_background(lambda: look_at_images(context, google_token=session.token, deadline_seconds=seconds))
+        cloud = in_background(lambda: check_cloud(context, session=session, machines=machines))
+        git = in_background(lambda: list(_git(context, section, options)))
         seen, shown = cloud.result(), images.result()
         return [*shown.findings, *seen.findings, *git.result()], shown.facts, seen.facts
 
 
-def ask_registries(subject: Subject, watcher: Watcher) -> tuple[Mapping[str, ImageFacts], Sequence[Finding]]:
+def ask_registries(context: CheckContext, options: CheckOptions) -> tuple[Mapping[str, ImageFacts], Sequence[Finding]]:
     """Ask the image registries alone; return what they say by image, and what they make of the steps."""
     from run_kfp.preflight.cloud import GoogleSession
     from run_kfp.preflight.images import look_at_images
 
-    subject = dataclasses.replace(subject, steps=_steps_to_ask_for(subject, watcher))
-    with GoogleSession(subject.settings, endpoints=watcher.registry.check.endpoints, tell=watcher.tell) as session:
-        found = look_at_images(subject, google_token=session.token, deadline_seconds=subject.settings.timeout)
+    context = dataclasses.replace(context, steps=_steps_to_ask_for(context, options))
+    with GoogleSession(context.settings, endpoints=options.registry.check.endpoints, tell=options.notify) as session:
+        found = look_at_images(context, google_token=session.token, deadline_seconds=context.settings.timeout)
     return found.facts, found.findings
 
 
-def _steps_to_ask_for(subject: Subject, watcher: Watcher) -> tuple[StepSpec, ...]:
+def _steps_to_ask_for(context: CheckContext, options: CheckOptions) -> tuple[StepSpec, ...]:
     """Return the steps whose image may be named to others: not those where the value of a secret stands in it."""
-    masker = watcher.finder.masker
-    return tuple(step for step in subject.steps if masker.mask(step.image) == step.image)
+    masker = options.finder.masker
+    return tuple(step for step in context.steps if masker.mask(step.image) == step.image)
 
 
-def _git(subject: Subject, section: CheckSection, watcher: Watcher) -> Iterator[Finding]:
+def _git(context: CheckContext, section: CheckSection, options: CheckOptions) -> Iterator[Finding]:
     """Look for the tag of the run at the Git remote that the registry names."""
     if section.git is None:
         return
     from run_kfp.preflight.cloud.git import check_git
 
     login = None
-    if section.git.login and section.git.login in watcher.registry.secrets:
-        located = watcher.finder.locate(section.git.login, watcher.registry.secrets[section.git.login])
+    if section.git.login and section.git.login in options.registry.secrets:
+        located = options.finder.locate(section.git.login, options.registry.secrets[section.git.login])
         login = located.reveal() if isinstance(located, SecretRef) else None
-    tag = subject.values.get("tag")
-    makers = {step.container.index for step in subject.steps if step.container} | {
-        step.container.name for step in subject.steps if step.container
+    tag = context.values.get("tag")
+    makers = {step.container.index for step in context.steps if step.container} | {
+        step.container.name for step in context.steps if step.container
     }
     yield from check_git(
         section.git.remote,
         login,
         str(tag.value) if tag is not None and not isinstance(tag, SecretRef) else None,
         makes_tag=bool(makers & set(section.git.makes_tag)),
-        seconds=subject.settings.timeout,
+        seconds=context.settings.timeout,
     )
 
 
@@ -264,17 +264,17 @@ def _without_secrets(found: Finding, masker: Masker) -> Finding:
 
 def _report(
     findings: Iterable[Finding],
-    watcher: Watcher,
+    options: CheckOptions,
     *,
     machines: Mapping[str, Choice] | None = None,
     images: Mapping[str, ImageFacts] | None = None,
     looked: tuple[str, ...] = ("offline",),
 ) -> Report:
     """Set apart what is to be ignored; what keeps a call from becoming a plan is refused elsewhere all the same."""
-    reasons = {**dict.fromkeys(watcher.ignore, "--ignore"), **watcher.registry.check.ignore}
+    reasons = {**dict.fromkeys(options.ignore, "--ignore"), **options.registry.check.ignore}
     told: list[Finding] = []
     ignored: list[tuple[Finding, str]] = []
-    for found in in_order(_without_secrets(found, watcher.finder.masker) for found in findings):
+    for found in in_order(_without_secrets(found, options.finder.masker) for found in findings):
         name = found.code
         if name in reasons:
             ignored.append((found, reasons[name]))

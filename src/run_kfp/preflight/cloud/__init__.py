@@ -16,8 +16,8 @@ from run_kfp.preflight.background import in_background
 from run_kfp.preflight.cloud import accounts, project, quota, repositories, storage
 from run_kfp.preflight.cloud.session import SERVICES, Answer, GoogleSession
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, bucket
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import in_order, rule
-from run_kfp.preflight.subject import Subject
 
 __all__ = ["SERVICES", "Answer", "CloudReport", "GoogleSession", "check_cloud"]
 
@@ -38,7 +38,7 @@ class CloudReport:
 
 
 def check_cloud(
-    subject: Subject,
+    context: CheckContext,
     *,
     endpoints: Mapping[str, str] | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -50,27 +50,29 @@ def check_cloud(
     Settings that are missing or malformed are told elsewhere; what hangs on them is left out.
 
     Args:
-        subject: what would be submitted.
+        context: what would be submitted.
         endpoints: a URL for some of `SERVICES`, where they are not Google's public ones.
         tell: takes a line when something is tried again.
         session: an open one, to share its login with other checks; it stays open, and `endpoints` are its own.
         machines: the table, for the names of the quotas; None for the packaged one.
     """
-    own = session or GoogleSession(subject.settings, endpoints=endpoints, tell=tell)
+    own = session or GoogleSession(context.settings, endpoints=endpoints, tell=tell)
     try:
         table = machines or load_machines()
         metrics = {one.name: one.metric for one in table.accelerators.values() if one.metric}
-        return _report(_look(subject, own, metrics))
+        return _report(_look(context, own, metrics))
     finally:
         if session is None:
             own.close()
 
 
-def _look(subject: Subject, session: GoogleSession, gpu_metrics: Mapping[str, str]) -> list[Finding | Unseen | Fact]:
+def _look(
+    context: CheckContext, session: GoogleSession, gpu_metrics: Mapping[str, str]
+) -> list[Finding | Unseen | Fact]:
     refused = accounts.check_credentials(session)
     if refused is not None:
         return [refused]
-    checks = _checks(subject, session, gpu_metrics)
+    checks = _checks(context, session, gpu_metrics)
     futures: dict[Future[list[Finding | Unseen | Fact]], str] = {
         in_background(partial(list, check)): what for what, check in checks
     }
@@ -80,38 +82,40 @@ def _look(subject: Subject, session: GoogleSession, gpu_metrics: Mapping[str, st
         if future in done:
             found += future.result()
         else:
-            found.append(Unseen(what, f"no answer within {subject.settings.timeout:g} s"))
+            found.append(Unseen(what, f"no answer within {context.settings.timeout:g} s"))
     return [*found, *accounts.refusals(session)]
 
 
-def _checks(subject: Subject, session: GoogleSession, gpu_metrics: Mapping[str, str]) -> Iterable[tuple[str, Seen]]:
+def _checks(
+    context: CheckContext, session: GoogleSession, gpu_metrics: Mapping[str, str]
+) -> Iterable[tuple[str, Seen]]:
     """Yield every check that the settings allow, with words for what it looks at."""
-    where, region, account = bucket(subject), subject.region, subject.setting("service_account")
+    where, region, account = bucket(context), context.region, context.setting("service_account")
     yield "the caller", accounts.check_identity(session)
     if account:
-        yield f"service account {account}", accounts.check_account(subject, account, session)
-        yield f"whether you may act as {account}", accounts.check_act_as(subject, account, session)
-        yield f"whether {account} may act as itself", accounts.check_act_as_itself(subject, account, session)
+        yield f"service account {account}", accounts.check_account(context, account, session)
+        yield f"whether you may act as {account}", accounts.check_act_as(context, account, session)
+        yield f"whether {account} may act as itself", accounts.check_act_as_itself(context, account, session)
     if where:
         yield f"bucket {where[0]}", storage.check_bucket(*where, region, session)
-    name = subject.project
+    name = context.project
     if name is None:
         return
-    yield f"project {name}", project.check_project(subject, name, session)
-    yield f"the enabled APIs of {name}", project.check_services(subject, name, session)
-    yield f"what you may do in {name}", project.check_caller(subject, name, session)
-    yield f"the service agents of Vertex AI in {name}", project.check_agents(subject, name, session)
+    yield f"project {name}", project.check_project(context, name, session)
+    yield f"the enabled APIs of {name}", project.check_services(context, name, session)
+    yield f"what you may do in {name}", project.check_caller(context, name, session)
+    yield f"the service agents of Vertex AI in {name}", project.check_agents(context, name, session)
     if region:
-        yield "the job id", project.check_job_id(subject, name, region, session)
-        yield f"the quotas of {name}", quota.check_quota(subject, name, region, session, gpu_metrics)
+        yield "the job id", project.check_job_id(context, name, region, session)
+        yield f"the quotas of {name}", quota.check_quota(context, name, region, session, gpu_metrics)
     if account:
-        yield f"the roles of {account}", accounts.check_roles(subject, account, name, session)
+        yield f"the roles of {account}", accounts.check_roles(context, account, name, session)
     if account and where:
         yield (
             f"the access of {account} to bucket {where[0]}",
             storage.check_bucket_access(*where, account, name, session),
         )
-    for repository, place in repositories.repositories(subject).items():
+    for repository, place in repositories.repositories(context).items():
         yield (
             f"whether Vertex AI may pull from {repository.path}",
             repositories.check_pull(repository, place, name, account, session),

@@ -7,8 +7,8 @@ from run_kfp.findings import Finding, Severity
 from run_kfp.preflight.cloud.policies import Held, Resource, account_answer, held_by, project_policy
 from run_kfp.preflight.cloud.session import GoogleSession, TokenServiceDown, part, together
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, account_project
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 
 CREDENTIALS = rule("RK-CREDENTIALS")
 SCOPES = rule("RK-SCOPES")
@@ -74,9 +74,9 @@ def check_identity(session: GoogleSession) -> Seen:
         )
 
 
-def check_account(subject: Subject, account: str, session: GoogleSession) -> Seen:
+def check_account(context: CheckContext, account: str, session: GoogleSession) -> Seen:
     """See whether the run's account exists and is enabled."""
-    owner, at = account_project(account), subject.place("service_account")
+    owner, at = account_project(account), context.place("service_account")
     answer = account_answer(session, account)
     if answer is None:
         return
@@ -94,9 +94,9 @@ def check_account(subject: Subject, account: str, session: GoogleSession) -> See
         )
 
 
-def check_act_as(subject: Subject, account: str, session: GoogleSession) -> Seen:
+def check_act_as(context: CheckContext, account: str, session: GoogleSession) -> Seen:
     """See whether the caller may start a run that works under the account."""
-    owner, at = account_project(account), subject.place("service_account")
+    owner, at = account_project(account), context.place("service_account")
     if owner is None:
         return
     answer = session.post(
@@ -123,10 +123,10 @@ def check_act_as(subject: Subject, account: str, session: GoogleSession) -> Seen
         yield ACT_AS(at, f"you do not have {_USER} on {account}", mend)
 
 
-def check_act_as_itself(subject: Subject, account: str, session: GoogleSession) -> Seen:
+def check_act_as_itself(context: CheckContext, account: str, session: GoogleSession) -> Seen:
     """See whether the account may act as itself, where a step starts jobs."""
     owner = account_project(account)
-    step = next((step for step in subject.steps if _STARTS_JOBS in step.image), None)
+    step = next((step for step in context.steps if _STARTS_JOBS in step.image), None)
     if owner is None or step is None:
         return
     path = f"projects/{part(owner)}/serviceAccounts/{part(account)}"
@@ -144,7 +144,7 @@ def check_act_as_itself(subject: Subject, account: str, session: GoogleSession) 
         return
     if verdict.held in (Held.NO, Held.ABSENT):
         yield ACT_AS_ITSELF(
-            subject.place("service_account"),
+            context.place("service_account"),
             f"step {step.name} starts a job on Vertex AI, and {account} has no grant to act as itself",
             f"gcloud iam service-accounts add-iam-policy-binding {account} --project={owner} "
             f"--member=serviceAccount:{account} --role=roles/iam.serviceAccountUser",
@@ -153,7 +153,7 @@ def check_act_as_itself(subject: Subject, account: str, session: GoogleSession) 
         yield Unseen(f"whether {account} may act as itself", verdict.why)
 
 
-def check_roles(subject: Subject, account: str, project: str, session: GoogleSession) -> Seen:
+def check_roles(context: CheckContext, account: str, project: str, session: GoogleSession) -> Seen:
     """See whether the account has what a run needs in the project."""
     resource = Resource(
         f"//cloudresourcemanager.googleapis.com/projects/{project}",
@@ -183,7 +183,7 @@ def check_roles(subject: Subject, account: str, project: str, session: GoogleSes
             "organisations, groups and custom roles cannot be seen from here)"
         )
         yield code(
-            subject.place("service_account"),
+            context.place("service_account"),
             words,
             f"gcloud projects add-iam-policy-binding {project} --member=serviceAccount:{account} --role={role}",
             severity,

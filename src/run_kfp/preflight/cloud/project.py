@@ -9,8 +9,8 @@ from run_kfp.preflight.cloud.policies import has_role, project_policy
 from run_kfp.preflight.cloud.repositories import AGENTS, repositories
 from run_kfp.preflight.cloud.session import GoogleSession, part, rows
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, project_number
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 
 PROJECT_GONE = rule("RK-PROJECT-GONE")
 API_DISABLED = rule("RK-API-DISABLED")
@@ -23,12 +23,12 @@ _APIS = {"aiplatform.googleapis.com": True, "storage.googleapis.com": False, "lo
 _REGISTRY_API = "artifactregistry.googleapis.com"
 
 
-def check_project(subject: Subject, project: str, session: GoogleSession) -> Seen:
+def check_project(context: CheckContext, project: str, session: GoogleSession) -> Seen:
     """See whether the project is there and alive."""
     answer = session.get("cloudresourcemanager", f"/v3/projects/{part(project)}")
     if number := project_number(answer):
         yield Fact("project", f"{answer.body.get('projectId', project)} (number {number})")
-    at = subject.place("project")
+    at = context.place("project")
     if answer.status == 404:
         yield PROJECT_GONE(at, f"there is no project {project}", "see `gcloud projects list`")
     elif answer.ok and answer.body.get("state") == "DELETE_REQUESTED":
@@ -38,10 +38,10 @@ def check_project(subject: Subject, project: str, session: GoogleSession) -> See
         yield Unseen(f"project {project}", answer.reason)
 
 
-def check_services(subject: Subject, project: str, session: GoogleSession) -> Seen:
+def check_services(context: CheckContext, project: str, session: GoogleSession) -> Seen:
     """See whether the APIs of a run are enabled."""
     wanted = dict(_APIS)
-    if any(repository.project == project for repository in repositories(subject)):
+    if any(repository.project == project for repository in repositories(context)):
         wanted[_REGISTRY_API] = True
     parent = f"projects/{project}"
     answer = session.get(
@@ -61,14 +61,14 @@ def check_services(subject: Subject, project: str, session: GoogleSession) -> Se
         names = [name for name in off if wanted[name] is (severity is Severity.ERROR)]
         if names:
             yield API_DISABLED(
-                subject.place("project"),
+                context.place("project"),
                 f"not enabled in project {project}: {', '.join(names)}",
                 f"gcloud services enable {' '.join(names)} --project={project}",
                 severity,
             )
 
 
-def check_caller(subject: Subject, project: str, session: GoogleSession) -> Seen:
+def check_caller(context: CheckContext, project: str, session: GoogleSession) -> Seen:
     """See whether the caller may create runs."""
     permission = "aiplatform.pipelineJobs.create"
     answer = session.post(
@@ -78,13 +78,13 @@ def check_caller(subject: Subject, project: str, session: GoogleSession) -> Seen
         yield Unseen(f"what you may do in {project}", answer.reason)
     elif permission not in (answer.body.get("permissions") or ()):
         yield CALLER_PERMISSION(
-            subject.place("project"),
+            context.place("project"),
             f"you do not have {permission} on project {project}",
             f"gcloud projects add-iam-policy-binding {project} --member={session.member} --role=roles/aiplatform.user",
         )
 
 
-def check_agents(subject: Subject, project: str, session: GoogleSession) -> Seen:
+def check_agents(context: CheckContext, project: str, session: GoogleSession) -> Seen:
     """See whether the service agents of Vertex AI have been made."""
     policy = project_policy(session, project)
     if not policy.ok:
@@ -101,15 +101,15 @@ def check_agents(subject: Subject, project: str, session: GoogleSession) -> Seen
         agent = pattern.format(number)
         if not has_role(policy, agent, role):
             yield AGENT_MISSING(
-                subject.place("project"),
+                context.place("project"),
                 f"{agent} has no {role} in project {project}",
                 f"gcloud beta services identity create --service=aiplatform.googleapis.com --project={project}",
             )
 
 
-def check_job_id(subject: Subject, project: str, region: str, session: GoogleSession) -> Seen:
+def check_job_id(context: CheckContext, project: str, region: str, session: GoogleSession) -> Seen:
     """See whether the job id that was asked for is free."""
-    job_id = subject.job_id
+    job_id = context.job_id
     if job_id is None or not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", job_id):
         return
     answer = session.get(

@@ -15,8 +15,8 @@ from run_kfp.findings import Severity
 from run_kfp.pipeline.resources import read_limits
 from run_kfp.preflight.cloud.session import GoogleSession, part, rows
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 
 GPU_QUOTA = rule("RK-QUOTA-GPU")
 CPU_QUOTA = rule("RK-QUOTA-CPU")
@@ -42,7 +42,7 @@ class Need:
     firm: bool
 
 
-def needs(subject: Subject, metrics: Mapping[str, str]) -> tuple[dict[str, Need], dict[str, str]]:
+def needs(context: CheckContext, metrics: Mapping[str, str]) -> tuple[dict[str, Need], dict[str, str]]:
     """Return the largest need of each metric, and the place of each accelerator without one.
 
     Steps may run side by side, and then wait for each other; a single step above its quota waits for ever.
@@ -55,7 +55,7 @@ def needs(subject: Subject, metrics: Mapping[str, str]) -> tuple[dict[str, Need]
         if known is None or (firm, amount) > (known.firm, known.amount):
             found[metric] = Need(amount, place, firm)
 
-    for step in subject.steps:
+    for step in context.steps:
         limits = read_limits(step.resources)
         kind, count = limits.accelerators or ("", 0)
         if kind:
@@ -69,10 +69,10 @@ def needs(subject: Subject, metrics: Mapping[str, str]) -> tuple[dict[str, Need]
 
 
 def check_quota(
-    subject: Subject, project: str, region: str, session: GoogleSession, metrics: Mapping[str, str]
+    context: CheckContext, project: str, region: str, session: GoogleSession, metrics: Mapping[str, str]
 ) -> Seen:
     """See whether the quotas of the region hold the largest step; `metrics` are those of the accelerators."""
-    wanted, without = needs(subject, metrics)
+    wanted, without = needs(context, metrics)
     for kind in without:
         yield Unseen(f"the quota of {kind} in {region}", "the name of its metric is not known")
     if not wanted:

@@ -11,8 +11,8 @@ from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.cloud.policies import Held, Resource, granted, has_role, held_by, project_policy
 from run_kfp.preflight.cloud.session import GoogleSession, part, together
 from run_kfp.preflight.cloud.terms import Seen, Unseen, project_number
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 
 IMAGE_PULL = rule("RK-IMAGE-PULL")
 READER_MISPLACED = rule("RK-IMAGE-READER")
@@ -63,10 +63,10 @@ def repository_of(image: str) -> Repository | None:
     return None
 
 
-def repositories(subject: Subject) -> dict[Repository, str]:
+def repositories(context: CheckContext) -> dict[Repository, str]:
     """Return the repositories of the images, without Google's own, each with the place of the first image from it."""
     found: dict[Repository, str] = {}
-    for step in subject.steps:
+    for step in context.steps:
         repository = None if holds_placeholder(step.image) else repository_of(step.image)
         if repository is not None and repository.project not in _PUBLIC:
             found.setdefault(repository, step.at("image"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from run_kfp.findings import Finding
 from run_kfp.preflight.cloud.session import Answer
-from run_kfp.preflight.subject import Subject
+from run_kfp.preflight.context import CheckContext
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Fact:
 Seen = Iterator[Finding | Unseen | Fact]
 
 
-def bucket(subject: Subject) -> tuple[str, str] | None:
+def bucket(context: CheckContext) -> tuple[str, str] | None:
     """Return the bucket of the pipeline root and where it was given, None where there is none."""
     for name in ("pipeline_root", "bucket"):
-        if name in subject.settings.values:
-            value = subject.setting(name)
-            return (value.removeprefix("gs://").split("/")[0], subject.place(name)) if value else None
+        if name in context.settings.values:
+            value = context.setting(name)
+            return (value.removeprefix("gs://").split("/")[0], context.place(name)) if value else None
     return None
 
 

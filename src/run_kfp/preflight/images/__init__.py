@@ -17,6 +17,7 @@ from run_kfp.credentials import printable
 from run_kfp.errors import did_you_mean
 from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
+from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.images.registry_api import (
     GOOGLE_TOKEN_USER,
     SCHEMA_1,
@@ -37,7 +38,6 @@ from run_kfp.preflight.offline.references import (
     wrong_address,
 )
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import StepSpec, Subject
 
 # What Vertex AI's machines run (https://cloud.google.com/vertex-ai/docs/training/create-custom-container).
 PLATFORM = "linux/amd64"
@@ -150,25 +150,25 @@ class _LocalImage:
 
 
 def look_at_images(
-    subject: Subject, *, google_token: Callable[[], str | None], deadline_seconds: float
+    context: CheckContext, *, google_token: Callable[[], str | None], deadline_seconds: float
 ) -> ImagesReport:
     """Ask the registries for every image of the pipeline, all at a time, and compare with the steps.
 
     Args:
-        subject: its steps are looked at; an image whose text is wrong is told by `check_references`.
+        context: its steps are looked at; an image whose text is wrong is told by `check_references`.
         google_token: gives an access token for Google's registries, or None; called once, and only for these.
         deadline_seconds: for the whole look. What is not answered by then is a finding of the kind "skipped".
     """
     deadline = time.monotonic() + deadline_seconds
     images: dict[str, ImageReference] = {}
-    for step in subject.steps:
+    for step in context.steps:
         if not holds_placeholder(step.image):
             with contextlib.suppress(BadImageError):
                 image = parse_image(step.image)
                 if wrong_address(image) is None:
                     images[step.image] = image
     if not images:
-        return ImagesReport({}, tuple(_unknown_yet(subject)))
+        return ImagesReport({}, tuple(_unknown_yet(context)))
     token = _Once(google_token)
     if any(image.on_google for image in images.values()):
         # Fetched while the registry says what it shows to everybody.
@@ -177,8 +177,8 @@ def look_at_images(
     engine = _start({"": lambda: _local_images([text for text, image in images.items() if not image.digest])})
     looks = _start({text: _looker(image, token, deadline) for text, image in images.items()})(deadline + _GRACE)
     here = engine(started + _ENGINE_SECONDS).get("", {})
-    findings = [*_unknown_yet(subject)]
-    for step in subject.steps:
+    findings = [*_unknown_yet(context)]
+    for step in context.steps:
         if step.image in images:
             found = looks.get(step.image, Unreachable(f"{images[step.image].host} did not answer in time"))
             findings += _findings(step, images[step.image], found, here.get(step.image))
@@ -195,8 +195,8 @@ def pinned(image: str, facts: ImageFacts) -> str:
     return f"{parse_image(image).name}@{facts.digest}"
 
 
-def _unknown_yet(subject: Subject) -> Iterator[Finding]:
-    for step in subject.steps:
+def _unknown_yet(context: CheckContext) -> Iterator[Finding]:
+    for step in context.steps:
         if holds_placeholder(step.image):
             yield UNREACHED(image_place(step), f"the image of step {step.name} is known only when the run is made")
 

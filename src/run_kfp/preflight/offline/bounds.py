@@ -11,9 +11,9 @@ from typing import Any
 from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.plans import Value
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.spec import Dag, Spec, shown, table_at, waits_for
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 
 MANY_TASKS = rule("RK-LIMIT-TASKS")
 MANY_ARTIFACTS = rule("RK-LIMIT-ARTIFACTS")
@@ -33,16 +33,16 @@ _LONGEST_TASK = 7 * 24 * 3600
 _LONGEST_BACKOFF = 3600
 
 
-def check_bounds(subject: Subject, spec: Spec) -> Iterator[Finding]:
+def check_bounds(context: CheckContext, spec: Spec) -> Iterator[Finding]:
     """Check numbers of tasks and artifacts, lengths of values, the size of the file, retries and times."""
     yield from _check_limits(spec)
-    if (size := len(subject.pipeline.text.encode(errors="replace"))) > _LARGEST_SPEC:
+    if (size := len(context.pipeline.text.encode(errors="replace"))) > _LARGEST_SPEC:
         yield HUGE(
             spec.at("the whole file"),
             f"has {size / 1024**2:.1f} MiB, and more than {_LARGEST_SPEC // 1024**2} MiB may be refused",
             "write loops as loops, and put long constants into files",
         )
-    yield from _check_values(subject, spec)
+    yield from _check_values(context, spec)
     yield from _check_retries(spec)
 
 
@@ -147,8 +147,8 @@ def _items(task: Mapping[str, Any]) -> int:
     return len(items) if isinstance(items, list) else 1
 
 
-def _check_values(subject: Subject, spec: Spec) -> Iterator[Finding]:
-    for name, given in subject.values.items():
+def _check_values(context: CheckContext, spec: Spec) -> Iterator[Finding]:
+    for name, given in context.values.items():
         if isinstance(given, Value) and (size := _bytes(given.value)) >= _LONGEST_VALUE:
             yield _long(f"{given.source}: {name}", f"the value of {name}", size)
     for dag in spec.dags.values():
@@ -162,7 +162,7 @@ def _check_values(subject: Subject, spec: Spec) -> Iterator[Finding]:
                     place = f"{dag.place}.dag.tasks.{task_name}.inputs.parameters.{name}"
                     yield _long(spec.at(place), f"the constant for {name}", size)
     told: set[str] = set()
-    for step in subject.steps:
+    for step in context.steps:
         for key, words in (("command", step.command), ("args", step.args)):
             for number, word in enumerate(words):
                 place = f"{step.at(key)}[{number}]"

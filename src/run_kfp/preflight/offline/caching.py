@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from run_kfp.findings import Finding, Severity
+from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.offline.spec import compiled_here, names_in_words, source_of, table_at
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import StepSpec, Subject
 
 EXPIRY = rule("RK-CACHE-EXPIRY")
 EFFECTS = rule("RK-CACHE-EFFECTS")
@@ -18,25 +18,25 @@ RESTART = rule("RK-RESTART-EFFECTS")
 SLOW = rule("RK-FAILURE-SLOW")
 
 
-def check_caching(subject: Subject) -> Iterator[Finding]:
+def check_caching(context: CheckContext) -> Iterator[Finding]:
     """Check what the cache, restarts and the failure policy do to the steps; no network.
 
     Args:
-        subject: of this program or another.
+        context: of this program or another.
 
     Yields:
         Findings of the group "caching", one of a kind for the whole pipeline.
     """
-    place, own = source_of(subject), compiled_here(subject)
+    place, own = source_of(context), compiled_here(context)
     switch_off = "give --no-caching" if own else "compile with task.set_caching_options(False)"
-    cached = [step for step in subject.steps if step.cached]
+    cached = [step for step in context.steps if step.cached]
     if cached:
         yield EXPIRY(
             place,
             f"caching is on for {_names(cached)}; results have no expiry",
             switch_off,
         )
-    if effects := [step for step in cached if _has_effects(subject, step)]:
+    if effects := [step for step in cached if _has_effects(context, step)]:
         yield EFFECTS(
             place,
             f"caching is on for {_names(effects)}, which the registry marks with side_effects",
@@ -51,19 +51,19 @@ def check_caching(subject: Subject) -> Iterator[Finding]:
             Severity.NOTE if own else None,
         )
     for step in cached:
-        if secrets := [name for name in _parameters(step) if name in subject.registry.secrets]:
+        if secrets := [name for name in _parameters(step) if name in context.registry.secrets]:
             yield SECRET(
                 step.at("args"),
                 f"takes {names_in_words(secrets)}, and caching is on for the step",
                 switch_off,
             )
-    if again := [step for step in subject.steps if step.side_effects]:
+    if again := [step for step in context.steps if step.side_effects]:
         yield RESTART(
             place,
             f"{_names(again)} {'has' if len(again) == 1 else 'have'} side effects, and a failed container starts again",
             "let it look first whether its work is done",
         )
-    if subject.settings.failure_policy == "slow" and _has_branches(subject):
+    if context.settings.failure_policy == "slow" and _has_branches(context):
         yield SLOW(
             "--failure-policy",
             "is slow: steps beside a failed one go on",
@@ -75,11 +75,11 @@ def _names(steps: list[StepSpec]) -> str:
     return names_in_words([step.name for step in steps])
 
 
-def _has_effects(subject: Subject, step: StepSpec) -> bool:
+def _has_effects(context: CheckContext, step: StepSpec) -> bool:
     """Say whether the registry knows of side effects: of this step, or of the image of a step of a finished file."""
     if step.container:
         return step.side_effects
-    return any(one.side_effects and one.image == step.image for one in subject.registry.containers.values())
+    return any(one.side_effects and one.image == step.image for one in context.registry.containers.values())
 
 
 def _has_outputs(step: StepSpec) -> bool:
@@ -98,8 +98,8 @@ def _parameters(step: StepSpec) -> list[str]:
     return [name.removeprefix("pipelinechannel--") for name in step.pipeline_parameters.values()]
 
 
-def _has_branches(subject: Subject) -> bool:
+def _has_branches(context: CheckContext) -> bool:
     """Say whether two steps may run side by side: the root's tasks are no chain, or a task holds a DAG."""
-    steps = subject.pipeline.steps
+    steps = context.pipeline.steps
     chain = all(before.name in after.after for before, after in pairwise(steps))
-    return not chain or any("/" in step.name for step in subject.steps)
+    return not chain or any("/" in step.name for step in context.steps)

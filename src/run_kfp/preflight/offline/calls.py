@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from run_kfp.findings import Finding, Severity
+from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.offline.spec import names_in_words, shown, table_at
 from run_kfp.preflight.offline.texts import Surroundings, check_constants, check_environment, check_paths, check_text
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import StepSpec, Subject
 
 SHELL_PLACEHOLDER = rule("RK-CALL-SHELL-PLACEHOLDER")
 COMMAND_PLACEHOLDER = rule("RK-CALL-COMMAND-PLACEHOLDER")
@@ -51,11 +51,11 @@ _PARAMETER = re.compile(r"""\{\{\$\.inputs\.parameters\[\s*(?P<quote>['"])(?P<na
 _SAFE_TYPES = frozenset({"NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "INT", "DOUBLE"})
 
 
-def check_calls(subject: Subject, *, home: Path | None = None, here: Path | None = None) -> Iterator[Finding]:
+def check_calls(context: CheckContext, *, home: Path | None = None, here: Path | None = None) -> Iterator[Finding]:
     """Check command, arguments and environment of every container step; no network, nothing is run.
 
     Args:
-        subject: of this program, of kfp or of another tool.
+        context: of this program, of kfp or of another tool.
         home: the home folder of the user; this process's when it is not given.
         here: the current folder, likewise.
 
@@ -63,14 +63,14 @@ def check_calls(subject: Subject, *, home: Path | None = None, here: Path | None
         Findings of the group "calls"; none holds the value of an environment variable or a whole argument.
     """
     around = Surroundings(home or _folder(Path.home), here or _folder(Path.cwd))
-    for step in subject.steps:
-        yield from _check_form(subject, step)
+    for step in context.steps:
+        yield from _check_form(context, step)
         yield from _check_scripts(step)
         yield from _check_words(step)
         yield from _check_texts(step, around)
-        yield from _check_environment(subject, step)
-    yield from check_constants(subject, around)
-    yield from _check_entrypoints(subject)
+        yield from _check_environment(context, step)
+    yield from check_constants(context, around)
+    yield from _check_entrypoints(context)
 
 
 def _folder(find: Callable[[], Path]) -> Path | None:
@@ -542,10 +542,10 @@ _MOST_VARIABLES = 100
 _EXPANSION = re.compile(r"(?<!\$)\$\([A-Za-z_][A-Za-z0-9_]*\)")
 
 
-def _check_environment(subject: Subject, step: StepSpec) -> Iterator[Finding]:
+def _check_environment(context: CheckContext, step: StepSpec) -> Iterator[Finding]:
     place = step.at("env")
     seen: dict[str, object] = {}
-    for entry in _entries(_body(subject, step)):
+    for entry in _entries(_body(context, step)):
         name, value = entry.get("name"), entry.get("value", "")
         if not isinstance(name, str) or not name:
             yield ENV_NAME(place, "an entry has no name", "give it a name, or take it out")
@@ -589,8 +589,8 @@ def _check_environment(subject: Subject, step: StepSpec) -> Iterator[Finding]:
         yield ENV_MANY(place, f"{len(seen)} variables, and at most {_MOST_VARIABLES} are taken", "put them into a file")
 
 
-def _check_form(subject: Subject, step: StepSpec) -> Iterator[Finding]:
-    body = _body(subject, step)
+def _check_form(context: CheckContext, step: StepSpec) -> Iterator[Finding]:
+    body = _body(context, step)
     if (image := body.get("image", "")) is not None and not isinstance(image, str):
         text = f" ({shown(image)})" if isinstance(image, bool | int | float) else ""
         yield FORM(step.at("image"), f"is {_kind(image)}{text} and not a string", "put it in quotes")
@@ -617,20 +617,20 @@ def _check_form(subject: Subject, step: StepSpec) -> Iterator[Finding]:
             )
 
 
-def _check_entrypoints(subject: Subject) -> Iterator[Finding]:
-    without = list(dict.fromkeys(step.name for step in subject.steps if not step.command))
+def _check_entrypoints(context: CheckContext) -> Iterator[Finding]:
+    without = list(dict.fromkeys(step.name for step in context.steps if not step.command))
     if without:
         yield NO_COMMAND(
-            next(step.source for step in subject.steps if not step.command),
+            next(step.source for step in context.steps if not step.command),
             f"no command is set for {names_in_words(without)}: the ENTRYPOINT of the image runs",
             "nothing to do for Vertex AI and --local",
         )
 
 
-def _body(subject: Subject, step: StepSpec) -> Mapping[str, Any]:
+def _body(context: CheckContext, step: StepSpec) -> Mapping[str, Any]:
     """Return the container of a step as it stands in the spec."""
     label = step.component.get("executorLabel")
-    return table_at(subject.pipeline.spec, "deploymentSpec", "executors", str(label), "container")
+    return table_at(context.pipeline.spec, "deploymentSpec", "executors", str(label), "container")
 
 
 def _entries(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

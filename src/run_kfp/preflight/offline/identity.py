@@ -14,8 +14,8 @@ from typing import Any
 from run_kfp.errors import InputError
 from run_kfp.files import is_file, read_text
 from run_kfp.findings import Finding
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 from run_kfp.registry_file import PACKAGED
 from run_kfp.secrets import is_template
 from run_kfp.settings import RULES
@@ -42,55 +42,55 @@ _LOGIN = (
 )
 
 
-def check_identity(subject: Subject, environ: Mapping[str, str]) -> Iterator[Finding]:
+def check_identity(context: CheckContext, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Check accounts, bucket names, keys and ids of the settings; a malformed one is told elsewhere.
 
     Args:
-        subject: what is checked.
+        context: what is checked.
         environ: for where gcloud keeps its login.
     """
-    settings = subject.settings
-    yield from _templates(subject)
-    yield from _account(subject)
-    yield from _buckets(subject)
-    yield from _login(subject, environ)
-    region = subject.region
-    key = subject.setting("encryption_key")
+    settings = context.settings
+    yield from _templates(context)
+    yield from _account(context)
+    yield from _buckets(context)
+    yield from _login(context, environ)
+    region = context.region
+    key = context.setting("encryption_key")
     if key and region and (location := key.split("/")[3]) != region:
         yield KEY_REGION(
-            subject.place("encryption_key"),
+            context.place("encryption_key"),
             f"the key lies in {location}, and the run is in {region}",
             f"name a key of {region}: gcloud kms keys list --location={region} --keyring=NAME",
         )
-    if region and settings.values["region"].place.startswith(f"{PACKAGED}: ") and _is_file(subject):
+    if region and settings.values["region"].place.startswith(f"{PACKAGED}: ") and _is_file(context):
         yield REGION_PACKAGED(
-            subject.place("region"),
+            context.place("region"),
             f"the run is in {region}, which the packaged registry says and nobody else",
             f"if that is not meant: --region REGION, or {RULES['region'].variable} in .env",
         )
-    endpoint = subject.setting("api_endpoint") or ""
+    endpoint = context.setting("api_endpoint") or ""
     if meant := _endpoint_meant(endpoint):
         yield ENDPOINT_HOST(
-            subject.place("api_endpoint"), f"{endpoint} is no host of Vertex AI", f"did you mean {meant!r}?"
+            context.place("api_endpoint"), f"{endpoint} is no host of Vertex AI", f"did you mean {meant!r}?"
         )
     host = re.match(r"([a-z]+-[a-z]+[0-9]+)-aiplatform\.", endpoint)
     if host and region and host[1] != region:
         yield ENDPOINT_REGION(
-            subject.place("api_endpoint"),
+            context.place("api_endpoint"),
             f"{endpoint} serves {host[1]}, and the run is in {region}",
             f"leave it out, or write {region}-aiplatform.googleapis.com",
         )
-    network = subject.setting("network")
+    network = context.setting("network")
     if network and not network.split("/")[1].isdigit():
         project = network.split("/")[1]
         yield NETWORK_NUMBER(
-            subject.place("network"),
+            context.place("network"),
             f"the network is named by the id {project!r}; Vertex AI takes the project's number",
             f"gcloud projects describe {project} --format='value(projectNumber)'",
         )
-    if subject.job_id is not None:
+    if context.job_id is not None:
         yield JOB_ID_FIXED(
-            "--job-id", f"the id {subject.job_id!r} works for one submission", "leave it out for a fresh id each time"
+            "--job-id", f"the id {context.job_id!r} works for one submission", "leave it out for a fresh id each time"
         )
 
 
@@ -101,24 +101,24 @@ _STAND_IN = re.compile(
 )
 
 
-def _templates(subject: Subject) -> Iterator[Finding]:
+def _templates(context: CheckContext) -> Iterator[Finding]:
     """Say which settings are of a right form and still text of an example."""
     for name in RULES:
-        value = subject.setting(name)
+        value = context.setting(name)
         # What is handed to a step is told as a parameter.
-        if value is None or (name in subject.values and is_template(value)):
+        if value is None or (name in context.values and is_template(value)):
             continue
         if part := next((part for part in re.split(r"[/@:.]+", value) if _STAND_IN.fullmatch(part)), None):
             yield SETTING_TEMPLATE(
-                subject.place(name),
+                context.place(name),
                 f"{name.replace('_', ' ')} is {value!r}, and {part!r} looks like an example that nobody filled in",
                 f"put the name there, or give it by {RULES[name].flag}",
             )
 
 
-def _is_file(subject: Subject) -> bool:
+def _is_file(context: CheckContext) -> bool:
     """Whether the pipeline is a finished file."""
-    return not any(step.container for step in subject.steps)
+    return not any(step.container for step in context.steps)
 
 
 def _endpoint_meant(endpoint: str) -> str:
@@ -139,11 +139,11 @@ def _nearly(word: str, known: str) -> str:
     return known if difflib.SequenceMatcher(None, word, known).ratio() >= 0.8 else word
 
 
-def _account(subject: Subject) -> Iterator[Finding]:
-    account = subject.setting("service_account")
+def _account(context: CheckContext) -> Iterator[Finding]:
+    account = context.setting("service_account")
     if account is None:
         return
-    place = subject.place("service_account")
+    place = context.place("service_account")
     name, _, domain = account.partition("@")
     if domain == "developer.gserviceaccount.com":
         yield ACCOUNT_DEFAULT(
@@ -165,7 +165,7 @@ def _account(subject: Subject) -> Iterator[Finding]:
                 "first",
                 "look it up: gcloud iam service-accounts list",
             )
-        elif (project := subject.project) and not project.isdigit() and _project_of(match[1]) != project:
+        elif (project := context.project) and not project.isdigit() and _project_of(match[1]) != project:
             yield ACCOUNT_PROJECT(
                 place,
                 f"{account} is of project {_project_of(match[1])!r}, and the run is in {project!r}",
@@ -181,18 +181,18 @@ def _project_of(domain: str) -> str:
     return f"{organisation}:{project}" if dot else project
 
 
-def _buckets(subject: Subject) -> Iterator[Finding]:
+def _buckets(context: CheckContext) -> Iterator[Finding]:
     for name in ("bucket", "pipeline_root"):
-        value = subject.setting(name)
+        value = context.setting(name)
         if value is None:
             continue
         bucket = value.removeprefix("gs://").partition("/")[0]
         if words := _bucket_fault(bucket):
-            yield BUCKET_NAME(subject.place(name), f"{bucket!r} {words}", "look it up: gcloud storage buckets list")
-    data, root = subject.setting("bucket"), subject.setting("pipeline_root")
+            yield BUCKET_NAME(context.place(name), f"{bucket!r} {words}", "look it up: gcloud storage buckets list")
+    data, root = context.setting("bucket"), context.setting("pipeline_root")
     if data and root and _differ_by_a_letter(data, bucket := root.removeprefix("gs://").partition("/")[0]):
         yield BUCKET_TWO(
-            subject.place("pipeline_root"),
+            context.place("pipeline_root"),
             f"the pipeline root is in {bucket!r} and the bucket is {data!r}",
             f"if one bucket is meant: gs://{data}{root.removeprefix('gs://').removeprefix(bucket)}",
         )
@@ -229,8 +229,8 @@ def _common(one: str, other: str) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def _login(subject: Subject, environ: Mapping[str, str]) -> Iterator[Finding]:
-    file, place = subject.settings.credentials_file, subject.settings.credentials_place
+def _login(context: CheckContext, environ: Mapping[str, str]) -> Iterator[Finding]:
+    file, place = context.settings.credentials_file, context.settings.credentials_place
     if file is None:
         folder = environ.get("CLOUDSDK_CONFIG") or (
             str(Path(environ["APPDATA"]) / "gcloud")
@@ -243,7 +243,7 @@ def _login(subject: Subject, environ: Mapping[str, str]) -> Iterator[Finding]:
     words, key = _read_login(file)
     if words:
         yield LOGIN_FILE(place, f"names {_shown(file)}, {words}", _LOGIN)
-    project = subject.project
+    project = context.project
     of = key.get("project_id")
     if isinstance(of, str) and project and not project.isdigit() and of != project:
         yield LOGIN_PROJECT(

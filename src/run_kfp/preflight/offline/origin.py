@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
 from run_kfp.findings import Finding
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.spec import Spec, compiled_here, names_in_words, shown, table_at
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 
 KUBERNETES = rule("RK-PLATFORM-KUBERNETES")
 SCHEMA = rule("RK-SPEC-VERSION")
@@ -23,16 +23,16 @@ _LONGEST_DISPLAY_NAME = 110  # what the Vertex backend leaves of it
 _SCHEMAS = ("2.0.0", "2.1.0")
 
 
-def check_origin(subject: Subject, spec: Spec) -> Iterator[Finding]:
+def check_origin(context: CheckContext, spec: Spec) -> Iterator[Finding]:
     """Check names, versions of the spec and of the installed SDKs, and settings for other platforms."""
-    yield from _check_names(subject, spec)
-    yield from _check_versions(subject, spec)
-    yield from _check_platforms(subject, spec)
+    yield from _check_names(context, spec)
+    yield from _check_versions(context, spec)
+    yield from _check_platforms(context, spec)
 
 
-def _check_names(subject: Subject, spec: Spec) -> Iterator[Finding]:
-    own = compiled_here(subject)
-    pipeline = subject.pipeline
+def _check_names(context: CheckContext, spec: Spec) -> Iterator[Finding]:
+    own = compiled_here(context)
+    pipeline = context.pipeline
     kept = re.sub(r"-+", "-", re.sub(r"[^-0-9a-z]+", "-", pipeline.name.lower())).strip("-")[:128]
     if kept != pipeline.name:
         yield PIPELINE_NAME(
@@ -59,7 +59,7 @@ def _check_names(subject: Subject, spec: Spec) -> Iterator[Finding]:
                 )
 
 
-def _check_versions(subject: Subject, spec: Spec) -> Iterator[Finding]:
+def _check_versions(context: CheckContext, spec: Spec) -> Iterator[Finding]:
     schema = spec.body.get("schemaVersion")
     if schema not in _SCHEMAS:
         yield SCHEMA(
@@ -125,13 +125,13 @@ def _satisfies(version: str, bound: str) -> bool:
     return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[match[1]]
 
 
-def _check_platforms(subject: Subject, spec: Spec) -> Iterator[Finding]:
-    if not re.search(r"^platforms:|\n---", subject.pipeline.text):
+def _check_platforms(context: CheckContext, spec: Spec) -> Iterator[Finding]:
+    if not re.search(r"^platforms:|\n---", context.pipeline.text):
         return
     import yaml
 
     try:
-        documents = list(yaml.load_all(subject.pipeline.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        documents = list(yaml.load_all(context.pipeline.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except yaml.YAMLError:  # the first document was read; the others are no part of the pipeline
         return
     for document in documents[1:]:

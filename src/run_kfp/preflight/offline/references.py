@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from run_kfp.errors import did_you_mean
 from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
+from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import StepSpec, Subject
 from run_kfp.settings import region_meant
 
 DOCKER_HUB = "docker.io"
@@ -173,9 +173,9 @@ def image_place(step: StepSpec) -> str:
     return step.at("factory" if step.container and step.container.factory else "image")
 
 
-def check_references(subject: Subject) -> Iterator[Finding]:
+def check_references(context: CheckContext) -> Iterator[Finding]:
     """Look at the text of every image; one that becomes known only when the run is made is passed over."""
-    for step in subject.steps:
+    for step in context.steps:
         if holds_placeholder(step.image) or (step.container is not None and not step.image):
             continue  # an image that a registry file lacks is told already
         place = image_place(step)
@@ -185,14 +185,14 @@ def check_references(subject: Subject) -> Iterator[Finding]:
             yield BAD_REFERENCE(
                 place,
                 f"{_without_login(step.image)!r} {error}",
-                _next_step(error.nearest or "", subject.project),
+                _next_step(error.nearest or "", context.project),
             )
             continue
-        wrong = list(_host_findings(place, image, subject))
+        wrong = list(_host_findings(place, image, context))
         yield from wrong
         if not any(found.severity is Severity.ERROR for found in wrong):
             yield from _tag_findings(place, image, step)
-            yield from _google_findings(place, image, subject)
+            yield from _google_findings(place, image, context)
 
 
 def _next_step(nearest: str, project: str | None) -> str:
@@ -208,35 +208,35 @@ def _without_login(text: str) -> str:
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?[^/@]*:[^/@]*@(?!sha)", r"\1…@", text)
 
 
-def _host_findings(place: str, image: ImageReference, subject: Subject) -> Iterator[Finding]:
-    if wrong := wrong_address(image, subject.project):
+def _host_findings(place: str, image: ImageReference, context: CheckContext) -> Iterator[Finding]:
+    if wrong := wrong_address(image, context.project):
         yield BAD_HOST(place, f"{image.name}: {wrong[0]}", wrong[1])
     elif image.on_loopback:
         yield PRIVATE_HOST(
             place,
             f"{image.name} is in a registry of this machine ({image.host}), which Vertex AI cannot reach",
-            _push_elsewhere(image, subject),
+            _push_elsewhere(image, context),
         )
     elif words := _private(image.host):
-        if network := subject.settings.get("network"):
+        if network := context.settings.get("network"):
             yield PRIVATE_HOST(
                 place,
                 f"{image.name} is on {image.host}, {words}; Vertex AI reaches it at best through {network}",
-                _push_elsewhere(image, subject),
+                _push_elsewhere(image, context),
                 severity=Severity.WARNING,
             )
         else:
             yield PRIVATE_HOST(
                 place,
                 f"{image.name} is on {image.host}, {words}, which Vertex AI cannot reach",
-                _push_elsewhere(image, subject),
+                _push_elsewhere(image, context),
             )
     elif not (image.on_docker_hub or image.on_google or image.host.endswith(".goog")):
         yield OTHER_HOST(
             place,
             f"{image.name} is on {image.host}; Vertex AI names Artifact Registry and Docker Hub as places of images",
             (did_you_mean(image.host, [*_GCR, "ghcr.io", "quay.io", DOCKER_HUB]) if image.host not in _OTHERS else "")
-            or f"to be sure, copy it: docker pull {_written(image)} && {_push_elsewhere(image, subject)}",
+            or f"to be sure, copy it: docker pull {_written(image)} && {_push_elsewhere(image, context)}",
         )
     elif image.host in _GCR and (found := google_repository(image)) and not found.is_public:
         yield CONTAINER_REGISTRY(
@@ -265,11 +265,11 @@ def _tag_findings(place: str, image: ImageReference, step: StepSpec) -> Iterator
         )
 
 
-def _google_findings(place: str, image: ImageReference, subject: Subject) -> Iterator[Finding]:
+def _google_findings(place: str, image: ImageReference, context: CheckContext) -> Iterator[Finding]:
     found = google_repository(image)
     if found is None or found.is_public:
         return
-    project, region = subject.project, subject.region
+    project, region = context.project, context.region
     # A number cannot be compared with an id.
     if project and found.project != project and not project.isdigit() and not found.project.isdigit():
         yield OTHER_PROJECT(
@@ -411,9 +411,9 @@ def _private(host: str) -> str:
     return "a name of a private network" if name.endswith(private) else ""
 
 
-def _push_elsewhere(image: ImageReference, subject: Subject) -> str:
+def _push_elsewhere(image: ImageReference, context: CheckContext) -> str:
     there = (
-        f"{subject.region or 'REGION'}-docker.pkg.dev/{subject.project or 'PROJECT'}/REPOSITORY/"
+        f"{context.region or 'REGION'}-docker.pkg.dev/{context.project or 'PROJECT'}/REPOSITORY/"
         f"{image.repository.rpartition('/')[2]}:{image.tag or 'TAG'}"
     )
     here = f"{image.name}:{image.target}" if not image.digest else f"{image.name}@{image.digest}"

@@ -38,8 +38,8 @@ from run_kfp.pipeline.resources import (
     read_limits,
     request_size,
 )
+from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import StepSpec, Subject
 from run_kfp.settings import region_meant
 
 CPU_FORMAT = rule("RK-CPU-FORMAT")
@@ -73,37 +73,37 @@ _REGION = re.compile(
 _POSSIBLE_ACCELERATOR = re.compile(r"(NVIDIA|TPU|AMD|INTEL)_(?!TESLA)[A-Z0-9_]+")
 
 
-def check_resources(subject: Subject, machines: Machines, today: date | None = None) -> Iterator[Finding]:
+def check_resources(context: CheckContext, machines: Machines, today: date | None = None) -> Iterator[Finding]:
     """Check the resources of every step: their form, whether they can be had together, in the region, by default quota.
 
     Args:
-        subject: what would be submitted.
+        context: what would be submitted.
         machines: the machine table.
         today: for the end of support of an accelerator; None for the day it is.
     """
     today = today or datetime.now(tz=UTC).date()
-    yield from _check_region(subject, machines)
+    yield from _check_region(context, machines)
     uses: list[tuple[QuotaUse, str]] = []
-    for step in subject.steps:
+    for step in context.steps:
         limits = read_limits(step.resources)
         yield from _mistakes(step, limits)
-        yield from _check_limits(step, limits, machines, subject.region, today)
+        yield from _check_limits(step, limits, machines, context.region, today)
         yield from _check_requests(step, limits)
-        choice = _choice(limits, machines, subject.region)
-        if subject.region and choice and not choice.failing:
+        choice = _choice(limits, machines, context.region)
+        if context.region and choice and not choice.failing:
             place = step.at("accelerator.count" if choice.accelerator else "cpu")
-            uses += [(use, place) for use in quota_uses(machines, choice, subject.region)]
-    for pool in _worker_pools(subject):
+            uses += [(use, place) for use in quota_uses(machines, choice, context.region)]
+    for pool in _worker_pools(context):
         yield from _check_pool(pool, machines, today)
         uses += _pool_uses(pool, machines)
-    yield from _check_quotas(uses, subject, machines)
+    yield from _check_quotas(uses, context, machines)
 
 
-def chosen_machines(subject: Subject, machines: Machines) -> dict[str, Choice]:
+def chosen_machines(context: CheckContext, machines: Machines) -> dict[str, Choice]:
     """Return the machine of each step, by its name; a step whose limits cannot be read is left out."""
     chosen: dict[str, Choice] = {}
-    for step in subject.steps:
-        if choice := _choice(read_limits(step.resources), machines, subject.region):
+    for step in context.steps:
+        if choice := _choice(read_limits(step.resources), machines, context.region):
             chosen[step.name] = choice
     return chosen
 
@@ -337,11 +337,11 @@ def _check_requests(step: StepSpec, limits: Limits) -> Iterator[Finding]:
 # ── region and quotas ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_region(subject: Subject, machines: Machines) -> Iterator[Finding]:
-    region = subject.region
+def _check_region(context: CheckContext, machines: Machines) -> Iterator[Finding]:
+    region = context.region
     if region is None or region in machines.regions:
         return
-    place = subject.settings.values["region"].place
+    place = context.settings.values["region"].place
     hint = region_hint(region, machines)
     if _REGION.fullmatch(region):
         yield REGION_PIPELINES(place, f"{machines.source} has no Vertex AI Pipelines in {region}", hint)
@@ -362,7 +362,7 @@ def region_hint(region: str, machines: Machines) -> str:
     return did_you_mean(region, machines.regions) or near
 
 
-def _check_quotas(uses: list[tuple[QuotaUse, str]], subject: Subject, machines: Machines) -> Iterator[Finding]:
+def _check_quotas(uses: list[tuple[QuotaUse, str]], context: CheckContext, machines: Machines) -> Iterator[Finding]:
     """Compare the largest use of each quota with its default."""
     largest: dict[tuple[str, str], tuple[QuotaUse, str]] = {}
     for use, place in uses:
@@ -374,7 +374,7 @@ def _check_quotas(uses: list[tuple[QuotaUse, str]], subject: Subject, machines: 
             continue
         command = (
             f"look at yours: gcloud beta quotas info list --service=aiplatform.googleapis.com "
-            f"--project={subject.project or 'PROJECT'}"
+            f"--project={context.project or 'PROJECT'}"
         )
         yield QUOTA_DEFAULT(
             place,
@@ -404,9 +404,9 @@ _WORKER = ("container_spec", "containerSpec", "python_package_spec", "pythonPack
 _DEEPEST = 50
 
 
-def _worker_pools(subject: Subject) -> Iterator[_Pool]:
+def _worker_pools(context: CheckContext) -> Iterator[_Pool]:
     """Find the worker pools in arguments and inputs of steps, and in executors that are CustomJobs."""
-    for step in subject.steps:
+    for step in context.steps:
         given = _parameters(step.task.get("inputs"))
         declared = _parameters(step.component.get("inputDefinitions"))
         inputs = {name: _value(body, "defaultValue") for name, body in declared.items()}
@@ -417,11 +417,11 @@ def _worker_pools(subject: Subject) -> Iterator[_Pool]:
         for name, value in inputs.items():
             yield from _pools(value, f"{where}, input {name}", region)
         yield from _pools([*step.command, *step.args], f"{where}, arguments ", region)
-    executors = _value(subject.pipeline.spec.get("deploymentSpec"), "executors")
+    executors = _value(context.pipeline.spec.get("deploymentSpec"), "executors")
     for name, executor in executors.items() if isinstance(executors, Mapping) else ():
         if job := _value(executor, "customJob"):
-            place = f"{subject.pipeline.source}: deploymentSpec.executors.{name}.customJob"
-            yield from _pools(job, place, subject.region)
+            place = f"{context.pipeline.source}: deploymentSpec.executors.{name}.customJob"
+            yield from _pools(job, place, context.region)
 
 
 def _value(table: Any, key: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from run_kfp.preflight.subject import Subject
+from run_kfp.preflight.context import CheckContext
 
 
 def table_at(value: object, *keys: str) -> Mapping[str, Any]:
@@ -24,15 +24,15 @@ def names_in_words(names: Sequence[str], most: int = 5) -> str:
     return f"{shown} and {len(once) - most} more" if len(once) > most else shown
 
 
-def compiled_here(subject: Subject) -> bool:
+def compiled_here(context: CheckContext) -> bool:
     """Say whether the pipeline was compiled from the registry, and is no finished file."""
-    source = f"{subject.registry.source}: "  # what `compile_pipeline` begins the pipeline's own with
-    return any(step.container for step in subject.steps) or subject.pipeline.source.startswith(source)
+    source = f"{context.registry.source}: "  # what `compile_pipeline` begins the pipeline's own with
+    return any(step.container for step in context.steps) or context.pipeline.source.startswith(source)
 
 
-def source_of(subject: Subject) -> str:
+def source_of(context: CheckContext) -> str:
     """Return the file to look into: the registry, or the finished file."""
-    return subject.registry.source if compiled_here(subject) else subject.pipeline.source
+    return context.registry.source if compiled_here(context) else context.pipeline.source
 
 
 @dataclass(frozen=True)

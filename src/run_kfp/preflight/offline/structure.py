@@ -12,11 +12,11 @@ from typing import Any
 from run_kfp.errors import did_you_mean
 from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.bounds import check_bounds
 from run_kfp.preflight.offline.origin import check_origin
 from run_kfp.preflight.offline.spec import Dag, Spec, names_in_words, source_of, table_at, waits_for
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 
 REFERENCE = rule("RK-SPEC-REFERENCE")
 CYCLE = rule("RK-SPEC-CYCLE")
@@ -27,19 +27,19 @@ TYPE = rule("RK-SPEC-TYPE")
 PLACEHOLDER = rule("RK-PLACEHOLDER-UNKNOWN")
 
 
-def check_structure(subject: Subject) -> Iterator[Finding]:
+def check_structure(context: CheckContext) -> Iterator[Finding]:
     """Check the whole spec: references, limits, values, retries, names, versions; no network, no SDK.
 
     Args:
-        subject: of this program, of kfp or of another tool. Anything may stand anywhere in a spec of others.
+        context: of this program, of kfp or of another tool. Anything may stand anywhere in a spec of others.
 
     Yields:
         Findings of the group "structure".
     """
-    spec = Spec(subject.pipeline.spec, source_of(subject))
+    spec = Spec(context.pipeline.spec, source_of(context))
     yield from _check_references(spec)
-    yield from check_bounds(subject, spec)
-    yield from check_origin(subject, spec)
+    yield from check_bounds(context, spec)
+    yield from check_origin(context, spec)
 
 
 def _check_references(spec: Spec) -> Iterator[Finding]:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from run_kfp.findings import Finding, Severity
 from run_kfp.plans import Value
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.spec import Spec, shown, source_of, table_at
 from run_kfp.preflight.offline.values import PARAM_TEMPLATE
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 
 HOST_PATH = rule("RK-PATH-HOST")
 STORAGE_PATH = rule("RK-PATH-STORAGE")
@@ -190,10 +190,10 @@ def _services(place: str, text: str, name: str) -> Iterator[Finding]:
         )
 
 
-def check_constants(subject: Subject, around: Surroundings) -> Iterator[Finding]:
+def check_constants(context: CheckContext, around: Surroundings) -> Iterator[Finding]:
     """Look at the texts that reach a step by its inputs: constants of tasks, and values of parameters."""
-    spec = Spec(subject.pipeline.spec, source_of(subject))
-    for name, given in subject.values.items():
+    spec = Spec(context.pipeline.spec, source_of(context))
+    for name, given in context.values.items():
         if isinstance(given, Value) and isinstance(given.value, str):
             # Templates among the values of parameters are told with them.
             place = f"-p {name}" if given.source == "-p" else given.source

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from run_kfp.findings import Finding, Severity
 from run_kfp.masking import MASK, SHORTEST_SECRET
 from run_kfp.plans import Value
+from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.spec import compiled_here, shown, table_at
 from run_kfp.preflight.rules import rule
-from run_kfp.preflight.subject import Subject
 from run_kfp.registry import SecretSource
 from run_kfp.secrets import SecretRef, is_template
 
@@ -80,16 +80,16 @@ def without_tokens(text: str) -> str:
 _GITHUB = re.compile(r"gh[pousr]_[A-Za-z0-9]*")
 
 
-def check_values(subject: Subject) -> Iterator[Finding]:
+def check_values(context: CheckContext) -> Iterator[Finding]:
     """Check the values of parameters and the form of secrets."""
-    yield from _null_defaults(subject)
-    yield from _artifact_inputs(subject)
-    for name, value in subject.values.items():
+    yield from _null_defaults(context)
+    yield from _artifact_inputs(context)
+    for name, value in context.values.items():
         if isinstance(value, SecretRef):
-            yield from _secret(name, value, subject.registry.secrets[name])
+            yield from _secret(name, value, context.registry.secrets[name])
         else:
-            yield from _parameter(name, value, for_git=name == "tag" and _has_git(subject))
-    hidden = [name for name, value in subject.values.items() if isinstance(value, SecretRef)]
+            yield from _parameter(name, value, for_git=name == "tag" and _has_git(context))
+    hidden = [name for name, value in context.values.items() if isinstance(value, SecretRef)]
     if hidden:
         count = "1 secret travels" if len(hidden) == 1 else f"{len(hidden)} secrets travel"
         yield SECRET_VISIBLE(
@@ -99,25 +99,25 @@ def check_values(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def check_written(subject: Subject, holds_secret: Callable[[str], bool]) -> Iterator[Finding]:
+def check_written(context: CheckContext, holds_secret: Callable[[str], bool]) -> Iterator[Finding]:
     """Look for secrets in clear in the compiled file and in the registry.
 
     Args:
-        subject: what is checked.
+        context: what is checked.
         holds_secret: whether a text holds the value of a secret that this call knows, in any of its forms.
     """
-    texts = [*_texts(subject.pipeline.spec, "")]
+    texts = [*_texts(context.pipeline.spec, "")]
     seen: set[str] = set()
-    instead = _REPLACE if compiled_here(subject) else _REPLACE_IN_FILE
+    instead = _REPLACE if compiled_here(context) else _REPLACE_IN_FILE
     for path, text in texts:
         if words := _written(text, holds_secret):
             seen.add(text)
             yield SECRET_WRITTEN(
-                _author_place(subject, text, path),
+                _author_place(context, text, path),
                 words,
                 _REQUIRE if path.endswith(".defaultValue") and instead is _REPLACE_IN_FILE else instead,
             )
-    for place, name, text in _named(subject):
+    for place, name, text in _named(context):
         if text in seen or _written(text, holds_secret):
             continue  # told by what it is
         if (sure := _called_secret(name, text)) is not None:
@@ -128,15 +128,15 @@ def check_written(subject: Subject, holds_secret: Callable[[str], bool]) -> Iter
                 _REQUIRE if place.endswith(".defaultValue") else instead,
                 Severity.WARNING if sure else Severity.NOTE,
             )
-    for name, param in subject.registry.params.items():
+    for name, param in context.registry.params.items():
         if param.default and param.default not in seen and (words := _written(param.default, holds_secret)):
-            yield SECRET_WRITTEN(f"{subject.registry.source}: params.{name}.default", words, _REPLACE)
-    for index, container in subject.registry.containers.items():
+            yield SECRET_WRITTEN(f"{context.registry.source}: params.{name}.default", words, _REPLACE)
+    for index, container in context.registry.containers.items():
         literals = [argument for argument in container.args if isinstance(argument, str)]
         literals += [value for value in container.env.values() if isinstance(value, str)]
         for text in literals:
             if text not in seen and (words := _written(text, holds_secret)):
-                yield SECRET_WRITTEN(f"{subject.registry.source}: containers.{index}", words, _REPLACE)
+                yield SECRET_WRITTEN(f"{context.registry.source}: containers.{index}", words, _REPLACE)
 
 
 _REPLACE = 'write { secret = "NAME" } and declare [secrets.NAME]; then make the old value invalid'
@@ -150,9 +150,9 @@ _REQUIRE = (
 )
 
 
-def _named(subject: Subject) -> Iterator[tuple[str, str, str]]:
+def _named(context: CheckContext) -> Iterator[tuple[str, str, str]]:
     """Yield the texts that have a name, each with its place: variables, options, defaults of parameters."""
-    for step in subject.steps:
+    for step in context.steps:
         for name, value in step.env.items():
             yield step.at(f"env.{name}"), name, value
         for key, words in (("command", step.command), ("args", step.args)):
@@ -161,13 +161,13 @@ def _named(subject: Subject) -> Iterator[tuple[str, str, str]]:
                     yield step.at(key), match["name"], match["value"]
                 elif number + 1 < len(words) and re.fullmatch(r"--[A-Za-z][\w-]*", word):
                     yield step.at(key), word, words[number + 1]
-    for name, param in subject.registry.params.items():
+    for name, param in context.registry.params.items():
         if param.default:
-            yield f"{subject.registry.source}: params.{name}.default", name, param.default
-    parameters = table_at(subject.pipeline.spec, "root", "inputDefinitions", "parameters")
+            yield f"{context.registry.source}: params.{name}.default", name, param.default
+    parameters = table_at(context.pipeline.spec, "root", "inputDefinitions", "parameters")
     for name, body in parameters.items():
         if isinstance(default := table_at(body).get("defaultValue"), str):
-            place = f"{subject.pipeline.source}: root.inputDefinitions.parameters.{name}.defaultValue"
+            place = f"{context.pipeline.source}: root.inputDefinitions.parameters.{name}.defaultValue"
             yield place, name, default
 
 
@@ -215,9 +215,9 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _texts(item, f"{path}[{number}]")
 
 
-def _author_place(subject: Subject, text: str, path: str) -> str:
+def _author_place(context: CheckContext, text: str, path: str) -> str:
     """Return where the author wrote a text of the spec."""
-    for step in subject.steps:
+    for step in context.steps:
         if step.container is None:
             continue
         for key, texts in (("args", step.args), ("command", step.command), ("image", (step.image,))):
@@ -226,28 +226,28 @@ def _author_place(subject: Subject, text: str, path: str) -> str:
         for name, value in step.env.items():
             if value == text:
                 return step.at(f"env.{name}")
-    return f"{subject.pipeline.source}: {path}"
+    return f"{context.pipeline.source}: {path}"
 
 
-def _null_defaults(subject: Subject) -> Iterator[Finding]:
-    inputs = subject.pipeline.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+def _null_defaults(context: CheckContext) -> Iterator[Finding]:
+    inputs = context.pipeline.spec["root"].get("inputDefinitions", {}).get("parameters", {})
     for name, body in inputs.items():
-        if "defaultValue" in body and body["defaultValue"] is None and name not in subject.values:
+        if "defaultValue" in body and body["defaultValue"] is None and name not in context.values:
             yield PARAM_NULL(
-                f"{subject.pipeline.source}: root.inputDefinitions.parameters.{name}",
+                f"{context.pipeline.source}: root.inputDefinitions.parameters.{name}",
                 f"the default of parameter {name} is null, and no value is given",
                 f"give it by -p {name}=…",
                 Severity.WARNING,
             )
 
 
-def _artifact_inputs(subject: Subject) -> Iterator[Finding]:
-    inputs = subject.pipeline.spec["root"].get("inputDefinitions", {})
+def _artifact_inputs(context: CheckContext) -> Iterator[Finding]:
+    inputs = context.pipeline.spec["root"].get("inputDefinitions", {})
     artifacts = inputs.get("artifacts") if isinstance(inputs, Mapping) else None
     for name, body in artifacts.items() if isinstance(artifacts, Mapping) else ():
         if not (isinstance(body, Mapping) and body.get("isOptional")):
             yield ARTIFACT_INPUT(
-                f"{subject.pipeline.source}: root.inputDefinitions.artifacts.{name}",
+                f"{context.pipeline.source}: root.inputDefinitions.artifacts.{name}",
                 f"the pipeline takes the artifact {name!r}, which a run of this program cannot give",
                 "fetch it inside of the pipeline: dsl.importer(artifact_uri=…)",
             )
@@ -279,11 +279,11 @@ def _parameter(name: str, given: Value, *, for_git: bool) -> Iterator[Finding]:
         yield PARAM_LINE_BREAK(given.source, f"parameter {name} {where} {what}", "take it off")
 
 
-def _has_git(subject: Subject) -> bool:
+def _has_git(context: CheckContext) -> bool:
     """Say whether the run has to do with Git: by [check.git], or by a secret that is called like a Git login."""
-    secrets = [name for name, value in subject.values.items() if isinstance(value, SecretRef)]
-    names = {word.lower() for name in secrets for word in (name, subject.registry.secrets[name].env or "")}
-    return subject.registry.check.git is not None or any(re.match(r"(?:.*_)?git(?:hub|lab)?(?:_|$)", n) for n in names)
+    secrets = [name for name, value in context.values.items() if isinstance(value, SecretRef)]
+    names = {word.lower() for name in secrets for word in (name, context.registry.secrets[name].env or "")}
+    return context.registry.check.git is not None or any(re.match(r"(?:.*_)?git(?:hub|lab)?(?:_|$)", n) for n in names)
 
 
 def _no_git_tag(tag: str) -> str:

@@ -87,7 +87,7 @@ class StepSpec:
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckContext:
     """Everything that an offline check may look at.
 
     Attributes:
