@@ -262,7 +262,7 @@ def ask(case: Case, count: int) -> Iterator[Run]:
         service_account=RUNNER,
     )
     finder = SecretFinder(Layers({}, os.environ, {}), None, Path.cwd(), Masker())
-    how = preflight.CheckOptions(context.registry, finder, os.environ, offline=False, ignore=(), notify=lambda line: None)
+    how = preflight.CheckOptions(context.registry, finder, os.environ, False, (), notify=lambda line: None)
     machines, calls = load_machines(), noted_calls()
     for run in range(count + 1):
         calls.clear()

@@ -72,7 +72,7 @@ def lay_out(entry: Entry, folder: Path) -> list[str]:
     registry = folder / "run-kfp.toml"
     if "#" in entry.source:
         page, number = entry.source.split("#")
-        text = fences(ROOT / page, "toml")[int(number)]
+        text = [text for text in fences(ROOT / page, "toml") if "[containers" in text][int(number)]
         registry.write_text(text, encoding="utf-8")
         if "machines.toml" in text:
             (folder / "machines.toml").write_text('date = "2026-11-20"\n', encoding="utf-8")
