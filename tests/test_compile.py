@@ -362,7 +362,7 @@ ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ("text", "words"),
     [
         ("", "has no pipelineInfo, root"),
-        ("[1, 2", "is not YAML (line"),
+        ("[1, 2", "line 1: is not YAML"),
         ("pipelineSpec: {}", "is a whole PipelineJob"),
         ("pipelineInfo: {name: x}\nroot: {}\ndeploymentSpec: {}\ncomponents: {}", "it has no tasks"),
         (
@@ -375,9 +375,9 @@ ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
             "its tasks or parameters are not of that form",
         ),
         # libyaml's recursion would end the process.
-        ("[" * 100_000, "line 1 is nested more than 90 deep"),
-        ("{" * 50_000, "line 1 is nested more than 90 deep"),
-        ("- " * 50_000, "line 1 is nested more than 90 deep"),
+        ("[" * 100_000, "line 1: nested more than 90 deep"),
+        ("{" * 50_000, "line 1: nested more than 90 deep"),
+        ("- " * 50_000, "line 1: nested more than 90 deep"),
         (ALIASES, "with its aliases (*name) written out it is larger than 64 MB"),
         ("a: &a " + "x" * 1_000_000 + "\nb: [" + "*a," * 100 + "1]", "written out it is larger than 64 MB"),
         ("pipelineInfo: {name: x}\n" * 2, "line 2: the key 'pipelineInfo' stands twice in one table"),

@@ -92,6 +92,26 @@ def test_findings_of_a_pipeline_file_have_a_position(cli: Cli, write: Write) -> 
     assert line[image["column"] - 1 :] == "image: al pine"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "args", "line"),
+    [
+        (".env", "A=1\n\nGCP PROJECT=x\n", ("-r", "1"), 3),
+        ("run-kfp.toml", "[containers.1]\nname = one\n", ("-r", "1"), 2),
+        ("p.yaml", "a: 1\nb: [\n", ("-f", "p.yaml"), 2),
+        ("p.yaml", "a: 1\na: 2\n", ("-f", "p.yaml"), 2),
+    ],
+)
+def test_a_line_that_cannot_be_read_has_its_line(
+    cli: Cli, write: Write, name: str, text: str, args: tuple[str, ...], line: int
+) -> None:
+    write("run-kfp.toml", '[containers.1]\nname = "one"\nimage = "alpine:1"\n')
+    write(name, text)
+    found = cli("check", *args, "--offline", "--format", "json").json["findings"]
+    assert [one["line"] for one in found if one["file"] == name] == [line]
+    (message,) = [one["message"] for one in found if one["file"] == name]
+    assert not message.startswith(name), "the place is not repeated"
+
+
 def test_the_text_is_as_before(wrong: Cli) -> None:
     """One line a finding, with its place as text."""
     said = wrong(*CALL).out

@@ -15,7 +15,7 @@ DEEPEST = 90
 
 def fault(text: str) -> str | None:
     found = yaml_fault(text, yaml.SafeLoader)
-    return found[0] if found else None
+    return f"line {found.line}: {found.message}" if found else None
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def test_a_line_of_an_env_file_is_told_without_its_value(cli: Cli, write: Write,
     for args in (["--dry-run"], ["--compile-only"]):
         result = cli("-r", "4", "-t", "v1", *args, **SETTINGS)
         assert result.code == 2
-        assert ".env: line 3 is not NAME=VALUE" in result.err
+        assert ".env: line 3: is not NAME=VALUE" in result.err
         assert told in result.err
         assert canaries.wandb not in result.out + result.err
     checked = cli("check", "-r", "4", "-t", "v1", "--offline", **SETTINGS)

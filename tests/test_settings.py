@@ -68,7 +68,7 @@ def test_a_dotenv_that_cannot_be_read_is_told_by_line(cli: Cli, write: Write) ->
 
     assert result.code == 2
     assert result.err.startswith("error: 2 problems with .env\n")
-    assert ".env: line 2 is not NAME=VALUE" in result.err
+    assert ".env: line 2: is not NAME=VALUE" in result.err
     assert "this is a line" not in result.err
 
 

@@ -109,7 +109,7 @@ def resolve(call: Call, environ: Mapping[str, str], masker: Masker) -> ResolvedC
     """
     found = _read_call(call, environ, masker, thorough=False)
     if found.unreadable:
-        of_env_file = [fault for fault in found.unreadable if fault.place == ENV_FILE]
+        of_env_file = [fault for fault in found.unreadable if fault.place.partition(": ")[0] == ENV_FILE]
         source = found.registry.source
         where = source if source == PACKAGED else f"the registry {source}"
         if of_env_file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -14,6 +14,7 @@ from run_kfp.files import LARGEST_FILE
 
 # Protobuf's parser refuses messages that are nested more deeply than 100.
 _DEEPEST = 90
+_TOO_DEEP = f"nested more than {_DEEPEST} deep"
 
 # What a value counts for beside its characters when the size of a document is measured: about what it takes in a file.
 _SIZE_OF_VALUE = 32
@@ -29,8 +30,16 @@ class _Open:
     at_key: bool = True
 
 
-def yaml_fault(text: str, loader: type[Any]) -> tuple[str, str] | None:
-    """Say why a text must not be loaded, and what to do; None where it may be.
+class YamlFault(NamedTuple):
+    """Why a text must not be loaded: the line, from 1; what is wrong there; what to do."""
+
+    line: int
+    message: str
+    hint: str
+
+
+def yaml_fault(text: str, loader: type[Any]) -> YamlFault | None:
+    """Say why a text must not be loaded; None where it may be.
 
     The loader follows nesting by recursion, in C, where it ends the process; aliases make one line stand for a million;
     and of two equal keys it drops the first. So this looks at the events that the text consists of, one at a time.
@@ -40,12 +49,12 @@ def yaml_fault(text: str, loader: type[Any]) -> tuple[str, str] | None:
     sizes: dict[str, int] = {}
     for event in _events(text, loader):
         if isinstance(event, yaml.MarkedYAMLError):
-            return _too_deep(event.problem_mark.line + 1 if event.problem_mark else 1), anew
+            return YamlFault(event.problem_mark.line + 1 if event.problem_mark else 1, _TOO_DEEP, anew)
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.CollectionStartEvent):
             _is_key(stack, None)
             if len(stack) >= _DEEPEST:
-                return _too_deep(line), anew
+                return YamlFault(line, _TOO_DEEP, anew)
             stack.append(_Open(set() if isinstance(event, yaml.MappingStartEvent) else None, event.anchor))
             continue
         if isinstance(event, yaml.CollectionEndEvent):
@@ -53,16 +62,13 @@ def yaml_fault(text: str, loader: type[Any]) -> tuple[str, str] | None:
             anchor, size = ended.anchor, ended.size + _SIZE_OF_VALUE
         elif isinstance(event, yaml.ScalarEvent):
             if _is_key(stack, event.value):
-                message = f"line {line}: the key {shown(event.value)} stands twice in one table"
-                return message, "take one of the two out; was the file pasted twice?"
+                message = f"the key {shown(event.value)} stands twice in one table"
+                return YamlFault(line, message, "take one of the two out; was the file pasted twice?")
             anchor, size = event.anchor, len(event.value) + _SIZE_OF_VALUE
         elif isinstance(event, yaml.AliasEvent):
             _is_key(stack, None)
             if any(event.anchor == outer.anchor for outer in stack):
-                return (
-                    f"line {line}: *{event.anchor} stands within itself: it is nested more than {_DEEPEST} deep",
-                    anew,
-                )
+                return YamlFault(line, f"*{event.anchor} stands within itself: {_TOO_DEEP}", anew)
             anchor, size = None, sizes.get(event.anchor or "", 0)
         else:  # the beginning and end of a document
             sizes.clear()
@@ -73,7 +79,7 @@ def yaml_fault(text: str, loader: type[Any]) -> tuple[str, str] | None:
             stack[-1].size += size
             if stack[-1].size > LARGEST_FILE:
                 limit = f"{LARGEST_FILE // 2**20} MB"
-                return f"line {line}: with its aliases (*name) written out it is larger than {limit}", anew
+                return YamlFault(line, f"with its aliases (*name) written out it is larger than {limit}", anew)
     return None
 
 
@@ -88,10 +94,6 @@ def _events(text: str, loader: type[Any]) -> Iterator[yaml.Event | yaml.MarkedYA
         if "nesting depth" not in (error.problem or ""):
             raise
         yield error
-
-
-def _too_deep(line: int) -> str:
-    return f"line {line} is nested more than {_DEEPEST} deep"
 
 
 def _is_key(stack: list[_Open], word: str | None) -> bool:

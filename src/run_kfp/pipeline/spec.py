@@ -30,7 +30,7 @@ def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
     hint = "compile it with `run-kfp -r … --compile-only` or `kfp dsl compile`"
     try:
         if foreign and (unsafe := yaml_fault(text, loader)):
-            raise no_pipeline(unsafe[0], unsafe[1], source)
+            raise no_pipeline(unsafe.message, unsafe.hint, f"{source}: line {unsafe.line}")
         documents = list(yaml.load_all(text, Loader=loader))
     # PyYAML's constructors raise whatever a malformed tag leads to.
     except (
@@ -43,8 +43,9 @@ def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
         RecursionError,
     ) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise no_pipeline(f"{source} is not YAML{where}", hint, source) from None
+        last = text.rstrip().count("\n")  # where a text ends is behind its last line
+        place = f"{source}: line {min(mark.line, last) + 1}" if mark else source
+        raise no_pipeline("is not YAML", hint, place) from None
     if sum(isinstance(document, Mapping) and "pipelineInfo" in document for document in documents) > 1:
         raise no_pipeline(f"{source} holds several pipelines, apart by ---", "put each into a file of its own", source)
     spec = documents[0] if documents else None
@@ -76,6 +77,6 @@ def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
     return spec
 
 
-def no_pipeline(message: str, hint: str, source: str) -> InputError:
+def no_pipeline(message: str, hint: str, place: str) -> InputError:
     """Return the refusal of a text that is not a pipeline."""
-    return InputError(message, hint, code="RK-PIPELINE-FILE", place=source)
+    return InputError(message, hint, code="RK-PIPELINE-FILE", place=place)

@@ -41,8 +41,8 @@ def read_env_file(path: Path, faults: list[Finding] | None = None) -> dict[str, 
             written = binding.original.string
             line = binding.original.line + written[: len(written) - len(written.lstrip())].count("\n")
             words, hint, meant = _env_line(written.strip())
-            message = f"line {line} is not NAME=VALUE: {words}"
-            found.append(Finding(message, hint, code="RK-ENV-FILE", place=str(path)))
+            place = f"{path}: line {line}"
+            found.append(Finding(f"is not NAME=VALUE: {words}", hint, code="RK-ENV-FILE", place=place))
             values |= meant
         elif binding.key is not None and binding.value is not None:
             values[binding.key] = binding.value
