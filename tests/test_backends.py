@@ -205,7 +205,7 @@ def test_what_is_missing_is_told_at_once_and_nothing_runs(place: Place) -> None:
     result = place.cli("-r", "1-3", *place.flags)
 
     assert result.code == 2
-    assert "no tag is given" in result.err
+    assert "missing tag" in result.err
     assert "secret key" in result.err
     assert not place.was_asked()
 

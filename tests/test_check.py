@@ -155,7 +155,7 @@ sdkVersion: kfp-2.17.0
         ("NUMBER_DOUBLE", "0,5", "write -p n=0.5"),
         ("BOOLEAN", "yes", "write -p n=true"),
         ("NUMBER_INTEGER", "1e3", "write -p n=1000"),
-        ("NUMBER_INTEGER", "3.5", "write a whole number, such as -p n=3"),
+        ("NUMBER_INTEGER", "3.5", "write an integer, such as -p n=3"),
         ("LIST", "1,b", "write -p n='[1, \"b\"]'"),
         ("STRUCT", "[1]", "write a JSON object, such as -p n='{\"a\": 1}'"),
     ],
@@ -192,11 +192,11 @@ def test_a_missing_parameter_is_told(cli: Cli, write: Write) -> None:
     write("run-kfp.toml", REGISTRY)
     result = cli("check", "-r", "1", "--offline", "--json", **RIGHT)
     assert result.code == 3
-    assert found(result, "error") == {"RK-PARAM-MISSING": "no tag is given"}
+    assert found(result, "error") == {"RK-PARAM-MISSING": "missing tag"}
 
 
 @pytest.mark.failure("F99", "RK-SELECTION")
-@pytest.mark.parametrize(("words", "said"), [(["-r", "9"], "no container '9'"), ([], "no container is chosen")])
+@pytest.mark.parametrize(("words", "said"), [(["-r", "9"], "no container '9'"), ([], "no container selected")])
 def test_a_selection_of_nothing_is_told(cli: Cli, write: Write, words: list[str], said: str) -> None:
     write("run-kfp.toml", REGISTRY)
     result = cli("check", *words, "-t", "v1", "--offline", "--json", **RIGHT)
@@ -250,7 +250,7 @@ def test_a_missing_setting_is_told_once_with_what_was_meant(cli: Cli, write: Wri
     write(".env", "GCP_PROJCT=my-project\n")
     result = cli("check", "-r", "3", "-t", "v1", "--offline", "--json", **{**RIGHT, "GCP_PROJECT": ""})
     (finding,) = [one for one in result.json["findings"] if one["code"] == "RK-SETTING-MISSING"]
-    assert finding["hint"].endswith(".env has GCP_PROJCT, which is not read: did you mean GCP_PROJECT?")
+    assert finding["hint"].endswith(".env has GCP_PROJCT, which is not a setting; did you mean GCP_PROJECT?")
 
 
 @pytest.mark.failure("F67", "RK-ACCOUNT-MISSING")
@@ -267,7 +267,7 @@ def test_a_registry_that_is_no_toml_is_told_with_the_rest_of_the_call(cli: Cli, 
     result = cli("check", "-r", "1", "--region", "Europe", "--offline", "--json")
     assert result.code == 3
     errors = found(result, "error")
-    assert "is not TOML" in errors["RK-REGISTRY"]
+    assert "invalid TOML" in errors["RK-REGISTRY"]
     assert "'Europe'" in errors["RK-SETTING-FORMAT"]
     assert "RK-SELECTION" not in errors, "the containers are not known"
 
@@ -396,7 +396,7 @@ def test_what_a_run_lacks_can_be_ignored_in_a_check_and_not_in_a_run(cli: Cli, w
     assert cli("check", "-r", "1", "--offline", **RIGHT).code == 0
     result = cli("-r", "1", "--offline", **RIGHT)
     assert result.code == 2
-    assert "no tag is given" in result.err
+    assert "missing tag" in result.err
 
 
 def test_a_check_table_with_mistakes_is_told(cli: Cli, write: Write) -> None:

@@ -71,7 +71,7 @@ def test_a_reference_is_read_as_docker_reads_it(
 
 
 BAD = [
-    ("", "names no image", ""),
+    ("", "has no image", ""),
     ("team/Train:v1", "has capitals in its name (Train)", "team/train:v1"),
     ("Team/train", "has capitals", "team/train"),
     ("gcr.io/Project/train", "has capitals", "gcr.io/project/train"),
@@ -99,8 +99,8 @@ BAD = [
     ("gcr.io/<project>/train", "holds <project>", ""),
     ("team/train:{tag}", "holds {tag}", ""),
     ("gcr.io/%s/train", "holds %s", ""),
-    (":v1", "names no image in front", ""),
-    (f"@{DIGEST}", "names no image in front", ""),
+    (":v1", "has no image in front", ""),
+    (f"@{DIGEST}", "has no image in front", ""),
     ("team/train@sha256:abc", "a digest of 3 characters, and sha256 has 64", ""),
     (f"team/train@{HEX}", "a digest without its algorithm", f"team/train@{DIGEST}"),
     (f"team/train:{DIGEST}", "where an @ belongs", f"team/train@{DIGEST}"),

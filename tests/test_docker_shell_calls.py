@@ -438,7 +438,7 @@ def test_the_examples_of_secrets_are_refused_as_values(cli: Cli) -> None:
         WHYLABS_DEFAULT_DATASET_ID="model-1",
     )
     assert done.code == 2
-    refused = [line for line in done.err.splitlines() if "still holds the text of a template" in line]
+    refused = [line for line in done.err.splitlines() if "is still a placeholder" in line]
     for name in ("wandb.txt", "whylabs.txt", "git.env"):
         assert [line for line in refused if f"secrets.example/{name}" in line], done.err
 

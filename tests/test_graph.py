@@ -41,8 +41,8 @@ def compiled(function: Callable[..., None], folder: Path) -> Path:
         (kfp_pipelines.a_loop, "step for-loop-2 is a loop"),
         (kfp_pipelines.an_exit_handler, "runs after failures too"),
         (kfp_pipelines.an_importer, "step importer is of the kind 'importer'"),
-        (kfp_pipelines.an_artifact, "step keep makes the artifact 'data'"),
-        (kfp_pipelines.an_inner_pipeline, "step inner is a pipeline inside the pipeline"),
+        (kfp_pipelines.an_artifact, "step keep produces the artifact 'data'"),
+        (kfp_pipelines.an_inner_pipeline, "step inner is a nested pipeline"),
     ],
 )
 def test_what_this_machine_cannot_run_is_refused_by_name(
@@ -63,7 +63,7 @@ def test_what_kfp_compiles(folder: Path) -> None:
     assert steps["make"].outputs == {"result": "STRING"}
     assert steps["echo"].after == ("make",)
     assert steps["echo"].env == {"MODE": "x"}
-    assert steps["echo"].warnings == ("is not tried again after a failure; Vertex AI tries 2 times",)
+    assert steps["echo"].warnings == ("is not retried after a failure; Vertex AI tries 2 times",)
     assert steps["number"].accelerator == ("NVIDIA_TESLA_T4", 2)
     assert steps["number"].writes_outputs
     values = values_of(steps["echo"], {"tag": "v1"}, {("make", "result"): "yes"}, {})
@@ -134,7 +134,7 @@ def test_outputs_are_read_by_their_types(folder: Path) -> None:
 
     assert read_outputs(step, {"out": "3"}) == {"out": 3}
     assert read_outputs(step, {"executor_output.json": '{"parameterValues": {"out": 4}}'}) == {"out": 4}
-    with pytest.raises(InputError, match="not of the type"):
+    with pytest.raises(InputError, match="does not have the declared type"):
         read_outputs(step, {"out": "three"})
     with pytest.raises(InputError, match="'out' was not written"):
         read_outputs(step, {})

@@ -106,7 +106,7 @@ def nested(depth: int) -> Any:
         ({"a": {1: 2}}, "a has the key 1"),
         ({"a": [0, float("nan")]}, "a[1] is nan"),
         ({"a": float("-inf")}, "a is -inf"),
-        ({"a": {"b": 2**53 + 1}}, "a.b is a whole number beyond"),
+        ({"a": {"b": 2**53 + 1}}, "a.b is an integer beyond"),
         ({"a": -(2**53) - 1}, "beyond"),
         ({"a": b"x"}, "a is a bytes"),
         (b"x", "the document is a bytes"),

@@ -149,7 +149,7 @@ def test_a_gitignore_that_is_there_is_kept(runs: LocalRuns) -> None:
 def test_a_run_is_made_once(runs: LocalRuns) -> None:
     written(runs, "chain-1")
 
-    with pytest.raises(InputError, match="already a run chain-1") as error:
+    with pytest.raises(InputError, match="run chain-1 already exists") as error:
         runs.folder("chain-1").make("another\n", "pipeline.yaml")
 
     assert "--job-id" in error.value.hint
@@ -158,7 +158,7 @@ def test_a_run_is_made_once(runs: LocalRuns) -> None:
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / ".run-kfp").write_text("no folder", encoding="utf-8")
 
-    with pytest.raises(InputError, match="cannot make"):
+    with pytest.raises(InputError, match="cannot create"):
         LocalRuns(tmp_path / ".run-kfp").folder("chain-1").make("a pipeline\n", "pipeline.yaml")
 
 
@@ -232,9 +232,9 @@ def test_a_run_is_found_by_its_id_its_ref_and_the_beginning_of_one_id(runs: Loca
 @pytest.mark.parametrize(
     ("word", "message", "hint"),
     [
-        ("chain", "begins the ids of 2 runs", "write more of it"),
-        ("chian-1", "there is no run 'chian-1'", "did you mean 'chain-1'?"),
-        ("xyz", "there is no run 'xyz'", "see `run-kfp runs`"),
+        ("chain", "matches 2 runs", "write more characters"),
+        ("chian-1", "unknown run 'chian-1'", "did you mean 'chain-1'?"),
+        ("xyz", "unknown run 'xyz'", "see `run-kfp runs`"),
     ],
 )
 def test_a_run_that_is_not_found_is_told(runs: LocalRuns, word: str, message: str, hint: str) -> None:
@@ -249,7 +249,7 @@ def test_a_run_that_is_not_found_is_told(runs: LocalRuns, word: str, message: st
 
 
 def test_without_any_run_that_is_told(runs: LocalRuns) -> None:
-    with pytest.raises(InputError, match="there is no run in"):
+    with pytest.raises(InputError, match="no runs in"):
         runs.find(None)
 
 

@@ -362,12 +362,12 @@ def test_every_fault_of_the_file_is_told(write: Write) -> None:
 
 @pytest.mark.parametrize("text", ["= nonsense", "[machines\n", "a = " + "[" * 5000])
 def test_a_file_that_is_no_toml(text: str, write: Write) -> None:
-    with pytest.raises(InputError, match="is not TOML"):
+    with pytest.raises(InputError, match="invalid TOML"):
         load_machines(write("machines.toml", text))
 
 
 def test_a_file_that_is_not_there(folder: Path) -> None:
-    with pytest.raises(InputError, match="there is no machine table"):
+    with pytest.raises(InputError, match="machine table not found"):
         load_machines(folder / "none.toml")
 
 

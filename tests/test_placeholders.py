@@ -60,7 +60,7 @@ def test_an_input_that_is_none_is_not_present() -> None:
 
 
 def test_a_structure_of_another_form_is_refused() -> None:
-    with pytest.raises(InputError, match="is no Concat and no IfPresent"):
+    with pytest.raises(InputError, match="is neither Concat nor IfPresent"):
         called('{"Concat": [3]}', tag="v1")
 
 

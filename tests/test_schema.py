@@ -70,14 +70,14 @@ BEYOND_A_SCHEMA = {
     'it is a param: write { param = "tag" }',
     "declare it as [secrets.key]",
     "the backend would evaluate",
-    "needs entrypoint = [...]",
+    "requires entrypoint = [...]",
     "`env` would not take 'A=b'",
     "to replace the image's ENTRYPOINT, write command",
     "containers.1.args.1: no param 'tga'",
     "containers.1.env.A: no param 'tga'",
     "containers.1.cpu: no param 'nope'",
     "a resource cannot depend on 'tag'",
-    "is also declared in [params]",
+    "duplicate: also declared in [params]",
 }
 
 

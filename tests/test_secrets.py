@@ -58,7 +58,7 @@ def test_the_secrets_folder_is_chosen_by_flag_variable_and_place(cli: Cli, write
     assert flag["wandb_api_key"] == "flag/wandb.txt"
     missing = plan(cli, "--secrets-dir", "nowhere")
     assert missing.code == 2
-    assert "--secrets-dir names 'nowhere', which is no folder" in missing.err
+    assert "--secrets-dir names 'nowhere', which is not a folder" in missing.err
 
 
 def test_the_folder_above_is_found(cli: Cli, folder: Path) -> None:
@@ -186,14 +186,14 @@ def test_a_value_that_may_be_right(value: str) -> None:
 @pytest.mark.parametrize(
     ("content", "words", "hint"),
     [
-        ("\nKEY\n", "has an empty first line", "move the value into the first line"),
-        ("\n\n", "is empty", "put the value there"),
-        ("short", "is shorter than 8 characters", "put the whole value there"),
-        (" KEY", "begins or ends with white space", "take the white space around it out"),
-        ("WANDB_API_KEY=KEY", "begins with WANDB_API_KEY=", "the value stands alone"),
-        ("WANDB_API_KEY: KEY", "begins with WANDB_API_KEY:", "the value stands alone"),
-        ("<your key>", "still holds the text of a template", "put the real value there"),
-        ("{\n", "is the first line of a JSON file", "put the whole JSON on one line"),
+        ("\nKEY\n", "has an empty first line", "move the value to the first line"),
+        ("\n\n", "is empty", "set the value there"),
+        ("short", "is shorter than 8 characters", "set the complete value"),
+        (" KEY", "begins or ends with white space", "remove the white space around it"),
+        ("WANDB_API_KEY=KEY", "begins with WANDB_API_KEY=", "only the value is left"),
+        ("WANDB_API_KEY: KEY", "begins with WANDB_API_KEY:", "only the value is left"),
+        ("<your key>", "is still a placeholder", "replace it with the real value"),
+        ("{\n", "is the first line of a JSON file", "put the JSON on one line"),
     ],
 )
 def test_each_fault_of_a_value_has_its_next_step(cli: Cli, write: Write, content: str, words: str, hint: str) -> None:
@@ -221,12 +221,12 @@ def test_a_folder_in_the_place_of_a_secret_is_told(cli: Cli, write: Write) -> No
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("WANDB_API_KEY: VALUE", "there is a colon instead of ="),
-        ('WANDB_API_KEY="VALUE', "the quote is never closed"),
-        ("set WANDB_API_KEY=VALUE", "a command of Windows stands in front"),
-        ("WANDB API KEY=VALUE", "there is a space in the name"),
+        ("WANDB_API_KEY: VALUE", "a colon instead of ="),
+        ('WANDB_API_KEY="VALUE', "missing closing quote"),
+        ("set WANDB_API_KEY=VALUE", "a Windows command before the name"),
+        ("WANDB API KEY=VALUE", "a space in the name"),
         ("VALUE", "= is missing"),
-        ("WANDB_API_KEY='VALUE' x", "quote values that hold spaces"),
+        ("WANDB_API_KEY='VALUE' x", "quote values with spaces"),
     ],
 )
 def test_a_line_of_an_env_file_is_told_without_its_value(cli: Cli, write: Write, line: str, told: str) -> None:

@@ -80,7 +80,7 @@ def test_everything_that_is_missing_comes_in_one_message(cli: Cli) -> None:
         "project is not set",
         "bucket is not set",
         "service account is not set",
-        "no tag is given",
+        "missing tag",
         "parameter whylabs_org_id has no value",
         "parameter whylabs_dataset_id has no value",
         "secret git_login is missing",
@@ -125,9 +125,9 @@ def test_everything_that_is_wrong_comes_in_one_message(cli: Cli) -> None:
         "write 'host'",
         "job id '1st'",
         "--timeout '0'",
-        "an empty tag",
+        "-t is empty",
         "label key 'Team'",
-        "label x has the value 'A'",
+        "label x has the invalid value 'A'",
         "'run-kfp-submission' is reserved",
         "--label takes NAME=VALUE",
         "-p unheard",
@@ -230,7 +230,7 @@ def test_faults_of_the_secrets_folder_come_with_the_others(cli: Cli) -> None:
     result = plan(cli, "--secrets-dir", "x" * 5000, "--bucket", "gs://x", **SETTINGS)
 
     assert result.code == 2
-    assert "which is no folder" in result.err
+    assert "which is not a folder" in result.err
     assert "gs://x" in result.err
 
 
@@ -238,7 +238,7 @@ def test_bytes_in_a_setting_are_told_before_they_are_sent(cli: Cli) -> None:
     result = plan(cli, "--pipeline-root", "gs://bucket/\udcff", **SETTINGS)
 
     assert result.code == 2
-    assert "no text in UTF-8" in result.err
+    assert "not valid UTF-8" in result.err
 
 
 def test_a_secret_that_is_a_word_of_the_settings_is_refused(cli: Cli) -> None:
@@ -274,51 +274,51 @@ def load(values: dict[str, str], layers: Layers | None = None) -> tuple[Settings
 KEY = "projects/p/locations/us-east1/keyRings/r/cryptoKeys/k"
 WRONG = [
     ("project", "my-project-", "it ends with a dash", "gcloud projects list"),
-    ("project", "MyProject", "it has capitals", "gcloud projects list"),
-    ("project", "my_project", "it holds other characters", "gcloud projects list"),
+    ("project", "MyProject", "it has upper-case letters", "gcloud projects list"),
+    ("project", "my_project", "it has invalid characters", "gcloud projects list"),
     ("project", "proj", "it is shorter than 6 characters", "gcloud projects list"),
     ("project", "p" * 31, "it is longer than 30 characters", "gcloud projects list"),
-    ("project", "1-project", "it does not begin with a letter", "gcloud projects list"),
-    ("project", "<project id>", "it is still the text of a template", "gcloud projects list"),
-    ("project", "PROJECT_ID", "it is still the text of a template", "gcloud projects list"),
+    ("project", "1-project", "it does not start with a letter", "gcloud projects list"),
+    ("project", "<project id>", "it is still a placeholder", "gcloud projects list"),
+    ("project", "PROJECT_ID", "it is still a placeholder", "gcloud projects list"),
     ("project", "my-project ", "white space around it", "write 'my-project'"),
-    ("project", "projects/my-project", "other characters", "write 'my-project'"),
+    ("project", "projects/my-project", "invalid characters", "write 'my-project'"),
     ("region", "us-east-1", "not a region", "write 'us-east1'"),
     ("region", "useast1", "not a region", "write 'us-east1'"),
-    ("region", "US-EAST1", "it has capitals", "write 'us-east1'"),
-    ("region", "us-central1-a", "it is a zone of one", "write 'us-central1'"),
+    ("region", "US-EAST1", "it has upper-case letters", "write 'us-east1'"),
+    ("region", "us-central1-a", "it is a zone", "write 'us-central1'"),
     ("region", "eu-west-1", "not a region", "write 'europe-west1'"),
-    ("region", "us", "it is more than one", "such as us-central1, us-east1"),
-    ("region", "Europe", "it is more than one", "such as europe-west1"),
-    ("region", "global", "it is more than one", "such as us-central1 or europe-west4"),
-    ("region", "us-central", "not a region", "add the number at its end, as in us-central1"),
+    ("region", "us", "it is several regions", "such as us-central1, us-east1"),
+    ("region", "Europe", "it is several regions", "such as europe-west1"),
+    ("region", "global", "it is several regions", "such as us-central1 or europe-west4"),
+    ("region", "us-central", "not a region", "add the number at the end, as in us-central1"),
     ("region", "here", "not a region", "`run-kfp machines --json` lists the regions"),
     ("bucket", "fl", "it is shorter than 3 characters", "gcloud storage buckets list"),
     ("bucket", "flowers_", "it does not end with a letter or digit", "gcloud storage buckets list"),
-    ("bucket", "-flowers", "it does not begin with a letter or digit", "gcloud storage buckets list"),
-    ("bucket", "Flowers", "it has capitals", "gcloud storage buckets list"),
+    ("bucket", "-flowers", "it does not start with a letter or digit", "gcloud storage buckets list"),
+    ("bucket", "Flowers", "it has upper-case letters", "gcloud storage buckets list"),
     ("bucket", "gs://flowers", "it is an address", "write 'flowers'"),
     ("bucket", "/gcs/flowers", "it is an address", "write 'flowers'"),
     (
         "bucket",
         "flowers/sub",
-        "it holds a slash, and a folder goes into pipeline_root",
-        "write 'flowers'; for a folder of it, pipeline_root 'gs://flowers/sub'",
+        "it contains a slash; set a folder with pipeline_root",
+        "write 'flowers'; for a folder in it, set pipeline_root 'gs://flowers/sub'",
     ),
     ("pipeline_root", "gs://flowers-1//x", "two slashes", "write 'gs://flowers-1/x'"),
     ("pipeline_root", "gs://gs://flowers", "gs:// twice", "write 'gs://flowers'"),
-    ("pipeline_root", "/gcs/flowers/x", "does not begin with gs://", "write 'gs://flowers/x'"),
-    ("pipeline_root", "flowers/x", "does not begin with gs://", "write 'gs://flowers/x'"),
-    ("pipeline_root", "https://storage.googleapis.com/flowers/x", "does not begin", "write 'gs://flowers/x'"),
-    ("pipeline_root", "s3://flowers/x", "does not begin with gs://", "gcloud storage buckets list"),
-    ("pipeline_root", "gs://Flowers/x", "its bucket has capitals", "gcloud storage buckets list"),
-    ("pipeline_root", "gs://flowers/x y", "it holds white space", "gcloud storage buckets list"),
+    ("pipeline_root", "/gcs/flowers/x", "does not start with gs://", "write 'gs://flowers/x'"),
+    ("pipeline_root", "flowers/x", "does not start with gs://", "write 'gs://flowers/x'"),
+    ("pipeline_root", "https://storage.googleapis.com/flowers/x", "does not start", "write 'gs://flowers/x'"),
+    ("pipeline_root", "s3://flowers/x", "does not start with gs://", "gcloud storage buckets list"),
+    ("pipeline_root", "gs://Flowers/x", "its bucket has upper-case letters", "gcloud storage buckets list"),
+    ("pipeline_root", "gs://flowers/x y", "it contains white space", "gcloud storage buckets list"),
     ("service_account", f"serviceAccount:{RUNNER}", "not an e-mail", f"write {RUNNER!r}"),
     ("service_account", f"projects/p/serviceAccounts/{RUNNER}", "not an e-mail", f"write {RUNNER!r}"),
     ("service_account", RUNNER.replace("account.com", "acount.com"), "not an e-mail", f"write {RUNNER!r}"),
     ("service_account", RUNNER.removesuffix(".gserviceaccount.com"), "not an e-mail", f"write {RUNNER!r}"),
-    ("service_account", "me@gmail.com", "not an e-mail", "a person's login cannot run steps; look it up: gcloud iam"),
-    ("service_account", "1234567890", "not an e-mail", "look it up: gcloud iam service-accounts list"),
+    ("service_account", "me@gmail.com", "not an e-mail", "steps cannot run as a user account; find it: gcloud iam"),
+    ("service_account", "1234567890", "not an e-mail", "find it: gcloud iam service-accounts list"),
     (
         "network",
         "default",
@@ -380,7 +380,7 @@ def test_a_name_alone_is_completed_with_the_project() -> None:
     _, (fault,) = load({"project": "my-project", "service_account": "runner"})
     assert fault.hint == "write 'runner@my-project.iam.gserviceaccount.com'"
     _, (_, fault) = load({"project": "my-project-", "service_account": "runner"})
-    assert fault.hint == "look it up: gcloud iam service-accounts list"
+    assert fault.hint == "find it: gcloud iam service-accounts list"
 
 
 @pytest.mark.parametrize(
@@ -401,8 +401,8 @@ def test_the_region_that_is_meant(text: str, meant: str) -> None:
 @pytest.mark.parametrize(
     ("dotenv", "environ", "words"),
     [
-        ({"GCP_PROJCT": "x"}, {}, ".env has GCP_PROJCT, which is not read: did you mean GCP_PROJECT?"),
-        ({"gcp_project": "x"}, {}, ".env has gcp_project, which is not read: did you mean GCP_PROJECT?"),
+        ({"GCP_PROJCT": "x"}, {}, ".env has GCP_PROJCT, which is not a setting; did you mean GCP_PROJECT?"),
+        ({"gcp_project": "x"}, {}, ".env has gcp_project, which is not a setting; did you mean GCP_PROJECT?"),
         ({"PROJECT_ID": "x"}, {}, ".env has PROJECT_ID"),
         ({}, {"GOOGLE_CLOUD_PROJECT": "x"}, "the environment has GOOGLE_CLOUD_PROJECT"),
         ({"GCP_PROJCT": ""}, {"PROJECTOR": "x", "GCP_REGION": "us-east1"}, ""),
@@ -413,7 +413,7 @@ def test_a_variable_that_may_have_been_meant_is_named(
 ) -> None:
     settings, _ = load({}, Layers({}, environ, dotenv))
     (fault,) = settings.require(["project"])
-    assert fault.hint.startswith("give it by --project, or set GCP_PROJECT")
+    assert fault.hint.startswith("pass --project, set GCP_PROJECT (also in .env) or add project to [settings]")
     assert fault.hint.partition("; ")[2].startswith(words)
     assert bool(words) == ("; " in fault.hint)
 

@@ -320,7 +320,7 @@ def test_bytes_that_are_no_text_are_refused(cli: Cli, folder: Path) -> None:
     result = cli("-r", "1", "-t", "v\udcff1", "--dry-run", **SETTINGS)
 
     assert result.code == 2
-    assert "no text in UTF-8" in result.err
+    assert "not valid UTF-8" in result.err
 
 
 @pytest.mark.parametrize("value", [value for value in WORST if literal_fault(value)])

@@ -473,7 +473,7 @@ def test_a_key_in_the_place_of_its_path_is_not_repeated(cloud: Cloud, account_ke
     result = cloud.submit(GOOGLE_APPLICATION_CREDENTIALS=json.dumps(account_key))
 
     assert result.code == 4
-    assert "does not name a file" in result.err
+    assert "names a file that does not exist" in result.err
     assert account_key["private_key"].splitlines()[1] not in result.err + result.out
 
 

@@ -71,7 +71,7 @@ def test_pauses_grow_to_eight_seconds_and_end_with_the_time(vertex: FakeVertex, 
     assert all(0.7 * most <= pause <= most for pause, most in zip(slept, [0.5, 1, 2, 4, 8, 8, 8], strict=False))
     assert 8 < len(slept) < 40
     assert 59 < sum(slept) <= 60
-    assert submission.said[0] == "Vertex AI answered RESOURCE_EXHAUSTED: too many; trying again (60.0 s left)"
+    assert submission.said[0] == "Vertex AI answered RESOURCE_EXHAUSTED: too many; retrying (60.0 s left)"
     assert len(submission.said) == len(slept) == len(vertex.requests) - 1
     assert not vertex.jobs
 

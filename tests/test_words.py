@@ -89,9 +89,9 @@ def test_the_version(cli: Cli) -> None:
         (["--dryrun"], "--dry-run"),
         (["lst"], "No such command"),
         (["-r"], "requires an argument"),
-        (["--timeout", "soon", "-r", "1", "--compile-only"], "--timeout 'soon' is no number"),
-        (["--failure-policy", "quick", "-r", "1", "--compile-only"], "none of fast, slow"),
-        (["-t", "v1"], "no container is chosen"),
+        (["--timeout", "soon", "-r", "1", "--compile-only"], "--timeout 'soon' is invalid: the seconds"),
+        (["--failure-policy", "quick", "-r", "1", "--compile-only"], "is invalid; valid values: fast, slow"),
+        (["-t", "v1"], "no container selected"),
         (["-r", "1", "list"], "-r in front of `list` would be ignored"),
         (["--project", "x", "init"], "--project in front of `init` would be ignored"),
         (["-r", "1", "lst"], "unknown command 'lst'"),
@@ -146,7 +146,7 @@ def test_every_conflict_of_a_call_is_told_at_once(cli: Cli) -> None:
         "--from-run requires --from",
         "--engine requires --local",
         "--from-run requires --local",
-        "--poll-every '0' is no number of seconds above 0 and up to 31536000",
+        "--poll-every '0' is invalid: the seconds must be above 0 and at most 31536000",
     ]
 
 

@@ -20,9 +20,9 @@ ENV_EXPANSION = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
 def text_fault(text: str) -> str | None:
     """Say why `text` cannot be an argument of a process or travel as UTF-8, or return None."""
     if "\0" in text:
-        return "holds a NUL character, which no argument of a process can"
+        return "contains a NUL character, which a process argument cannot"
     if any("\ud800" <= character <= "\udfff" for character in text):
-        return "holds bytes that are no text in UTF-8"
+        return "contains bytes that are not valid UTF-8"
     return None
 
 
@@ -34,13 +34,13 @@ def literal_fault(text: str, *, in_env: bool = False) -> str | None:
     hold NUL, UTF-8 no lone surrogate.
     """
     if "{{$" in text:
-        return "holds '{{$', which the backend would replace: use { param = … } or { secret = … }"
+        return "contains '{{$', which the backend would replace: use { param = … } or { secret = … }"
     if "{{channel:" in text:
-        return "holds '{{channel:', which kfp would replace"
+        return "contains '{{channel:', which kfp would replace"
     if fault := text_fault(text):
         return fault
     if in_env and ENV_EXPANSION.search(text):
-        return "holds '$(NAME)', which Vertex would expand in an environment variable"
+        return "contains '$(NAME)', which Vertex AI would expand in an environment variable"
     if text.lstrip().startswith("{"):
         try:
             parsed = json.loads(text)
@@ -86,9 +86,9 @@ def read_argument(value: Any) -> Argument:
             )
         kinds: list[Literal["param", "secret"]] = [kind for kind in ("param", "secret") if kind in value]
         if len(kinds) != 1:
-            raise ValueError("names both a param and a secret" if kinds else "names no param and no secret")
+            raise ValueError("has both a param and a secret" if kinds else "has neither a param nor a secret")
         if not all(isinstance(part, str) for part in value.values()):
-            raise ValueError("has a key whose value is no string")
+            raise ValueError("has a key whose value is not a string")
         return Reference(kinds[0], value[kinds[0]], read_literal(value.get("prefix", "")))
     if isinstance(value, bool | int | float):
         raise ValueError(f'is {toml_type(value)}; arguments are strings: write "{shown(value)}"')
@@ -118,5 +118,5 @@ def read_parameter_reference(value: Any) -> Reference | None:
         return None
     reference = read_argument(value)
     if not isinstance(reference, Reference) or reference.kind != "param" or reference.prefix:
-        raise ValueError("a resource takes a literal or { param = … }, resolved when compiling")
+        raise ValueError("a resource is a literal or { param = … }, resolved when compiling")
     return reference

@@ -72,7 +72,7 @@ def find_credentials(
         if not is_file(key):
             # What stands there may be the key itself, so it is not repeated; google-auth would.
             raise BackendError(
-                "no usable Google credentials: GOOGLE_APPLICATION_CREDENTIALS does not name a file that is there",
+                "no usable Google credentials: GOOGLE_APPLICATION_CREDENTIALS names a file that does not exist",
                 hint=login,
             )
         os.environ["GOOGLE_APPLICATION_CREDENTIALS"] = str(key)
@@ -81,7 +81,7 @@ def find_credentials(
         credentials, _ = in_time(lambda: google.auth.default(scopes=[SCOPE]), deadline - clock())
     except TimeoutError:
         raise BackendError(
-            f"the search for Google credentials took longer than {settings.timeout:g} s", hint=login
+            f"looking for Google credentials took longer than {settings.timeout:g} s", hint=login
         ) from None
     except Exception as error:  # noqa: BLE001 - google-auth lets through what a malformed file leads to
         raise BackendError(f"no usable Google credentials: {first_sentence(error)}", hint=login) from None
@@ -106,7 +106,7 @@ def find_credentials(
                     f"Google's token service did not answer within {settings.timeout:g} s: {first_sentence(error)}",
                     hint="check the network and proxies",
                 ) from None
-            notify(f"Google's token service: {first_sentence(error)}; trying again ({left:.1f} s left)")
+            notify(f"Google's token service: {first_sentence(error)}; retrying ({left:.1f} s left)")
         sleep(min(pause, left / 2))
         pause = min(2 * pause, LONGEST_PAUSE)
 

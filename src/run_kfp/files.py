@@ -25,26 +25,26 @@ def read_text(path: Path, what: str, hint: str = "") -> str | None:
     Args:
         path: the file.
         what: what it is to the user, for the words of an error ("the registry run-kfp.toml").
-        hint: what to do when it cannot be read.
+        hint: what to do when invalid line.
 
     Returns:
         None when there is no such file.
 
     Raises:
-        InputError: it cannot be read, or is not text in UTF-8.
+        InputError: invalid line, or is not text in UTF-8.
     """
     try:
         content = _read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError:
-        raise _unreadable(f"cannot read {what}: it is a folder", "name a file, or put one in its place", path) from None
+        raise _unreadable(f"cannot read {what}: it is a folder", "pass a file", path) from None
     except TimeoutError as error:
         raise _unreadable(f"cannot read {what}: {error}", hint, path) from None
     except ValueError:  # a NUL in the name
-        raise _unreadable(f"cannot read {what}: that is no name of a file", hint, path) from None
+        raise _unreadable(f"cannot read {what}: invalid file name", hint, path) from None
     except OSError as error:
-        raise _unreadable(f"cannot read {what}: {error.strerror}", hint or "look at its permissions", path) from None
+        raise _unreadable(f"cannot read {what}: {error.strerror}", hint or "check its permissions", path) from None
     if len(content) > LARGEST_FILE:
         raise _unreadable(f"cannot read {what}: it is larger than {LARGEST_FILE // 2**20} MB", hint, path)
     try:
@@ -58,7 +58,7 @@ def _read_bytes(path: Path) -> bytes:
 
     Raises:
         TimeoutError: it is a pipe, and nobody writes to it.
-        OSError: it cannot be read.
+        OSError: invalid line.
     """
     if path.is_dir():  # opening one is another error on each system
         raise IsADirectoryError
@@ -82,12 +82,12 @@ def _read_stream(descriptor: int) -> bytes:
             piece = os.read(descriptor, 2**20)
         except BlockingIOError:  # somebody has it open for writing
             if not ready and wait == _NEXT_WAIT:
-                raise TimeoutError(f"nothing more was written to this pipe for {wait:g} s") from None
+                raise TimeoutError(f"no data on this pipe for {wait:g} s") from None
             wait = _NEXT_WAIT
             continue
         if not piece:
             if not ready:
-                raise TimeoutError("it is a pipe that nobody writes to")
+                raise TimeoutError("it is a pipe without a writer")
             break
         pieces.append(piece)
         size += len(piece)
@@ -115,7 +115,7 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def write_atomically(path: Path, text: str, hint: str = "give another file with -o") -> None:
+def write_atomically(path: Path, text: str, hint: str = "pass another file with -o") -> None:
     """Write `text` to `path` in UTF-8, whole or not at all.
 
     What is no file, such as /dev/stdout or a fifo, is written to as it is: renaming would take its place.
@@ -147,7 +147,7 @@ def write_atomically(path: Path, text: str, hint: str = "give another file with 
                 temporary.unlink(missing_ok=True)
                 raise
     except (OSError, ValueError) as error:
-        words = error.strerror if isinstance(error, OSError) else "that is no name of a file"
+        words = error.strerror if isinstance(error, OSError) else "invalid file name"
         raise InputError(f"cannot write {path}: {words}", hint=hint) from None
 
 

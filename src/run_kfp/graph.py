@@ -197,13 +197,13 @@ def executable_steps(pipeline: CompiledPipeline) -> tuple[ExecutableStep, ...]:
                 steps.append(made)
             faults += [Finding(f"{pipeline.source}: step {step.name} {words}", _HINT) for words in refused]
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{pipeline.source} is no KFP v2 pipeline: a task is not of that form ({error})") from None
+        raise InputError(f"{pipeline.source} is not a KFP v2 pipeline: a task is invalid ({error})") from None
     if faults:
         raise InputError.of(f"{pipeline.source} on this machine", faults)
     return tuple(steps)
 
 
-_HINT = "--local runs containers with parameters; Vertex AI runs the rest too"
+_HINT = "--local runs containers with parameters; submit to Vertex AI for the rest"
 
 
 def _component(spec: Spec, task: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -231,32 +231,32 @@ def _refused(spec: Spec, task: Mapping[str, Any]) -> Iterator[str]:
         "ALL_UPSTREAM_TASKS_SUCCEEDED",
         "TRIGGER_STRATEGY_UNSPECIFIED",
     ):
-        yield "runs after failures too (an exit handler), which --local cannot do"
+        yield "runs after failures too (an exit handler), which --local cannot run"
     if "dag" in component:
-        yield "is a pipeline inside the pipeline, which --local cannot run"
+        yield "is a nested pipeline, which --local cannot run"
         return
     if "container" not in executor:
         kind = next(iter(executor), None)
         yield f"is of the kind {kind!r}, which --local cannot run" if kind else "has no container"
         return
     if not executor["container"].get("image"):
-        yield "names no image"
+        yield "has no image"
     for name in task.get("inputs", {}).get("artifacts", {}):
-        yield f"takes the artifact {name!r}, which --local cannot hand over"
+        yield f"takes the artifact {name!r}, which --local cannot pass"
     for name in component.get("outputDefinitions", {}).get("artifacts", {}):
-        yield f"makes the artifact {name!r}, which --local cannot keep"
+        yield f"produces the artifact {name!r}, which --local cannot keep"
     for name, source in task.get("inputs", {}).get("parameters", {}).items():
         if "parameterExpressionSelector" in source:
-            yield f"takes a part of a value for {name!r} (an expression), which --local cannot evaluate"
+            yield f"takes part of a value for {name!r} (an expression), which --local cannot evaluate"
         elif not source.keys() & {"runtimeValue", "componentInputParameter", "taskOutputParameter"}:
-            yield f"takes {next(iter(source), 'nothing')!r} for {name!r}, which --local does not know"
+            yield f"takes {next(iter(source), 'nothing')!r} for {name!r}, which --local does not support"
         elif "runtimeValue" in source and "constant" not in source["runtimeValue"]:
-            yield f"takes a value for {name!r} that is no constant, which --local cannot evaluate"
+            yield f"takes a value for {name!r} that is not a constant, which --local cannot evaluate"
     for mistake in read_limits(executor["container"].get("resources", {})).mistakes:
         if mistake.flaw is Flaw.PLACEHOLDER:
             yield f"has a {mistake.field} that depends on a parameter, which --local cannot resolve"
         elif mistake.flaw in (Flaw.FORM, Flaw.TINY):
-            yield f"has a wrong limit: {mistake.message}"
+            yield f"has an invalid limit: {mistake.message}"
 
 
 def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
@@ -293,7 +293,7 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
             name: str(body.get("parameterType", "STRING"))
             for name, body in component.get("outputDefinitions", {}).get("parameters", {}).items()
         },
-        warnings=(f"is not tried again after a failure; Vertex AI tries {retries:g} times",) if retries else (),
+        warnings=(f"is not retried after a failure; Vertex AI tries {retries:g} times",) if retries else (),
     )
 
 
@@ -315,7 +315,7 @@ def _unknown_placeholders(step: ExecutableStep, parameters: set[str]) -> Iterato
                 if output["name"] not in step.outputs:
                     yield f"writes the output {output['name']!r}, which its component does not declare"
             elif not _INPUT.fullmatch(body):
-                yield f"holds {match[0]}, which --local does not know"
+                yield f"holds {match[0]}, which --local does not support"
 
 
 def _evaluated(text: str, context: StepContext) -> list[str]:
@@ -348,7 +348,7 @@ def _structure_value(node: Any, context: StepContext) -> list[str]:
         body = node["IfPresent"]
         present = context.inputs.get(body["InputName"]) is not None
         return _structure_value(body["Then"] if present else body.get("Else", []), context)
-    raise InputError(f"{json.dumps(node)} is no Concat and no IfPresent")
+    raise InputError(f"{json.dumps(node)} is neither Concat nor IfPresent")
 
 
 def _replaced(text: str, context: StepContext) -> str:
@@ -360,7 +360,7 @@ def _replaced(text: str, context: StepContext) -> str:
             return json.dumps(_executor_input(context))
         if found := _INPUT.fullmatch(body):
             if found["name"] not in context.inputs:
-                raise InputError(f"the input {found['name']!r} has no value", hint="give it with -p")
+                raise InputError(f"the input {found['name']!r} has no value", hint="pass it with -p")
             return as_text(context.inputs[found["name"]])
         if found := _OUTPUT.fullmatch(body):
             return f"{context.outputs_folder}/{found['name']}"
@@ -381,7 +381,7 @@ def _executor_input(context: StepContext) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as an argument: text as it stands, a whole number without fraction, else JSON.
+    """Return a value as an argument: text as it stands, an integer without fraction, else JSON.
 
     A file of kfp holds whole numbers as `3.0`; KFP's driver writes them without the fraction.
     """
@@ -410,7 +410,7 @@ def read_outputs(step: ExecutableStep, files: Mapping[str, str]) -> dict[str, An
     except KeyError as error:
         raise InputError(f"the output {error} was not written") from None
     except (ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"an output is not of the type that its component declares: {error}") from None
+        raise InputError(f"an output does not have the declared type: {error}") from None
     return values
 
 

@@ -40,7 +40,7 @@ def cpu_text(value: Any) -> str:
     if number and (number[1] + (number[2] or "")).strip("0"):
         suggestion = f': "{number[1]}{"." + number[2] if number[2] else ""}{number[3].lower()}"?'
     raise ValueError(
-        f'{shown(value)} is no CPU limit: write a number of CPUs (16, 0.5) or thousandths of one ("500m"){suggestion}'
+        f'{shown(value)} is not a valid CPU limit: write CPUs (16, 0.5) or thousandths ("500m"){suggestion}'
     )
 
 
@@ -56,7 +56,7 @@ def memory_text(value: Any) -> str:
     text = shown(value) if isinstance(value, int) and not isinstance(value, bool) else value
     nearest = nearest_memory(text) if isinstance(text, str) else ""
     raise ValueError(
-        f"{shown(value)} is no memory limit: write a whole number and a unit, K, M, G, T or Ki, Mi, Gi, Ti"
+        f"{shown(value)} is not a valid memory limit: write an integer and a unit, K, M, G, T or Ki, Mi, Gi, Ti"
         + (f': "{nearest}"?' if nearest else "")
     )
 
@@ -85,7 +85,7 @@ def count_text(value: Any) -> str:
     """Return an accelerator count as kfp takes it, "0" or more. Raises ValueError with what is allowed."""
     text = shown(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not COUNT.fullmatch(text):
-        raise ValueError(f"{shown(value)} is no number of accelerators: write a whole number, 0 for none")
+        raise ValueError(f"{shown(value)} is not a valid number of accelerators: write an integer, 0 for none")
     return str(int(text))
 
 

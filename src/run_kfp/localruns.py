@@ -28,7 +28,7 @@ from run_kfp.runs import BackendName, RunRef, RunState, RunStatus, StepState, St
 
 FOLDER = Path(".run-kfp")
 
-_HINT = "run in a folder that you may write to"
+_HINT = "run in a folder with write permission"
 
 _RECORD, _LOCK, _CANCEL = "run.json", "lock", "cancel"
 
@@ -154,10 +154,10 @@ class RunFolder:
             self._held = (self.path / _LOCK).open("wb")
         except FileExistsError:
             raise InputError(
-                f"there is already a run {self.id} on this machine", hint="leave --job-id out for a fresh one"
+                f"the run {self.id} already exists on this machine", hint="remove --job-id to get a new id"
             ) from None
         except OSError as error:
-            raise InputError(f"cannot make {self.path}: {error.strerror}", hint=_HINT) from None
+            raise InputError(f"cannot create {self.path}: {error.strerror}", hint=_HINT) from None
         _lock(self._held)
         write_atomically(self.path / file, pipeline, _HINT)
 
@@ -229,7 +229,7 @@ class LocalRuns:
         """
         runs = self.all()
         if not runs:
-            raise InputError(f"there is no run in {self.path}", hint="run something with --local in this folder")
+            raise InputError(f"no runs in {self.path}", hint="run a pipeline with --local in this folder")
         if word is None:
             return runs[0]
         run_id = word.removeprefix(f"{BackendName.LOCAL}://")
@@ -238,9 +238,9 @@ class LocalRuns:
         if len(near) == 1:
             return near[0]
         if near:
-            raise InputError(f"{word!r} begins the ids of {len(near)} runs", hint="write more of it")
+            raise InputError(f"{word!r} matches {len(near)} runs", hint="write more characters")
         guess = did_you_mean(run_id, [record.id for _, record in runs])
-        raise InputError(f"there is no run {word!r} in {self.path}", hint=guess or "see `run-kfp runs`")
+        raise InputError(f"unknown run {word!r} in {self.path}", hint=guess or "see `run-kfp runs`")
 
     def remove(self, run_id: str) -> None:
         """Remove the folder of a run that never began."""

@@ -132,7 +132,7 @@ def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping
         if name in registry.secrets:
             faults.append(
                 Finding(
-                    f"{name} is a secret: -p would leave it in the shell's history and the list of processes",
+                    f"{name} is a secret: -p would expose it in the shell history and the process list",
                     hint=f"put it where the registry looks: {_places(registry, name)}",
                     code="RK-SECRET-TYPED",
                     place=f"-p {name}",
@@ -145,13 +145,13 @@ def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping
             message = (
                 f"{chosen} has no parameter {shown(name)}"
                 if file
-                else f"no chosen container ({chosen}) takes {shown(name)}"
+                else f"no selected container ({chosen}) takes {shown(name)}"
             )
             others = ", ".join(one for one in names if one not in registry.secrets)
             faults.append(
                 Finding(
-                    f"{message}; known are {others or 'none'}",
-                    did_you_mean(name, known) or f"leave -p {name}=… out",
+                    f"{message}; valid parameters: {others or 'none'}",
+                    did_you_mean(name, known) or f"remove -p {name}=…",
                     code="RK-PARAM-UNKNOWN",
                     place=f"-p {name}",
                 )
@@ -174,8 +174,8 @@ def _given(name: str, inputs: Inputs) -> Value | Finding | None:
             Value(inputs.tag, "-t")
             if inputs.tag
             else Finding(
-                "-t gives an empty tag",
-                "name the tag: -t dataset_v22 (or -p tag= for an empty one on purpose)",
+                "-t is empty",
+                "set the tag: -t dataset_v22 (or -p tag= for an empty one on purpose)",
                 code="RK-PARAM-MISSING",
                 place="-t",
             )
@@ -195,8 +195,8 @@ def _given(name: str, inputs: Inputs) -> Value | Finding | None:
 def _missing(name: str, inputs: Inputs) -> Finding:
     if name == "tag":
         return Finding(
-            "no tag is given",
-            hint="give one with -t, such as -t dataset_v22; it has no default, so that none is made twice by accident",
+            "missing tag",
+            hint="pass -t, such as -t dataset_v22; there is no default, so that no tag is created twice by accident",
             code="RK-PARAM-MISSING",
             place="-t",
         )
@@ -205,7 +205,7 @@ def _missing(name: str, inputs: Inputs) -> Finding:
     param = inputs.registry.params.get(name)
     ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param and param.env else [])]
     return Finding(
-        f"parameter {name} has no value", f"give it by {' or '.join(ways)}", code="RK-PARAM-MISSING", place=f"-p {name}"
+        f"parameter {name} has no value", f"set {' or '.join(ways)}", code="RK-PARAM-MISSING", place=f"-p {name}"
     )
 
 
@@ -217,7 +217,7 @@ def _typed(parameter: Parameter, given: Value) -> Value | Finding:
         return Finding(f"parameter {parameter.name} ({given.source}) {fault}", code="RK-PARAM-TYPE", place=place)
     readers: Mapping[str, tuple[Callable[[str], Any], str]] = {
         "STRING": (str, "text"),
-        "NUMBER_INTEGER": (int, "a whole number"),
+        "NUMBER_INTEGER": (int, "an integer"),
         "NUMBER_DOUBLE": (_finite, "a number"),
         "BOOLEAN": (_boolean, "true or false"),
         "LIST": (lambda value: _json(value, list), "a JSON list"),
@@ -225,7 +225,7 @@ def _typed(parameter: Parameter, given: Value) -> Value | Finding:
     }
     if parameter.type not in readers:
         return Finding(
-            f"parameter {parameter.name} is of type {parameter.type}, which cannot be given as text",
+            f"parameter {parameter.name} is of type {parameter.type}, which cannot be passed as text",
             code="RK-PARAM-TYPE",
             place=place,
         )
@@ -236,7 +236,7 @@ def _typed(parameter: Parameter, given: Value) -> Value | Finding:
         meant = _meant(parameter.type, text)
         front = f"-p {parameter.name}=" if given.source == "-p" else ""
         return Finding(
-            f"parameter {parameter.name} is {shown(text)} ({given.source}), and the pipeline takes {words}",
+            f"parameter {parameter.name} is {shown(text)} ({given.source}); the pipeline takes {words}",
             f"write {front}{meant}" if meant else f"write {words}, such as {front}{_EXAMPLES[parameter.type]}",
             code="RK-PARAM-TYPE",
             place=place,
@@ -277,7 +277,7 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?")
 def _finite(text: str) -> float:
     number = float(text)
     if number - number != 0:
-        raise ValueError("JSON has no such number")
+        raise ValueError("not a JSON number")
     return number
 
 

@@ -56,11 +56,11 @@ def _name(value: str) -> str:
     hint = f"write {name_meant(value)!r}" if name_meant(value) else ""
     if not _NAME.fullmatch(value):
         raise Refusal(
-            f"{shown(value)} is no name: lower-case letters, digits and single dashes, beginning with a letter", hint
+            f"{shown(value)} is not a valid name: use lower-case letters, digits and single dashes; begin with a letter", hint
         )
     if _REPEATED.search(value):
         raise Refusal(
-            f"{shown(value)} ends in -<number>, which KFP gives to repeated steps (train, train-2): take another name",
+            f"{shown(value)} ends in -<number>, which KFP adds to repeated steps (train, train-2): choose another name",
             hint,
         )
     return value
@@ -73,7 +73,7 @@ def _image(value: str) -> str:
         alone = len(words) == 1 or (len(words) > 1 and words[0].lower() in ("docker", "podman", "from"))
         meant = words[-1] if alone and re.fullmatch(r"[a-z0-9][^\s-]\S*", words[-1]) else ""
         raise Refusal(
-            f"{shown(value)} is no image: write it as `docker pull` takes it (user/image:tag)",
+            f"{shown(value)} is not a valid image: write it as for `docker pull` (user/image:tag)",
             f"write {shown(meant)}" if meant else "",
         )
     return read_literal(value)
@@ -83,7 +83,7 @@ def _accelerator_type(value: str) -> str:
     if not _WORD.fullmatch(value):
         meant = "_".join(value.upper().split())
         raise Refusal(
-            f"{shown(value)} is no type of an accelerator" if value else "is empty",
+            f"{shown(value)} is not a valid accelerator type" if value else "is empty",
             f"write {meant!r}" if re.fullmatch(r"(NVIDIA|TPU)_\w+", meant) else "`run-kfp machines` lists the types",
         )
     return value
@@ -91,7 +91,7 @@ def _accelerator_type(value: str) -> str:
 
 def _entrypoint(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
-        raise ValueError("is empty: write the image's ENTRYPOINT, or leave the key out")
+        raise ValueError("is empty: write the image's ENTRYPOINT, or remove the key")
     return value
 
 
@@ -99,7 +99,7 @@ def _variable(value: str) -> str:
     if not _VARIABLE.fullmatch(value):
         meant = re.sub(r"[^A-Za-z0-9]+", "_", value).strip("_")
         raise Refusal(
-            f"{shown(value)} is no name of an environment variable: letters, digits and underscores",
+            f"{shown(value)} is not a valid environment variable name: use letters, digits and underscores",
             f"write {shown(meant)}" if _VARIABLE.fullmatch(meant) else "",
         )
     return value
@@ -107,13 +107,13 @@ def _variable(value: str) -> str:
 
 def _file_name(value: str) -> str:
     if not value or "\0" in value or Path(value).is_absolute() or ".." in Path(value).parts:
-        raise ValueError(f"{shown(value)} is no file of the secrets folder: write a name relative to it")
+        raise ValueError(f"{shown(value)} is not inside the secrets folder: write a path relative to it")
     return value
 
 
 def _factory(value: str) -> str:
     if not _FACTORY.fullmatch(value):
-        raise ValueError(f'{shown(value)} is no factory: write "package.module:function"')
+        raise ValueError(f'{shown(value)} is not a valid factory: write "package.module:function"')
     return value
 
 
@@ -185,19 +185,19 @@ class Accelerator(Model):
     """An accelerator and how many of it; a count of 0 drops it."""
 
     type: Annotated[str, AfterValidator(_accelerator_type), _form(_WORD)] = Field(
-        description="The name that Vertex AI has for it, such as `NVIDIA_TESLA_T4`."
+        description="Its Vertex AI type, such as `NVIDIA_TESLA_T4`."
     )
     count: Annotated[str | Reference, _or_reference(count_text), _COUNT] = Field(
-        "1", description="How many; `0` drops the accelerator."
+        "1", description="The count; `0` removes the accelerator."
     )
 
 
 class Process(Model):
     """How a container's step runs without its image (`--engine process`): a program of this machine, in a folder."""
 
-    cwd: str = Field(".", description="The folder it runs in, from the folder of the registry file.")
+    cwd: str = Field(".", description="The working directory, relative to the folder of the registry file.")
     entrypoint: Words = Field(
-        description="The program and its first arguments; stands for the image's `ENTRYPOINT` or `command`."
+        description="The program and its first arguments; replaces the image's `ENTRYPOINT` or `command`."
     )
 
 
@@ -220,11 +220,11 @@ class Container(Model):
     index: SkipJsonSchema[str]  # it stands in the table's name
     name: Name = Field(
         description="The name of the step: lower-case letters, digits and single dashes; unique; not ending in "
-        "`-<number>`, which KFP gives to repeated steps."
+        "`-<number>`, which KFP adds to repeated steps."
     )
-    display_name: str = Field("", description="What the graph shows; else the name.")
+    display_name: str = Field("", description="The name in the graph; defaults to the name.")
     image: Annotated[str, AfterValidator(_image), _form(_WORD, **{"not": _LITERAL["not"]})] = Field(
-        "", description="The image, as `docker pull` takes it. Either this or `factory`."
+        "", description="The image, as for `docker pull`. Either this or `factory`."
     )
     factory: Annotated[str, AfterValidator(_factory), _form(_FACTORY)] = Field(
         "",
@@ -232,11 +232,11 @@ class Container(Model):
         "The folder of the registry file is importable.",
     )
     args: Annotated[tuple[Annotated[Argument, PlainValidator(read_argument), _ARGUMENT], ...], Field(strict=False)] = (
-        Field((), description="The arguments. The image's `ENTRYPOINT` runs with them, and its `CMD` is not used.")
+        Field((), description="The arguments for the image's `ENTRYPOINT`; they replace its `CMD`.")
     )
     command: Words | None = Field(None, description="Replaces the image's `ENTRYPOINT`.")
     entrypoint: Words | None = Field(
-        None, description="What the image's `ENTRYPOINT` is. Only for `env` values that are references."
+        None, description="The image's `ENTRYPOINT`, repeated. Only for `env` values that are references."
     )
     env: dict[VariableName, Annotated[Argument, PlainValidator(read_environment_value), _ENV_VALUE]] = Field(
         {},
@@ -244,18 +244,18 @@ class Container(Model):
         "`entrypoint`, because the step then runs `env NAME=value… entrypoint… args…`.",
     )
     cpu: Annotated[str | Reference | None, _or_reference(cpu_text), _CPU] = Field(
-        None, description="CPU limit: `16`, `0.5` or `500m`. Vertex AI picks the machine by it."
+        None, description="The CPU limit: `16`, `0.5` or `500m`. Vertex AI chooses the machine from it."
     )
     memory: Annotated[str | Reference | None, _or_reference(memory_text), _MEMORY] = Field(
-        None, description="Memory limit: a whole number and `K`, `M`, `G`, `T` or `Ki`, `Mi`, `Gi`, `Ti`."
+        None, description="The memory limit: an integer and `K`, `M`, `G`, `T` or `Ki`, `Mi`, `Gi`, `Ti`."
     )
-    accelerator: Accelerator | None = Field(None, description="The accelerator: a table of its type and count.")
+    accelerator: Accelerator | None = Field(None, description="The accelerator: a table with its type and count.")
     side_effects: bool = Field(
-        False, description="The step changes something outside of the pipeline: it is never taken from the cache."
+        False, description="Whether the step changes something outside the pipeline; such a step is never cached."
     )
-    description: str = Field("", description="Text for `run-kfp list`.")
+    description: str = Field("", description="A description for `run-kfp list`.")
     process: Process | None = Field(
-        None, description="How the step runs without its image, for `--engine process`: a table."
+        None, description="How the step runs without its image (`--engine process`): a table."
     )
 
     @property
@@ -279,10 +279,10 @@ class Param(Model):
     """Where the value of a parameter comes from when `-p` does not say."""
 
     env: VariableName | None = Field(
-        None, description="The variable that gives the value, from the environment or `.env`."
+        None, description="The environment variable with the value, also read from `.env`."
     )
-    default: str | None = Field(None, description="The value when nothing else gives one.")
-    description: str = Field("", description="Text for readers of the file.")
+    default: str | None = Field(None, description="The value if nothing else sets one.")
+    description: str = Field("", description="A description for readers of the file.")
 
 
 class SecretSource(Model):
@@ -293,27 +293,27 @@ class SecretSource(Model):
     )
 
     env: VariableName | None = Field(
-        None, description="The variable that holds the value, and the name of the line in `env_file`."
+        None, description="The environment variable with the value, and its name in `env_file`."
     )
     file: FileName | None = Field(None, description="A file of the secrets folder; its first line is the value.")
     env_file: FileName | None = Field(
         None,
         description="A file of `NAME=VALUE` lines, in the secrets folder, else beside the registry file. Needs `env`.",
     )
-    description: str = Field("", description="What goes in, for the placeholder that `run-kfp init` writes.")
+    description: str = Field("", description="A description for the placeholder that `run-kfp init` writes.")
 
 
 class PipelineSection(Model):
     """The pipeline's own names and labels."""
 
     name: Name = Field(
-        "pipeline", description="The KFP name of the pipeline; job ids start with it, and the cache goes by it."
+        "pipeline", description="The KFP name of the pipeline; job ids start with it, and the cache depends on it."
     )
     display_name: str = Field(
-        "", description="What the console shows, with a random suffix for each run; else the name."
+        "", description="The name in the console, with a random suffix for each run; defaults to the name."
     )
     labels: dict[str, str] = Field(
-        {}, description="Labels of every run; `--label` adds to them, or replaces one of the same key."
+        {}, description="Labels of every run; `--label` adds to them or replaces one with the same key."
     )
 
 
@@ -330,9 +330,9 @@ class SettingsSection(Model):
     network: str | None = None
     encryption_key: str | None = None
     api_endpoint: str | None = None
-    caching: bool | None = Field(None, description="Whether steps may be taken from the cache.")
+    caching: bool | None = Field(None, description="Whether steps may use cached results.")
     failure_policy: Literal["fast", "slow"] | None = Field(
-        None, description="What happens to the other steps when one has failed: `slow` lets those that can run go on."
+        None, description="What happens after a step fails: `slow` lets independent steps continue."
     )
 
 
@@ -343,34 +343,34 @@ class GitCheck(Model):
     """
 
     remote: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] = Field(
-        description="The repository, `https://host/path.git`, without a login in it."
+        description="The repository, `https://host/path.git`, without a login."
     )
     login: str | None = Field(None, description="The secret to log in with.")
     makes_tag: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         (),
-        description="Containers, by index or name, that push the tag. With one of them chosen the tag must not be "
-        "there yet; else it must.",
+        description="Containers, by index or name, that push the tag. If one of them is selected, the tag must not "
+        "exist; otherwise it must.",
     )
 
 
 class CheckSection(Model):
-    """What checks take into account."""
+    """Options of the checks."""
 
     ignore: dict[str, Annotated[str, WithJsonSchema({"type": "string", "pattern": r"\S"})]] = Field(
-        {}, description="Findings that are not told, by their code, each with the reason."
+        {}, description="Findings to suppress, by code, each with the reason."
     )
     machines: FileName | None = Field(
-        None, description="A file that corrects the machine table, beside the registry file."
+        None, description="A file that overrides parts of the machine table, relative to the registry file."
     )
     # The login travels there: in clear within this machine at most.
     endpoints: dict[
         str, Annotated[str, Field(pattern=r"^(https://[^\s/@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)$")]
     ] = Field(
         {},
-        description="Addresses of Google's services where they are others than usual, such as those of Private Service "
+        description="Non-default addresses of Google's services, for example those of Private Service "
         "Connect.",
     )
-    git: GitCheck | None = Field(None, description="Where the tag of a run lies: a table.")
+    git: GitCheck | None = Field(None, description="The Git repository of the tag: a table.")
 
 
 class RegistryFile(Model):
@@ -379,14 +379,14 @@ class RegistryFile(Model):
     pipeline: PipelineSection = Field(PipelineSection(), description="The pipeline's own names and labels.")
     settings: SettingsSection = Field(
         SettingsSection(),
-        description="Settings of the lowest rank: flags, the environment and `.env` come before them.",
+        description="Settings with the lowest precedence, after flags, the environment and `.env`.",
     )
     containers: dict[Annotated[str, _form(INDEX)], Container] = Field(
         min_length=1, description="The containers, by the index that `-r` takes."
     )
-    params: dict[ParameterName, Param] = Field({}, description="Where the values of parameters come from.")
-    secrets: dict[ParameterName, SecretSource] = Field({}, description="Where secrets are looked for.")
-    check: CheckSection = Field(CheckSection(), description="What checks take into account.")
+    params: dict[ParameterName, Param] = Field({}, description="Where parameter values come from.")
+    secrets: dict[ParameterName, SecretSource] = Field({}, description="Where secrets are looked up.")
+    check: CheckSection = Field(CheckSection(), description="Options of the checks.")
 
 
 # A word after -r that is longer is told in the message alone, shortened.
@@ -396,14 +396,14 @@ _LONGEST_WORD = 60
 def _empty_part(word: str, parts: Sequence[str]) -> Finding:
     """Say that a word after -r is empty, or has a comma with nothing in front of it or behind it."""
     if not parts:
-        message, hint = f"-r {shown(word)} names no container", "write an index or a name, such as -r 1"
+        message, hint = f"-r {shown(word)} selects no container", "write an index or a name, such as -r 1"
     else:
         where = (
             "ends in a comma"
             if word.rstrip().endswith(",")
             else "begins with a comma"
             if word.lstrip().startswith(",")
-            else "has two commas with nothing between them"
+            else "has an empty item between two commas"
         )
         message, hint = f"-r {shown(word)} {where}", f"write -r {','.join(parts)}" if len(word) <= _LONGEST_WORD else ""
     return Finding(message, hint, code="RK-SELECTION", place="-r")
@@ -433,10 +433,10 @@ class Registry:
 
         Args:
             words: indices, names, ranges of indices ("1-4") and comma lists of those.
-            faults: takes one for every word that names no container; None to raise them.
+            faults: takes one for every word that selects no container; None to raise them.
 
         Raises:
-            InputError: for every word that names no container.
+            InputError: for every word that selects no container.
         """
         chosen: list[Container] = []
         wrong: list[Finding] = []
@@ -460,15 +460,15 @@ class Registry:
             first, last = int(span[1]), int(span[2])
             if first > last:
                 yield Finding(
-                    f"the range {word} runs backwards",
-                    f"write {last}-{first}, or name the containers one by one in the order you want",
+                    f"the range {word} is reversed",
+                    f"write {last}-{first}, or list the containers in the order you want",
                     code="RK-SELECTION",
                     place=f"-r {word}",
                 )
             elif last - first > 10_000:
                 yield Finding(
-                    f"the range {word} is longer than a pipeline can be",
-                    hint="Vertex AI runs at most 10,000 tasks in a job",
+                    f"the range {word} is too long",
+                    hint="Vertex AI runs at most 10,000 tasks per job",
                     code="RK-SELECTION",
                     place=f"-r {word}",
                 )
@@ -486,7 +486,7 @@ class Registry:
         known = ", ".join(f"{container.index} ({container.name})" for container in self.containers.values()) or "none"
         guess = did_you_mean(word, [container.name for container in self.containers.values()])
         return Finding(
-            f"no container {shown(word)} in {self.source}; it has {known}",
+            f"unknown container {shown(word)} in {self.source}; it has {known}",
             guess or "see `run-kfp list`",
             code="RK-SELECTION",
             place=f"-r {word}" if len(word) <= _LONGEST_WORD else "-r",

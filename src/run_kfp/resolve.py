@@ -150,7 +150,7 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
         labels=labels,
     )
     if call.tag is not None and params.get("tag", call.tag) != call.tag:
-        faults.append(Finding("-t and -p tag= give two different tags", "leave one out"))
+        faults.append(Finding("-t and -p tag= give two different tags", "remove one"))
     faults += typed
     obstacles: list[Finding] = []
     selection: tuple[Container, ...] = ()
@@ -172,7 +172,7 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
     elif not call.containers:
         obstacles.append(
             Finding(
-                "nothing to run: no container is chosen",
+                "nothing to run: no container selected",
                 "choose with -r (see `run-kfp list`), or send a finished file with -f",
                 code="RK-SELECTION",
                 place="-r",
@@ -275,7 +275,7 @@ def _joined_flags(
         if flag is not None and flag != params[name]:
             faults.append(
                 Finding(
-                    f"--{name} and -p {name}= give two different values: {flag!r} and {params[name]!r}", "leave one out"
+                    f"--{name} and -p {name}= give two different values: {flag!r} and {params[name]!r}", "remove one"
                 )
             )
         joined[name] = params[name]
@@ -305,7 +305,7 @@ def _fixed_params(
             obstacles.append(
                 Finding(
                     f"parameter {name} has no value, and a resource needs it when compiling",
-                    f"give it by {' or '.join(ways)}",
+                    f"set {' or '.join(ways)}",
                     code="RK-PARAM-MISSING",
                     place=f"-p {name}",
                 )

@@ -128,7 +128,7 @@ def watch(
             failing_since = failing_since if failing_since is not None else clock()
             if not error.passing or clock() - failing_since >= patience:
                 raise WatchTimeout(
-                    f"the watch gave up: {error}", hint="the run goes on; look at it in the console"
+                    f"stopped waiting: {error}", hint="the run continues; see it in the console"
                 ) from None
         else:
             failing_since = None
@@ -137,7 +137,5 @@ def watch(
                 return
         left = float("inf") if deadline is None else started + deadline - clock()
         if left <= 0:
-            raise WatchTimeout(
-                f"the watch gave up after {deadline:g} s", hint="the run goes on; look at it in the console"
-            )
+            raise WatchTimeout(f"stopped waiting after {deadline:g} s", hint="the run continues; see it in the console")
         sleep(min(every, left))

@@ -58,7 +58,7 @@ class SecretRef:
                 self._finder.masker.add(value)
                 return SecretStr(value)
         raise InputError(
-            f"secret {self.name} was in {self.place} a moment ago and is not any more", hint="run the command again"
+            f"secret {self.name} has disappeared from {self.place}", hint="run the command again"
         )
 
 
@@ -130,11 +130,11 @@ class SecretFinder:
         front = re.match(rf"(?:export\s+)?{re.escape(source.env)}(?:\s*=|:\s)", value) if source.env else None
         if front:
             self.masker.add(value[front.end() :].strip())
-            found = f"begins with {front[0].strip()}", "take this out, so that the value stands alone"
+            found = f"begins with {front[0].strip()}", "remove this, so that only the value is left"
         elif source.file and place == str(self._file(source)) and not value.strip():
             text = read_text(self._file(source), f"the secret file {place}") or ""
             if text.strip():
-                found = "has an empty first line", "move the value into the first line of the file"
+                found = "has an empty first line", "move the value to the first line of the file"
         return Finding(f"secret {name} ({place}) {found[0]}", found[1], "RK-SECRET-VALUE", place) if found else None
 
     def _file(self, source: SecretSource) -> Path:
@@ -143,9 +143,9 @@ class SecretFinder:
     def _advice(self, source: SecretSource) -> str:
         folder = self.folder or Path(SECRETS_FOLDERS[0])
         if source.file:
-            return f"write it into the first line of {self._file(source)}"
+            return f"write it on the first line of {self._file(source)}"
         if source.env_file:
-            return f"write a line {source.env}=… into {folder / source.env_file}"
+            return f"add a line {source.env}=… to {folder / source.env_file}"
         return f"set the variable {source.env}"
 
 
@@ -169,8 +169,8 @@ def secret_finder(
         named, asked = Path(variable[0]), variable[1]
     if named is not None and not is_folder(named):
         fault = Finding(
-            f"{asked} names {str(named)!r}, which is no folder",
-            hint="make it, or name the folder that holds the secrets",
+            f"{asked} names {str(named)!r}, which is not a folder",
+            hint="create it, or pass the folder with the secrets",
             code="RK-SECRETS-FOLDER",
             place=asked,
         )
@@ -209,25 +209,25 @@ def _wrong(value: str) -> tuple[str, str] | None:
     """Say why a secret's value cannot be right, and what to do; None where it can."""
     alone = value.strip()
     if not alone:
-        return "is empty", "put the value there"
+        return "is empty", "set the value there"
     if alone in ("{", "["):
         return (
-            "is the first line of a JSON file, of which only that line is taken",
-            "put the whole JSON on one line",
+            "is the first line of a JSON file; only that line is read",
+            "put the JSON on one line",
         )
     if is_template(alone) or _SECRET_WORDS.fullmatch(alone):
-        return "still holds the text of a template", "put the real value there; it is not shown here"
+        return "is still a placeholder", "replace it with the real value; it is not shown here"
     if len(alone) < SHORTEST_SECRET:
         return (
-            f"is shorter than {SHORTEST_SECRET} characters, so it could not be told from ordinary text",
-            "put the whole value there; a token or key is longer",
+            f"is shorter than {SHORTEST_SECRET} characters, too short to mask",
+            "set the complete value; a token or key is longer",
         )
     if "\n" in value or "\r" in value:
-        return "holds a line break", "put the value on one line, without a line break behind it"
+        return "contains a line break", "put the value on one line, without a line break after it"
     if value != alone:
-        return "begins or ends with white space", "take the white space around it out"
+        return "begins or ends with white space", "remove the white space around it"
     if fault := text_fault(value):
-        return fault, "copy it once more, as text"
+        return fault, "copy it again, as text"
     return None
 
 

@@ -238,7 +238,7 @@ class Vertex:
                 )
             if code not in _PASSING or left < LAST_ATTEMPT:
                 raise _create_error(code, answer, request, may_exist, self._settings.timeout)
-            self._notify(f"Vertex AI answered {code}: {_words(answer)}; trying again ({left:.1f} s left)")
+            self._notify(f"Vertex AI answered {code}: {_words(answer)}; retrying ({left:.1f} s left)")
             self._sleep(min(pause, left / 2) * random.uniform(0.7, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE)
 

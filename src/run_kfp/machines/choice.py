@@ -54,7 +54,7 @@ class Choice:
         """In words, what depends on the size of a GB; empty where nothing does."""
         if self.other is None:
             return ""
-        return f"{self.other} is enough if Google's GB is 2^30 bytes, which its documentation leaves open"
+        return f"{self.other} is enough if Google's GB is 2^30 bytes, which its documentation does not say"
 
 
 def choose(
@@ -82,7 +82,7 @@ def choose(
     if accelerator and (refused := _refused(machines, demand, accelerator, region)):
         return refused
     if cpu is None and memory is None and accelerator is None and DEFAULT_MACHINE in machines.types:
-        reason = "a step without limits gets it"
+        reason = "the default for a step without limits"
         return replace(demand, machine=machines.types[DEFAULT_MACHINE], reason=reason)
     tiers = _tiers(machines, accelerator, count, region)
     over = _exceeded(cpu, memory)
@@ -95,7 +95,7 @@ def choose(
     if over:
         allowed = {"cpu": f"{MAX_CPUS} CPUs", "memory": f"{MAX_MEMORY:g} GB"}
         most = " and ".join(allowed[name] for name in over)
-        return replace(demand, reason=f"a step may ask for at most {most}", failing=over, nearest=most, other=other)
+        return replace(demand, reason=f"a step can request at most {most}", failing=over, nearest=most, other=other)
     return _none_fits(machines, replace(demand, other=other), tiers, cpu, memory, region)
 
 
@@ -118,7 +118,7 @@ def _refused(machines: Machines, demand: Choice, accelerator: str, region: str |
         near = machines.near(region, known.regions)
         return replace(
             demand,
-            reason=f"training does not offer {accelerator} in {region}",
+            reason=f"custom custom training does not offer {accelerator} in {region}",
             failing=("region",),
             nearest=", ".join(near[:6]),
         )

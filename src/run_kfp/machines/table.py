@@ -216,14 +216,14 @@ def load_machines(override: Path | None = None) -> Machines:
     raw = _packaged()
     if override is None:
         return _machines(raw, f"the machine table of {raw['date']}")
-    hint = "see `run-kfp machines --json` for the names of the table"
+    hint = "run `run-kfp machines --json` for the names of the table"
     text = read_text(override, f"the machine table {override}", hint)
     if text is None:
-        raise InputError(f"there is no machine table {override}", hint=hint, code="RK-FILE", place=str(override))
+        raise InputError(f"machine table not found: {override}", hint=hint, code="RK-FILE", place=str(override))
     try:
         changes = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{override}: is not TOML: {error}", code="RK-FILE", place=str(override)) from None
+        raise InputError(f"{override}: invalid TOML: {error}", code="RK-FILE", place=str(override)) from None
     # A date without quotes is TOML's own, and means the same.
     if isinstance(changes.get("date"), date):
         changes["date"] = str(changes["date"])
@@ -297,7 +297,7 @@ def _fault(path: Path, detail: Any) -> Finding:
     models: Mapping[str, type[Model]] = {"machines": _Type, "accelerators": _Accelerator, "cpu_quotas": _CpuQuota}
     known = list(models.get(str(detail["loc"][0]), _Table).model_fields)
     return Finding(
-        f"unknown key; known are {', '.join(known)}",
+        f"unknown key; valid keys: {', '.join(known)}",
         did_you_mean(str(detail["loc"][-1]), known),
         code="RK-FILE",
         place=f"{path}: {place}",
@@ -342,7 +342,7 @@ def machine_rows(
 
     Args:
         machines: the table.
-        region: leave out what training does not offer there.
+        region: leave out what custom training does not offer there.
         accelerator: only machines that take it, and only it of what they take.
 
     Returns:

@@ -75,7 +75,7 @@ def compile_pipeline(
             resources = _configure(task, container, fixed, caching)
             if before is not None:
                 task.after(before)
-            image = task.container_spec.image if task.container_spec else "(a pipeline of its own)"
+            image = task.container_spec.image if task.container_spec else "(a nested pipeline)"
             after = (before.name,) if before is not None else ()
             cached = caching and not container.side_effects
             steps.append(Step(task.name, container.label, image, after, resources, cached))
@@ -223,7 +223,7 @@ def resource_faults(container: Container, fixed: Mapping[str, str], source: str)
                 place = f"{source}: containers.{container.index}.{name}"
                 faults[key] = Finding(
                     f"parameter {value.name}: {error}",
-                    f"give it such a value: -p {value.name}={example}",
+                    f"pass such a value: -p {value.name}={example}",
                     code="RK-RESOURCE-PARAM",
                     place=place,
                 )

@@ -39,8 +39,8 @@ def component_of_factory(registry: Registry, container: Container) -> Any:
         os.chdir(here)
     if not isinstance(component, base):
         raise InputError(
-            f"returned a {type(component).__name__}, which is no KFP component",
-            hint="return what @dsl.component or @dsl.container_component makes",
+            f"returned a {type(component).__name__}, which is not a KFP component",
+            hint="return what @dsl.component or @dsl.container_component creates",
             code="RK-FACTORY",
             place=place,
         )
@@ -50,7 +50,7 @@ def component_of_factory(registry: Registry, container: Container) -> Any:
         if name not in known:
             faults.append(
                 Finding(
-                    f"input {name!r} is no parameter and no secret of the registry",
+                    f"input {name!r} is not a parameter or secret of the registry",
                     f"declare it as [params.{name}]",
                     code="RK-FACTORY",
                     place=place,

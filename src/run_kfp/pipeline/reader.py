@@ -66,14 +66,14 @@ def _mistaken_words(spec: Spec, source: str) -> list[Finding]:
             kind = _table(body).get("parameterType")
             if isinstance(kind, str) and (meant := _type_meant(kind)):
                 where = f"{place}.inputDefinitions.parameters.{name}.parameterType"
-                found.append((where, f"{shown(kind)} is no type of a parameter", f"write {meant}"))
+                found.append((where, f"{shown(kind)} is not a parameter type", f"write {meant}"))
     for label, executor in _table(spec, "deploymentSpec", "executors").items():
         resources = _table(executor, "container", "resources")
         for key, meant in (("limits", "Limit"), ("requests", "Request")):
             if key in resources:
                 where = f"deploymentSpec.executors.{label}.container.resources.{key}"
-                message = "is Kubernetes' form, and no key of KFP: it would change nothing, or be refused"
-                hint = f'write resourceCpu{meant}: "4", resourceMemory{meant}: "16G" in resources itself'
+                message = "is a Kubernetes key, not a KFP key: it would be ignored or refused"
+                hint = f'write resourceCpu{meant}: "4", resourceMemory{meant}: "16G" directly in resources'
                 found.append((where, message, hint))
     return [
         Finding(message, hint, code="RK-PIPELINE-FILE", place=f"{source}: {where}") for where, message, hint in found
@@ -91,8 +91,8 @@ def _steps(spec: Spec, source: str, faults: list[Finding]) -> tuple[Step, ...]:
     for step in waiting.values():
         faults += [
             Finding(
-                f"{name} waits for {shown(other)}, which does not exist",
-                did_you_mean(str(other), set(tasks) - {name}) or "take it out of dependentTasks and of the inputs",
+                f"{name} depends on {shown(other)}, which does not exist",
+                did_you_mean(str(other), set(tasks) - {name}) or "remove it from dependentTasks and the inputs",
                 code="RK-SPEC-CYCLE",
                 place=f"{source}: root.dag.tasks.{name}",
             )
@@ -107,8 +107,8 @@ def _steps(spec: Spec, source: str, faults: list[Finding]) -> tuple[Step, ...]:
             circle = _circle({name: step.after for name, step in waiting.items()})
             faults.append(
                 Finding(
-                    f"{source} has tasks that wait for each other: {', '.join(circle)}",
-                    "take one of these dependencies out (dependentTasks, inputs), or compile the file anew",
+                    f"{source} has tasks that depend on each other: {', '.join(circle)}",
+                    "take one of these dependencies out (dependentTasks, inputs), or recompile the file",
                     code="RK-SPEC-CYCLE",
                     place=f"{source}: root.dag.tasks",
                 )
@@ -141,7 +141,7 @@ def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
     return Step(
         name,
         label=str(task.get("taskInfo", {}).get("name") or name),
-        image=str(container.get("image") or ("(a pipeline of its own)" if "dag" in component else "(no container)")),
+        image=str(container.get("image") or ("(a nested pipeline)" if "dag" in component else "(no container)")),
         after=tuple(sorted(after)),
         resources=read_limits(_table(container, "resources")).words,
         cached=bool(task.get("cachingOptions", {}).get("enableCache")),
@@ -156,20 +156,20 @@ def read_pipeline(path: Path, faults: list[Finding] | None = None) -> CompiledPi
         faults: takes the faults of a pipeline that can be read and is no use all the same; None to raise them.
 
     Raises:
-        InputError: the file cannot be read or is no KFP v2 pipeline spec.
+        InputError: the file cannot be read or is not a KFP v2 pipeline spec.
     """
-    hint = "write one with `run-kfp -r … --compile-only`"
+    hint = "create one with `run-kfp -r … --compile-only`"
     text = read_text(path, str(path), hint)
     if text is None:
-        raise no_pipeline(f"there is no file {path}", hint, str(path))
+        raise no_pipeline(f"file not found: {path}", hint, str(path))
     spec = read_spec(text, str(path), foreign=True)
     info = spec["pipelineInfo"]
     useless: list[Finding] = []
     try:
         parameters, steps = _parameters(spec), _steps(spec, str(path), useless)
     except (AttributeError, KeyError, TypeError, ValueError):
-        message = f"{path} is no KFP v2 pipeline: its tasks or parameters are not of that form"
-        raise no_pipeline(message, "compile it anew", str(path)) from None
+        message = f"{path} is not a KFP v2 pipeline: its tasks or parameters are invalid"
+        raise no_pipeline(message, "recompile it", str(path)) from None
     useless += _mistaken_words(spec, str(path))
     if useless and faults is None:
         raise InputError.of(str(path), useless)

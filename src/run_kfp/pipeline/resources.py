@@ -116,7 +116,7 @@ def read_limits(resources: Mapping[str, Any]) -> Limits:
     memory, memory_words = _read(Limit.MEMORY, resources, (_newer_memory, _older_number), mistakes)
     if memory is not None and memory < _TINY:
         digits = str(resources.get("resourceMemoryLimit", ""))
-        hint = f'write "{digits}G"' if digits.isdecimal() else "write it with a unit, such as 32G"
+        hint = f'write "{digits}G"' if digits.isdecimal() else "add a unit, such as 32G"
         mistakes.append(Mistake(Flaw.TINY, Limit.MEMORY, f"the memory limit is {memory * 10**9:.0f} bytes", hint))
     kind, _ = _read(Limit.TYPE, accelerator, (_name, _name), mistakes)
     count, _ = _read(Limit.COUNT, accelerator, (accelerator_count, accelerator_count), mistakes)
@@ -176,7 +176,7 @@ def _read(
         raw, value = table.get(field), None
         if holds_placeholder(raw):
             late = late or str(raw)
-            words = f"{field} is {raw}, which is filled in when the run is made"
+            words = f"{field} is {raw}, which is set when the run is created"
             mistakes.append(Mistake(Flaw.PLACEHOLDER, limit, words, "write a literal", field))
         elif raw is not None and raw != "":
             try:
@@ -185,7 +185,7 @@ def _read(
                 mistakes.append(Mistake(Flaw.FORM, limit, str(error), "", field))
             else:
                 if isinstance(raw, int | float) and field in ("resourceCpuLimit", "resourceMemoryLimit"):
-                    words = f"{field} is the number {raw}; the field is text"
+                    words = f"{field} is the number {raw}; the field is a string"
                     mistakes.append(Mistake(Flaw.NUMBER, limit, words, f'write "{raw}"', field))
         values.append(value)
     newer, older = values
@@ -217,7 +217,7 @@ def _newer_cpu(raw: Any) -> float | None:
 def _newer_memory(raw: Any) -> float | None:
     """Read `resourceMemoryLimit` in units of 10^9 bytes. Raises ValueError."""
     if isinstance(raw, str) and len(raw) > 30:
-        raise ValueError(f"{raw[:30]!r}… is no memory limit: it is longer than any")
+        raise ValueError(f"{raw[:30]!r}… is not a memory limit: it is too long")
     if isinstance(raw, str) and raw.isascii() and raw.isdigit() and raw.strip("0"):
         return int(raw) / 10**9
     return memory_bytes(memory_text(raw)) / 10**9
@@ -230,14 +230,14 @@ def _older_number(raw: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not 0 <= value < math.inf:
-        raise ValueError(f"{raw!r} is no limit: this field is a number above 0, such as 16")
+        raise ValueError(f"{raw!r} is not a valid limit: this field is a number above 0, such as 16")
     return value or None
 
 
 def _name(raw: Any) -> str | None:
     """Read the type of an accelerator. Raises ValueError."""
     if not isinstance(raw, str):
-        raise ValueError(f"{raw!r} is no accelerator: write a name such as NVIDIA_TESLA_T4")
+        raise ValueError(f"{raw!r} is not an accelerator: write a type such as NVIDIA_TESLA_T4")
     return raw if raw not in NO_ACCELERATOR else None
 
 
@@ -257,8 +257,8 @@ def _incomplete(kind: str | None, count: int | None) -> Iterator[Mistake]:
         yield Mistake(
             Flaw.NO_TYPE,
             Limit.TYPE,
-            f"{count} {'accelerator is' if count == 1 else 'accelerators are'} asked for, and no type of accelerator",
-            "add the type, such as NVIDIA_TESLA_T4, or leave the count out",
+            f"{count} {'accelerator is' if count == 1 else 'accelerators are'} requested without a type",
+            "add the type, such as NVIDIA_TESLA_T4, or remove the count",
         )
 
 

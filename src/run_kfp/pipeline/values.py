@@ -53,6 +53,6 @@ class CompiledPipeline:
         """The pipeline spec (IR) that the text holds; read when it is asked for, since a compile needs it for nothing.
 
         Raises:
-            InputError: the text is no KFP v2 pipeline spec.
+            InputError: the text is not a KFP v2 pipeline spec.
         """
         return read_spec(self.text, self.source)

@@ -15,22 +15,22 @@ from run_kfp.registry import Accelerator, Container, GitCheck, Model, Process, n
 
 # What tomllib says of a text, in words, and what to do.
 _TOML_FAULTS = (
-    (r"Cannot declare .* twice", "this table stands twice", "give the second one another name, or join the two"),
-    (r"Cannot overwrite a value|Duplicate inline", "this key stands twice in its table", "take one of the two out"),
+    (r"Cannot declare .* twice", "duplicate table", "rename the second table, or merge the two"),
+    (r"Cannot overwrite a value|Duplicate inline", "duplicate key", "remove one of the two"),
     (
         r"Illegal character '\\n'|Unterminated string|Expected \"'\"",
-        "a quote is not closed",
-        'close it on its line; text of several lines stands between """ and """',
+        "missing closing quote",
+        'close it on the same line; put text of several lines between """ and """',
     ),
-    (r"Expected '\]'", "the bracket of a table's name is not closed", "write [containers.1]"),
-    (r"Unclosed array", "the bracket of a list is not closed", "close it with ]"),
-    (r"Expected '='", "= is missing behind the key", 'write key = "value"'),
-    (r"Unescaped '\\\\'", "a backslash stands in double quotes", "put such text in single quotes: 'a\\b'"),
-    (r"for a key part", "a table in braces stands on one line", "write { a = 1, b = 2 }, without a comma at its end"),
+    (r"Expected '\]'", "missing closing bracket of a table name", "write [containers.1]"),
+    (r"Unclosed array", "missing closing bracket of an array", "close it with ]"),
+    (r"Expected '='", "missing = after the key", 'write key = "value"'),
+    (r"Unescaped '\\\\'", "invalid escape: a backslash in double quotes", "use single quotes: 'a\\b'"),
+    (r"for a key part", "an inline table must be on one line", "write { a = 1, b = 2 }, without a trailing comma"),
     (
         r"Invalid value|Expected newline",
-        "the value cannot be read",
-        'put text in quotes, amounts such as "128G" too; write true and false without a capital letter',
+        "invalid value",
+        'put text in quotes, amounts such as "128G" too; write true and false in lower case',
     ),
 )
 
@@ -45,14 +45,14 @@ def toml_fault(text: str, source: str, message: str) -> Finding:
             what, hint = words, next_step
             break
     if number is None:
-        return Finding(f"is not TOML: {what}", hint, code="RK-REGISTRY", place=source)
+        return Finding(f"invalid TOML: {what}", hint, code="RK-REGISTRY", place=source)
     line = lines[number - 1] if number <= len(lines) else ""
     if re.search(r"[\u2018-\u201f]", line):
-        what, hint = "quotes of a word processor are no quotes of TOML", 'write straight ones: "text"'
+        what, hint = "invalid quotes: typographic quotes", 'write straight quotes: "text"'
     key = re.match(r"\s*(\[[\w.\s-]{1,80}\]?|[\w.-]{1,80}\s*(?==))", line)
     shown_key = f" ({key[1].strip()}{'' if key[1].startswith('[') else ' = …'})" if key else ""
     place = f"{source}: line {number}"
-    return Finding(f"is not TOML: {what}{shown_key}", hint, code="RK-REGISTRY", place=place)
+    return Finding(f"invalid TOML: {what}{shown_key}", hint, code="RK-REGISTRY", place=place)
 
 
 def index_meant(key: str, taken: Sequence[str]) -> tuple[str, str]:
@@ -61,7 +61,7 @@ def index_meant(key: str, taken: Sequence[str]) -> tuple[str, str]:
     if re.fullmatch(r"[1-9][0-9]{0,5}", number):
         if number not in taken:
             return number, f"write [containers.{number}]"
-        return key, f"there is a [containers.{number}] already: write another number"
+        return key, f"[containers.{number}] already exists: choose another number"
     free = next(str(one) for one in range(1, len(taken) + 2) if str(one) not in taken)
     name = f" with name = {json.dumps(name_meant(key))}" if name_meant(key) else ""
     return key, f"write [containers.{free}]{name}"
@@ -102,7 +102,7 @@ _KEYS_MEANT: Mapping[str, tuple[str, ...]] = {
     'args = [{ secret = "NAME" }], and declare [secrets.NAME]': ("secret", "secrets"),
     "args = [...] for CMD, command = [...] for ENTRYPOINT": ("cmd", "run", "commands", "script"),
     'cpu = 4, memory = "16G", accelerator = { … } in the table of the container': ("resources", "limits", "requests"),
-    "cpu, memory and accelerator: Vertex AI chooses the machine by them": ("machine", "machine_type", "instance_type"),
+    "cpu, memory, accelerator: Vertex AI chooses the machine from them": ("machine", "machine_type", "instance_type"),
 }
 
 
@@ -131,7 +131,7 @@ def form_meant(key: str, kind: str, value: Any) -> str:
     if kind == "tuple_type" and isinstance(value, str):
         words = _meant(kind, value)
         if words is None:
-            return f'write {key} = ["…", "…"], a word each; a line for a shell is command = ["sh", "-c", "…"]'
+            return f'write {key} = ["…", "…"], one word each; for a shell line, command = ["sh", "-c", "…"]'
         return f"write {key} = {json.dumps(words, ensure_ascii=False)}"
     if kind == "model_type" and key == "accelerator":
         name = value if re.fullmatch(r"[A-Z0-9_]{1,40}", text_of(value)) else "NVIDIA_TESLA_T4"

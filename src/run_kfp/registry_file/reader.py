@@ -86,14 +86,14 @@ def read_registry(path: Path | None, faults: list[Finding]) -> Registry:
     if path is None:
         return parse_registry(packaged_registry_text(), source=PACKAGED, folder=Path.cwd())
     source = str(from_here(path))
-    hint = "give --registry FILE, or write one with `run-kfp init`"
+    hint = "pass --registry FILE or create one with `run-kfp init`"
     try:
         text = read_text(path, f"the registry {source}", hint)
     except InputError as error:
         faults += error.all_faults
         text = ""
     if text is None:
-        faults.append(Finding(f"there is no registry {source}", hint, code="RK-FILE", place=source))
+        faults.append(Finding(f"registry not found: {source}", hint, code="RK-FILE", place=source))
     if not text:
         faults += [] if faults else [Finding(f"{source} is empty", hint, code="RK-REGISTRY", place=source)]
         return dataclasses.replace(_Reader(source).registry({}, path.absolute().parent), whole=False)
@@ -143,7 +143,7 @@ def _parse(text: str, source: str, folder: Path, faults: list[Finding]) -> Regis
         for key in raw.keys() - set(known):
             reader.fault(key, f"unknown table; a registry has {', '.join(known)}", did_you_mean(key, known))
         if not raw.get("containers"):
-            reader.fault("containers", "no container is declared", "begin with [containers.1]")
+            reader.fault("containers", "no containers declared", "start with [containers.1]")
     broken = bool(faults)
     registry = reader.registry(raw, folder)
     faults += reader.faults
@@ -237,10 +237,10 @@ class _Reader:
             if not INDEX.fullmatch(key):
                 index, hint = index_meant(key, [*table, *taken.values()])
                 self.fault(
-                    place, "an index is a whole number" + (" without zeros in front" if key.isdigit() else ""), hint
+                    place, "an index is an integer" + (" without leading zeros" if key.isdigit() else ""), hint
                 )
             if isinstance(value, Mapping) and "index" in value:
-                self.fault(f"{place}.index", "unknown key; the index is the number in the table's name")
+                self.fault(f"{place}.index", "unknown key; the index is the number in the table name")
                 value = {name: item for name, item in value.items() if name != "index"}
             if isinstance(value, Mapping):
                 if index == key and not key.isdigit() and "name" not in value:
@@ -263,37 +263,37 @@ class _Reader:
     def _check_container(self, place: str, container: Container) -> None:
         told = any(self.told(f"{place}.{key}") for key in ("image", "factory"))
         if bool(container.image) == bool(container.factory) and not told:
-            self.fault(place, "needs either an image or a factory" + (", not both" if container.image else ""))
+            self.fault(place, "requires either image or factory" + (", not both" if container.image else ""))
         if container.factory:
             for key in ("args", "command", "entrypoint", "env"):
                 if getattr(container, key):
-                    self.fault(f"{place}.{key}", "a factory makes the component with its arguments: leave this key out")
+                    self.fault(f"{place}.{key}", "cannot be used together with factory: remove this key")
             return
         before = container.command or container.entrypoint
         if container.command and container.entrypoint:
             self.fault(
                 f"{place}.entrypoint",
-                "stands beside command, which replaces the image's ENTRYPOINT",
-                "leave entrypoint out, or command where the image's own ENTRYPOINT is to run",
+                "cannot be used together with command, which replaces the image's ENTRYPOINT",
+                "remove entrypoint; or remove command to run the image's ENTRYPOINT",
             )
         elif any(isinstance(value, Reference) for value in container.env.values()):
             if before is None:
                 self.fault(
                     f"{place}.env",
-                    "a value that is a param or a secret needs entrypoint = [...], "
-                    "because the step then runs `env NAME=value… entrypoint… args…`",
+                    "a value that is a param or a secret requires entrypoint = [...]: "
+                    "the step then runs `env NAME=value… entrypoint… args…`",
                     f"write what `docker inspect -f '{{{{json .Config.Entrypoint}}}}' {container.image}` prints",
                 )
             elif "=" in before[0] or before[0].startswith("-"):
                 self.fault(
                     f"{place}.entrypoint",
-                    f"`env` would not take {before[0]!r} for a program",
-                    "begin with the path of the program",
+                    f"`env` does not accept {before[0]!r} as a program",
+                    "start with the path of the program",
                 )
         elif container.entrypoint:
             self.fault(
                 f"{place}.entrypoint",
-                "only serves env values that are a param or a secret",
+                "is only used for env values that are a param or a secret",
                 "to replace the image's ENTRYPOINT, write command = [...]",
             )
 
@@ -305,7 +305,7 @@ class _Reader:
             known = [name for name in fields(model, path[:-1]) if name != "index"]
             inside = PARTS.get(path[0], model) if len(path) > 1 else model
             meant = key_meant(inside, path[-1], value)
-            message = "unknown key" if meant else f"unknown key; known are {', '.join(known)}"
+            message = "unknown key" if meant else f"unknown key; valid keys: {', '.join(known)}"
             self.fault(".".join([place, *path]), message, meant or did_you_mean(path[-1], known))
             return
         words = {
@@ -318,7 +318,7 @@ class _Reader:
         }
         if path[0] in ("endpoints", "git"):
             host = "storage-internal.p.googleapis.com" if path[0] == "endpoints" else "github.com/team/data.git"
-            words["string_pattern_mismatch"] = f"must be an address such as https://{host}, without a login in it"
+            words["string_pattern_mismatch"] = f"must be an address such as https://{host}, without a login"
         if "[key]" in path:
             path.remove("[key]")
         # A field that may be absent or a union adds the branch that failed to the place: that is pydantic's matter, not
@@ -327,7 +327,7 @@ class _Reader:
         hint = str(getattr(detail.get("ctx", {}).get("error"), "hint", "")) or form_meant(path[-1], kind, value)
         if kind == "literal_error":
             expected = [word.strip("'") for word in re.findall(r"'[^']*'", str(detail["ctx"]["expected"]))]
-            words[kind] = f"is {shown(value)}, and must be one of {', '.join(expected)}"
+            words[kind] = f"is {shown(value)}; valid values: {', '.join(expected)}"
             hint = did_you_mean(text_of(value), expected) or f"write {' or '.join(map(json.dumps, expected))}"
         self.fault(
             ".".join([place, *path]), words.get(kind, message), hint, code=_CODES.get(".".join(path), "RK-REGISTRY")
@@ -351,25 +351,25 @@ def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[
             if not PARAMETER.fullmatch(name) or keyword.iskeyword(name) or len(name) > LONGEST_PARAMETER:
                 reader.fault(
                     f"{table}.{name}",
-                    "lower-case letters, digits and single underscores, beginning with a letter, and no Python keyword",
+                    "use lower-case letters, digits and single underscores; begin with a letter; no Python keyword",
                 )
             if name in BUILT_IN_PARAMS:
                 reader.fault(
                     f"{table}.{name}",
-                    "every registry has this parameter, filled from the setting or from -t",
+                    "reserved: every registry has this parameter, set by the setting or by -t",
                     "choose another name",
                 )
     for name in params.keys() & secrets.keys():
-        reader.fault(f"secrets.{name}", "is also declared in [params]", "keep one of the two")
+        reader.fault(f"secrets.{name}", "duplicate: also declared in [params]", "remove one of the two")
     for name, secret in secrets.items():
         if reader.told(f"secrets.{name}"):
             continue
         if not (secret.env or secret.file):
             reader.fault(
-                f"secrets.{name}", "names no place to look in", 'write env = "NAME", file = "name.txt", or both'
+                f"secrets.{name}", "has no place to look in", 'write env = "NAME", file = "name.txt", or both'
             )
         if secret.env_file and not secret.env:
-            reader.fault(f"secrets.{name}.env_file", "needs env: the name of the line to take from the file")
+            reader.fault(f"secrets.{name}.env_file", "requires env: the name to look up in the file")
 
 
 def _check_check(
@@ -377,7 +377,7 @@ def _check_check(
 ) -> None:
     for code, reason in check.ignore.items():
         if not reason.strip():
-            reader.fault(f"check.ignore.{code}", "has no reason", "say why, for whoever reads this file next")
+            reader.fault(f"check.ignore.{code}", "has no reason", "write the reason, for the next reader of this file")
     if check.git is None:
         return
     if check.git.login is not None and check.git.login not in secrets:
@@ -428,10 +428,10 @@ def _check_references(reader: _Reader, containers: Mapping[str, Container], know
                         did_you_mean(reference.name, known[reference.kind])
                         or f"declare it as [{reference.kind}s.{reference.name}]"
                     )
-                reader.fault(place, f"no {reference.kind} {shown(reference.name)} is declared", hint)
+                reader.fault(place, f"unknown {reference.kind} {shown(reference.name)}", hint)
             if key in resources and reference.name in BUILT_IN_PARAMS:
                 reader.fault(
                     place,
                     f"a resource cannot depend on {reference.name!r}",
-                    "declare a parameter of its own for it",
+                    "declare a separate parameter for it",
                 )

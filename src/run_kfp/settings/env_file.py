@@ -58,14 +58,14 @@ def _env_line(line: str) -> tuple[str, str, dict[str, str]]:
     No part of it is repeated: a line without a name may be a secret.
     """
     if match := re.fullmatch(r"setx?\s+([A-Za-z_]\w*)=(\S*)", line, re.IGNORECASE):
-        return "a command of Windows stands in front", "leave the word in front of the name out", {match[1]: match[2]}
+        return "a Windows command before the name", "remove the word before the name", {match[1]: match[2]}
     if match := re.fullmatch(r"([A-Za-z_]\w*)\s*:\s*(\S*)", line):
-        return "there is a colon instead of =", "write = between name and value", {match[1]: match[2]}
+        return "a colon instead of =", "write = between name and value", {match[1]: match[2]}
     name, equals, value = line.partition("=")
     if not equals:
-        return "= is missing", "write = between name and value; a note begins with #", {}
+        return "= is missing", "write = between name and value; start a comment with #", {}
     if re.search(r"\w\s+\w", name.strip().removeprefix("export ")):
-        return "there is a space in the name", "a name has letters, digits and _ alone", {}
+        return "a space in the name", "use only letters, digits and _ in a name", {}
     if value.lstrip()[:1] in ("'", '"') and value.count(value.lstrip()[0]) == 1:
-        return "the quote is never closed", "close it at the end of the line, or leave it out", {}
-    return "it cannot be read", "quote values that hold spaces, quotes or #", {}
+        return "missing closing quote", "close the quote at the end of the line, or remove it", {}
+    return "invalid line", "quote values with spaces, quotes or #", {}

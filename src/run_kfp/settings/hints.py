@@ -52,24 +52,24 @@ def suggest(name: str, value: str, project: str) -> str:
         if meant and not wrong_form(name, meant):
             more = ""
             if name == "bucket" and (folder := re.sub(_STORAGE, "", value).partition("/")[2].strip("/")):
-                more = f"; for a folder of it, pipeline_root 'gs://{meant}/{folder}'"
+                more = f"; for a folder in it, set pipeline_root 'gs://{meant}/{folder}'"
             return f"write {meant!r}{more}"
     if name == "project":
-        return "look it up: gcloud projects list"
+        return "find it: gcloud projects list"
     if name == "region":
         return _suggest_region(value)
     if name in ("bucket", "pipeline_root"):
-        return f"look the bucket up: gcloud storage buckets list{of}"
+        return f"find it: gcloud storage buckets list{of}"
     if name == "service_account":
-        who = "a person's login cannot run steps; " if re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", value) else ""
-        return f"{who}look it up: gcloud iam service-accounts list{of}"
+        who = "steps cannot run as a user account; " if re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", value) else ""
+        return f"{who}find it: gcloud iam service-accounts list{of}"
     if name == "network" and re.fullmatch(r"[a-z0-9-]+", value):
         number = f"gcloud projects describe {project or 'PROJECT'} --format='value(projectNumber)'"
         return f"write 'projects/NUMBER/global/networks/{value}'; the number: {number}"
     if name == "network" and "/subnetworks/" in value:
-        return f"name the network, not its part in a region: gcloud compute networks list{of}"
+        return f"set the network, not its subnetwork: gcloud compute networks list{of}"
     if name == "encryption_key":
-        return f"look it up: gcloud kms keys list --location=REGION --keyring=NAME --format='value(name)'{of}"
+        return f"find it: gcloud kms keys list --location=REGION --keyring=NAME --format='value(name)'{of}"
     return ""
 
 
@@ -117,9 +117,9 @@ _REGIONS_OF = {
 def _suggest_region(value: str) -> str:
     value = value.lower()
     if value in (*_REGIONS_OF, "global", "multi-region"):
-        return f"name one region, such as {_REGIONS_OF.get(value, 'us-central1 or europe-west4')}"
+        return f"set one region, such as {_REGIONS_OF.get(value, 'us-central1 or europe-west4')}"
     if _LIKE_A_REGION.fullmatch(value):
-        return "add the number at its end, as in us-central1"
+        return "add the number at the end, as in us-central1"
     return "`run-kfp machines --json` lists the regions"
 
 
@@ -156,5 +156,5 @@ def misnamed(name: str, dotenv: Mapping[str, str], environ: Mapping[str, str]) -
         near += [each for each in names if each.upper() == variable]
         near += [each for each in _OTHER_VARIABLES[name] if each in names]
         if near:
-            return f"{place} has {near[0]}, which is not read: did you mean {variable}?"
+            return f"{place} has {near[0]}, which is not a setting; did you mean {variable}?"
     return ""

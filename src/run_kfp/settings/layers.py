@@ -110,7 +110,7 @@ class Settings:
         meant = f"; {self.misnamed[name]}" if name in self.misnamed else ""
         return Finding(
             f"{name.replace('_', ' ')} is not set",
-            f"give it by {rule.flag}, or set {', or '.join(ways)}{meant}",
+            f"pass {rule.flag}, set {', or '.join(ways)}{meant}",
             code="RK-ACCOUNT-MISSING" if name == "service_account" else "RK-SETTING-MISSING",
             place=rule.flag,
         )
@@ -164,7 +164,7 @@ def load_settings(
     if failure_policy not in (None, *FAILURE_POLICIES):
         typed.append(
             Finding(
-                f"--failure-policy {failure_policy!r} is none of {', '.join(FAILURE_POLICIES)}",
+                f"--failure-policy {failure_policy!r} is invalid; valid values: {', '.join(FAILURE_POLICIES)}",
                 did_you_mean(str(failure_policy), FAILURE_POLICIES),
                 code="RK-SETTING-FORMAT",
                 place="--failure-policy",

@@ -88,7 +88,7 @@ def seconds(flag: str, text: str | None, faults: list[Finding]) -> float | None:
         return value
     faults.append(
         Finding(
-            f"{flag} {text!r} is no number of seconds above 0 and up to {LONGEST_TIME:.0f}",
+            f"{flag} {text!r} is invalid: the seconds must be above 0 and at most {LONGEST_TIME:.0f}",
             f"write a number such as {flag} 30",
             code="RK-SETTING-FORMAT",
             place=flag,
@@ -101,41 +101,41 @@ def seconds(flag: str, text: str | None, faults: list[Finding]) -> float | None:
 # setting. The first that matches is told.
 _BROKEN: Mapping[str, tuple[tuple[str, str], ...]] = {
     "": (
-        (r".*(<.*>|\$\w|[{}]).*", "it is still the text of a template"),
-        (r"((YOUR|MY)[_-])?(GCP[_-])?(PROJECT|BUCKET|REGION)([_-](ID|NAME))?", "it is still the text of a template"),
-        (r"\s.*|.*\s", "there is white space around it"),
-        (r".*\s.*", "it holds white space"),
+        (r".*(<.*>|\$\w|[{}]).*", "it is still a placeholder"),
+        (r"((YOUR|MY)[_-])?(GCP[_-])?(PROJECT|BUCKET|REGION)([_-](ID|NAME))?", "it is still a placeholder"),
+        (r"\s.*|.*\s", "it has white space around it"),
+        (r".*\s.*", "it contains white space"),
     ),
     "project": (
-        (r".*[A-Z].*", "it has capitals"),
-        (r".*[^a-z0-9-].*", "it holds other characters than those"),
-        (r"[^a-z].*", "it does not begin with a letter"),
+        (r".*[A-Z].*", "it has upper-case letters"),
+        (r".*[^a-z0-9-].*", "it has invalid characters"),
+        (r"[^a-z].*", "it does not start with a letter"),
         (r".*-", "it ends with a dash"),
         (r".{0,5}", "it is shorter than 6 characters"),
         (r".{31,}", "it is longer than 30 characters"),
     ),
     "region": (
-        (r".*[0-9]-[a-f]", "it is a zone of one"),
-        (r"(?i:us|eu|europe|asia|global|multi-region)", "it is more than one"),
-        (r".*[A-Z].*", "it has capitals"),
+        (r".*[0-9]-[a-f]", "it is a zone"),
+        (r"(?i:us|eu|europe|asia|global|multi-region)", "it is several regions"),
+        (r".*[A-Z].*", "it has upper-case letters"),
     ),
     "bucket": (
         (r"(gs:|https?:|/gcs/).*", "it is an address"),
-        (r".*/.*", "it holds a slash, and a folder goes into pipeline_root"),
-        (r".*[A-Z].*", "it has capitals"),
-        (r".*[^a-z0-9._-].*", "it holds other characters than those"),
-        (r"[^a-z0-9].*", "it does not begin with a letter or digit"),
+        (r".*/.*", "it contains a slash; set a folder with pipeline_root"),
+        (r".*[A-Z].*", "it has upper-case letters"),
+        (r".*[^a-z0-9._-].*", "it has invalid characters"),
+        (r"[^a-z0-9].*", "it does not start with a letter or digit"),
         (r".*[^a-z0-9]", "it does not end with a letter or digit"),
         (r".{0,2}", "it is shorter than 3 characters"),
         (r".{223,}", "it is longer than 222 characters"),
     ),
     "pipeline_root": (
-        (r"(?!gs://).*", "it does not begin with gs://"),
-        (r"gs://gs://.*", "it begins with gs:// twice"),
-        (r"gs://(/.*)?", "it names no bucket"),
-        (r"gs://.*//.*", "it holds two slashes, which make a folder without a name"),
-        (r"gs://[^/]*[A-Z].*", "its bucket has capitals"),
-        (r"gs://.*", "its bucket is no bucket name"),
+        (r"(?!gs://).*", "it does not start with gs://"),
+        (r"gs://gs://.*", "it starts with gs:// twice"),
+        (r"gs://(/.*)?", "it has no bucket"),
+        (r"gs://.*//.*", "it contains an empty folder name (two slashes)"),
+        (r"gs://[^/]*[A-Z].*", "its bucket has upper-case letters"),
+        (r"gs://.*", "its bucket name is invalid"),
     ),
 }
 
@@ -165,22 +165,22 @@ def label_faults(labels: Mapping[str, str]) -> Iterator[Finding]:
         place = f"label {key}"
         if not (key and allowed(key) and key[0].isalpha()):
             yield Finding(
-                f"label key {key!r} is not allowed",
-                "up to 64 lower-case letters, digits, _ and -, beginning with a letter",
+                f"invalid label key {key!r}",
+                "use up to 64 lower-case letters, digits, _ and -, and begin with a letter",
                 "RK-LABEL",
                 place,
             )
         if not allowed(value):
             yield Finding(
-                f"label {key} has the value {value!r}, which is not allowed",
-                "up to 64 lower-case letters, digits, _ and -",
+                f"label {key} has the invalid value {value!r}",
+                "use up to 64 lower-case letters, digits, _ and -",
                 "RK-LABEL",
                 place,
             )
         if key in RESERVED_LABELS:
             yield Finding(f"label key {key!r} is reserved", "choose another key", "RK-LABEL", place)
     if len(labels) > 64 - 1:  # one is ours
-        yield Finding(f"{len(labels)} labels are too many", "a run takes at most 63 of yours", "RK-LABEL", "the labels")
+        yield Finding(f"{len(labels)} labels are too many", "a run can have at most 63", "RK-LABEL", "the labels")
 
 
 # Our mark by which a retry knows its own run, and the one that Vertex overwrites.
@@ -201,13 +201,13 @@ def pairs(flag: str, words: Sequence[str], faults: list[Finding]) -> dict[str, s
             # What was typed is not repeated: with the name left out it may be a value.
             faults.append(
                 Finding(
-                    f"{flag} takes NAME=VALUE, and got a word without {'=' if not equals else 'a name'}",
+                    f"{flag} requires NAME=VALUE; got a word without {'=' if not equals else 'a name'}",
                     f"write {flag} NAME=VALUE",
                     place=flag,
                 )
             )
         elif name in read and read[name] != value:
-            faults.append(Finding(f"{flag} gives {name} twice, with two values", "leave one out", place=flag))
+            faults.append(Finding(f"{flag} gives {name} twice, with two values", "remove one", place=flag))
         else:
             read[name] = value
     return read

@@ -3,7 +3,7 @@
 The images are drawn, not photographed: three kinds of lesion that differ in colour, outline and size, with an overlap,
 so that a model can learn them and cannot get all of them right. The same seed gives the same bytes.
 
-Variables: GCS_BUCKET_NAME; DERMAID_IMAGES, how many to draw; DERMAID_SEED, a whole number.
+Variables: GCS_BUCKET_NAME; DERMAID_IMAGES, how many to draw; DERMAID_SEED, an integer.
 Writes raw_images/ISIC_<number>.png, isic_data/labels.csv and isic_data/metadata.csv.
 """
 

@@ -223,7 +223,7 @@ def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | F
     if step.command != ("env",) or step.args[len(late) : len(late) + len(before)] != before:
         return Finding(
             f"step {step.name} was not compiled from containers.{container.index} of {registry.source} as it is now",
-            "compile it anew with -r",
+            "recompile it with -r",
         )
     return ProcessEntry(cwd, container.process.entrypoint, len(late), len(before))
 

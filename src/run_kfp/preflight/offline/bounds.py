@@ -214,7 +214,7 @@ def _check_retry(place: str, policy: Any) -> Iterator[Finding]:
             yield RETRY(f"{place}.{key}", "waits for a parameter", "write a literal, and compile anew when it changes")
     count = policy.get("maxRetryCount", 0)
     if not holds_placeholder(count) and not (_is_number(count) and count >= 0 and float(count).is_integer()):
-        yield RETRY(f"{place}.maxRetryCount", f"is {shown(count)}, and takes a whole number from 0", "write 0 for none")
+        yield RETRY(f"{place}.maxRetryCount", f"is {shown(count)}, and takes an integer from 0", "write 0 for none")
     elif _is_number(count) and count > 10:
         yield RETRY(
             f"{place}.maxRetryCount",

@@ -554,7 +554,7 @@ def _check_environment(context: CheckContext, step: StepSpec) -> Iterator[Findin
             yield ENV_NAME(place, f"{shown(name)} is no C identifier", "use letters, digits and underscores")
             continue
         if name in seen and seen[name] != value:
-            yield ENV_TWICE(place, f"{name} stands there twice, with two values", "leave one out")
+            yield ENV_TWICE(place, f"{name} stands there twice, with two values", "remove one")
         seen[name] = value
         if name in _RESERVED:
             yield ENV_RESERVED(place, f"{name} is a variable that Vertex AI sets itself", "choose another name")

@@ -333,7 +333,7 @@ def _wrong_google_address(image: ImageReference, project: str | None) -> tuple[s
         if (meant := _location_meant(found["location"])) is not None:
             return (
                 f"there is no location {found['location']} of Artifact Registry",
-                f"did you mean {meant}-docker.pkg.dev?" if meant else "look it up: gcloud artifacts locations list",
+                f"did you mean {meant}-docker.pkg.dev?" if meant else "find it: gcloud artifacts locations list",
             )
         if google_repository(image) is None or path.count("/") < (3 if "." in path.split("/")[0] else 2):
             return (
@@ -353,7 +353,7 @@ def _wrong_google_address(image: ImageReference, project: str | None) -> tuple[s
     if ("_" in name and not name.startswith("google_")) or len(name) > 30:
         return (
             f"{name} is no project id, which has 6 to 30 lower-case letters, digits and dashes",
-            f"write {project}" if project == name.replace("_", "-") else "look it up: gcloud projects list",
+            f"write {project}" if project == name.replace("_", "-") else "find it: gcloud projects list",
         )
     return None
 
@@ -440,7 +440,7 @@ def _parse(text: str) -> ImageReference:
     if colon:
         _check_tag(tag, path, hexadecimal=bool(at))
     if not path:
-        raise BadImageError("names no image in front of its tag or digest")
+        raise BadImageError("has no image in front of its tag or digest")
     host, repository = _split_host(path)
     if host:
         found = _HOST.fullmatch(host)
@@ -459,7 +459,7 @@ def _parse(text: str) -> ImageReference:
 
 def _refuse_foreign_text(text: str) -> None:
     if not text:
-        raise BadImageError("names no image")
+        raise BadImageError("has no image")
     if any(character.isspace() for character in text):
         raise BadImageError("holds white space, which no reference does")
     if re.match(r"(gs|s3|file)://", text, re.IGNORECASE):

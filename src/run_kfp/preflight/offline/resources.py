@@ -296,7 +296,7 @@ def _check_offer(known: Accelerator, place: str, machines: Machines, region: str
         words = f"Google's pages disagree whether training offers {known.name} in {region}"
         yield GPU_REGION(place, words, hint, severity=Severity.WARNING)
     else:
-        yield GPU_REGION(place, f"training does not offer {known.name} in {region} ({machines.source})", hint)
+        yield GPU_REGION(place, f"custom training does not offer {known.name} in {region} ({machines.source})", hint)
 
 
 def _unknown_accelerator(name: str, place: str, machines: Machines, region: str | None) -> Finding:
@@ -517,7 +517,7 @@ def _unknown_machine(pool: _Pool, machines: Machines) -> Finding:
         return MACHINE_TYPE(pool.place, words, "`run-kfp machines` lists those for training", severity=Severity.WARNING)
     return MACHINE_TYPE(
         pool.place,
-        f"training does not offer the machine type {pool.machine!r}",
+        f"custom training does not offer the machine type {pool.machine!r}",
         did_you_mean(pool.machine, machines.types) or "`run-kfp machines` lists those for training",
     )
 

@@ -48,7 +48,7 @@ def _check_references(spec: Spec) -> Iterator[Finding]:
         base = f"{dag.place}.dag.tasks"
         for key, value in table_at(dag.component, "dag", "tasks").items():
             if not isinstance(value, Mapping):
-                yield REFERENCE(spec.at(f"{base}.{key}"), "is no task", "take it out, or compile the file anew")
+                yield REFERENCE(spec.at(f"{base}.{key}"), "is no task", "take it out, or recompile the file")
         for key, task in dag.tasks.items():
             place = f"{base}.{key}"
             yield from _check_task(spec, dag, place, task)
@@ -94,9 +94,9 @@ def _check_executors(spec: Spec) -> Iterator[Finding]:
     for name, component in spec.components.items():
         place = spec.at(f"components.{name}")
         if not isinstance(component, Mapping):
-            yield REFERENCE(place, "is no component", "take it out, or compile the file anew")
+            yield REFERENCE(place, "is no component", "take it out, or recompile the file")
         elif "dag" not in component and "executorLabel" not in component:
-            yield REFERENCE(place, "has neither executorLabel nor dag", "compile the file anew")
+            yield REFERENCE(place, "has neither executorLabel nor dag", "recompile the file")
         elif "dag" not in component:
             label = component["executorLabel"]
             if not isinstance(label, str) or not isinstance(executors.get(label), Mapping):
@@ -109,7 +109,7 @@ def _check_executors(spec: Spec) -> Iterator[Finding]:
                 yield REFERENCE(
                     spec.at(f"deploymentSpec.executors.{label}"),
                     f"has none of {', '.join(sorted(_EXECUTORS))}",
-                    "compile the file anew",
+                    "recompile the file",
                     Severity.WARNING,
                 )
             else:
@@ -168,7 +168,7 @@ def _check_task(spec: Spec, dag: Dag, place: str, task: Mapping[str, Any]) -> It
         yield REFERENCE(
             spec.at(f"{place}.componentRef"),
             f"there is no component {reference!r}" if reference is not None else "names no component",
-            did_you_mean(str(reference), spec.components) or "compile the file anew",
+            did_you_mean(str(reference), spec.components) or "recompile the file",
         )
         return
     component = spec.component_of(task)
@@ -399,7 +399,7 @@ def _check_outputs(spec: Spec, dag: Dag) -> Iterator[Finding]:
                     yield REFERENCE(
                         place,
                         f"is the output {key!r} of {producer}, which has none of that name",
-                        did_you_mean(str(key), made) or "compile the file anew",
+                        did_you_mean(str(key), made) or "recompile the file",
                     )
 
 

@@ -163,7 +163,7 @@ def check_text(place: str, text: str, name: str = "") -> Iterator[Finding]:
         yield PARAM_TEMPLATE(
             place,
             f"{name} holds {shown(match['gap'])}, which looks like a template that nobody filled in".lstrip(),
-            "put the value there",
+            "set the value there",
             # The program may have templates of its own.
             Severity.NOTE if match["gap"].startswith("{") else None,
         )

@@ -265,7 +265,7 @@ def _parameter(name: str, given: Value, *, for_git: bool) -> Iterator[Finding]:
         yield PARAM_TEMPLATE(
             given.source,
             f"parameter {name} is {shown(text)}, which looks like a template that nobody filled in",
-            f"put the value there, or give it by -p {name}=…",
+            f"set the value there, or give it by -p {name}=…",
         )
     elif for_git and (words := _no_git_tag(text)):
         yield TAG_NAME(
@@ -317,7 +317,7 @@ def _secret(name: str, located: SecretRef, source: SecretSource) -> Iterator[Fin
         yield SECRET_SHAPE(located.place, f"secret {name} {words}", hint)
 
 
-_RENEW = "put the real value there; it is not shown here"
+_RENEW = "replace it with the real value; it is not shown here"
 _RIGHT = ("", "")
 
 
