@@ -312,7 +312,7 @@ def variables() -> str:
 _TYPES = {
     "Container.cpu": "number, string or `{ param = … }`",
     "Container.memory": "string or `{ param = … }`",
-    "Accelerator.count": "whole number or `{ param = … }`",
+    "Accelerator.count": "integer or `{ param = … }`",
 }
 
 

@@ -88,7 +88,7 @@ def test_ten_mistakes_are_told_at_once(cli: Cli, write: Write) -> None:
 
     assert result.code == 3
     for code, place, word in [
-        ("RK-REGISTRY", "pipeline.name", "'Skin' is no name"),
+        ("RK-REGISTRY", "pipeline.name", "'Skin' is not a name"),
         ("RK-SETTING-FORMAT", "settings.bucket", "write 'my-bucket'"),
         ("RK-REGION", "", "us-east1"),
         ("RK-IMAGE-REFERENCE", "containers.1.image", "is no image"),
@@ -124,7 +124,10 @@ def test_a_number_of_cpus_may_be_a_number_and_no_word(cli: Cli, write: Write) ->
     write("run-kfp.toml", f"{two}4\n")
     assert "RK-CPU-FORMAT" not in found(cli("check", "-r", "2", "--offline", "--json"), "error")
     write("run-kfp.toml", f"{two}'four'\n")
-    assert "'four' is no CPU limit" in found(cli("check", "-r", "2", "--offline", "--json"), "error")["RK-CPU-FORMAT"]
+    assert (
+        "'four' is not a valid CPU limit"
+        in found(cli("check", "-r", "2", "--offline", "--json"), "error")["RK-CPU-FORMAT"]
+    )
 
 
 @pytest.mark.failure("F25", "RK-PARAM-UNKNOWN")
@@ -196,7 +199,7 @@ def test_a_missing_parameter_is_told(cli: Cli, write: Write) -> None:
 
 
 @pytest.mark.failure("F99", "RK-SELECTION")
-@pytest.mark.parametrize(("words", "said"), [(["-r", "9"], "no container '9'"), ([], "no container selected")])
+@pytest.mark.parametrize(("words", "said"), [(["-r", "9"], "unknown container '9'"), ([], "no container selected")])
 def test_a_selection_of_nothing_is_told(cli: Cli, write: Write, words: list[str], said: str) -> None:
     write("run-kfp.toml", REGISTRY)
     result = cli("check", *words, "-t", "v1", "--offline", "--json", **RIGHT)
@@ -408,7 +411,7 @@ def test_a_check_table_with_mistakes_is_told(cli: Cli, write: Write) -> None:
     assert "did you mean 'RK-GPU-COUNT'?" in result.out
     assert "check.endpoints.storrage: there is no service 'storrage'" in result.out
     assert "did you mean 'storage'?" in result.out
-    assert "run-kfp.toml: check.machines: there is no machine table none.toml" in result.out
+    assert "run-kfp.toml: check.machines: machine table not found: none.toml" in result.out
 
 
 def test_an_unknown_code_is_refused(cli: Cli) -> None:

@@ -66,16 +66,16 @@ def test_every_valid_registry_is_valid_by_the_schema(name: str) -> None:
 # text in a string means; what a value that is a reference asks of another key.
 BEYOND_A_SCHEMA = {
     "is also the name of container 1",
-    "no param 'tga' is declared → did you mean 'tag'?",
+    "unknown param 'tga' → did you mean 'tag'?",
     'it is a param: write { param = "tag" }',
     "declare it as [secrets.key]",
     "the backend would evaluate",
     "requires entrypoint = [...]",
-    "`env` would not take 'A=b'",
+    "`env` does not accept 'A=b'",
     "to replace the image's ENTRYPOINT, write command",
-    "containers.1.args.1: no param 'tga'",
-    "containers.1.env.A: no param 'tga'",
-    "containers.1.cpu: no param 'nope'",
+    "containers.1.args.1: unknown param 'tga'",
+    "containers.1.env.A: unknown param 'tga'",
+    "containers.1.cpu: unknown param 'nope'",
     "a resource cannot depend on 'tag'",
     "duplicate: also declared in [params]",
 }

@@ -129,7 +129,7 @@ def test_everything_that_is_wrong_comes_in_one_message(cli: Cli) -> None:
         "label key 'Team'",
         "label x has the invalid value 'A'",
         "'run-kfp-submission' is reserved",
-        "--label takes NAME=VALUE",
+        "--label requires NAME=VALUE",
         "-p unheard",
     ):
         assert told in result.err, told
