@@ -68,7 +68,7 @@ def test_what_stands_within_itself_is_nested_for_ever() -> None:
     found = fault("a: &a\n  b: 1\n  c: *a")
 
     assert found is not None
-    assert "line 3: *a stands within itself" in found
+    assert "line 3: *a contains itself" in found
     assert fault("a: &a [1]\nb: &b [*a]\nc: [*a, *b]") is None
 
 

@@ -56,7 +56,8 @@ def _name(value: str) -> str:
     hint = f"write {name_meant(value)!r}" if name_meant(value) else ""
     if not _NAME.fullmatch(value):
         raise Refusal(
-            f"{shown(value)} is not a valid name: use lower-case letters, digits and single dashes; begin with a letter", hint
+            f"{shown(value)} is not a name: use lower-case letters, digits and single dashes; begin with a letter",
+            hint,
         )
     if _REPEATED.search(value):
         raise Refusal(
@@ -367,8 +368,7 @@ class CheckSection(Model):
         str, Annotated[str, Field(pattern=r"^(https://[^\s/@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)$")]
     ] = Field(
         {},
-        description="Non-default addresses of Google's services, for example those of Private Service "
-        "Connect.",
+        description="Non-default addresses of Google's services, for example those of Private Service Connect.",
     )
     git: GitCheck | None = Field(None, description="The Git repository of the tag: a table.")
 

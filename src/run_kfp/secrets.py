@@ -57,9 +57,7 @@ class SecretRef:
             if place == self.place and value is not None and value_fault(value) is None:
                 self._finder.masker.add(value)
                 return SecretStr(value)
-        raise InputError(
-            f"secret {self.name} has disappeared from {self.place}", hint="run the command again"
-        )
+        raise InputError(f"secret {self.name} has disappeared from {self.place}", hint="run the command again")
 
 
 @dataclass(frozen=True)

@@ -236,9 +236,7 @@ class _Reader:
             names = {"name": _NAMELESS}
             if not INDEX.fullmatch(key):
                 index, hint = index_meant(key, [*table, *taken.values()])
-                self.fault(
-                    place, "an index is an integer" + (" without leading zeros" if key.isdigit() else ""), hint
-                )
+                self.fault(place, "an index is an integer" + (" without leading zeros" if key.isdigit() else ""), hint)
             if isinstance(value, Mapping) and "index" in value:
                 self.fault(f"{place}.index", "unknown key; the index is the number in the table name")
                 value = {name: item for name, item in value.items() if name != "index"}
@@ -365,9 +363,7 @@ def _check_names(reader: _Reader, params: Mapping[str, Param], secrets: Mapping[
         if reader.told(f"secrets.{name}"):
             continue
         if not (secret.env or secret.file):
-            reader.fault(
-                f"secrets.{name}", "has no place to look in", 'write env = "NAME", file = "name.txt", or both'
-            )
+            reader.fault(f"secrets.{name}", "has no place to look in", 'write env = "NAME", file = "name.txt", or both')
         if secret.env_file and not secret.env:
             reader.fault(f"secrets.{name}.env_file", "requires env: the name to look up in the file")
 

@@ -105,12 +105,13 @@ class Settings:
     def missing(self, name: str) -> Finding:
         """Say that the setting `name` is missing, every way to give it, and what may have been meant for it."""
         rule = RULES[name]
-        ways = [rule.variable, f"{rule.variable} in {ENV_FILE}"] if rule.variable else []
-        ways.append(f"{name} in [settings] of the registry")
+        ways = f"pass {rule.flag}"
+        ways += f", set {rule.variable} (also in {ENV_FILE})" if rule.variable else ""
+        ways += f" or add {name} to [settings] of the registry"
         meant = f"; {self.misnamed[name]}" if name in self.misnamed else ""
         return Finding(
             f"{name.replace('_', ' ')} is not set",
-            f"pass {rule.flag}, set {', or '.join(ways)}{meant}",
+            f"{ways}{meant}",
             code="RK-ACCOUNT-MISSING" if name == "service_account" else "RK-SETTING-MISSING",
             place=rule.flag,
         )
