@@ -97,8 +97,8 @@ def test_ten_mistakes_are_told_at_once(cli: Cli, write: Write) -> None:
         ("RK-REGISTRY", "containers.2.side_effect", "side_effects"),
         ("RK-REGISTRY", "containers.2", "'tga'"),
         ("RK-SECRET-VALUE", ".env WANDB_API_KEY", "placeholder"),
-        ("RK-SELECTION", "-r 7", "no container '7'"),
-        ("RK-PARAM-MISSING", "-t", "no tag"),
+        ("RK-SELECTION", "-r 7", "unknown container '7'"),
+        ("RK-PARAM-MISSING", "-t", "missing tag"),
         ("RK-ACCOUNT-MISSING", "--service-account", "GCS_SERVICE_ACCOUNT"),
     ]:
         pattern = f"^error: {code}: .*{re.escape(place)}.*{re.escape(word)}"
