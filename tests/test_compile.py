@@ -302,11 +302,11 @@ def test_factories_are_chained_with_containers(cli: Cli, folder: Path, write: Wr
     ("code", "words"),
     [
         ("def evaluate():\n    raise RuntimeError('no data')", "failed: RuntimeError: no data"),
-        ("def evaluate():\n    return 3", "returned a int, which is no KFP component"),
+        ("def evaluate():\n    return 3", "returned a int, which is not a KFP component"),
         ("import nothing_of_that_name", "failed: ModuleNotFoundError"),
         (
             "from kfp import dsl\n@dsl.component(base_image='python')\ndef evaluate(unheard: str):\n    pass",
-            "input 'unheard' is no parameter and no secret",
+            "input 'unheard' is not a parameter or secret",
         ),
         (
             "from kfp import dsl\n@dsl.component(base_image='python')\ndef evaluate(threshold: int):\n    pass",
@@ -362,26 +362,26 @@ ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ("text", "words"),
     [
         ("", "has no pipelineInfo, root"),
-        ("[1, 2", "line 1: is not YAML"),
-        ("pipelineSpec: {}", "is a whole PipelineJob"),
+        ("[1, 2", "line 1: is invalid YAML"),
+        ("pipelineSpec: {}", "is a PipelineJob"),
         ("pipelineInfo: {name: x}\nroot: {}\ndeploymentSpec: {}\ncomponents: {}", "it has no tasks"),
         (
             "pipelineInfo: {name: x}\ndeploymentSpec: {}\ncomponents: {}\n"
             "root: {dag: {tasks: {a: {dependentTasks: [b]}, b: {dependentTasks: [a]}}}}",
-            "wait for each other",
+            "depend on each other",
         ),
         (
             "pipelineInfo: {name: x}\ndeploymentSpec: {}\ncomponents: {}\nroot: {dag: {tasks: {a: 3}}}",
-            "its tasks or parameters are not of that form",
+            "its tasks or parameters are invalid",
         ),
         # libyaml's recursion would end the process.
         ("[" * 100_000, "line 1: nested more than 90 deep"),
         ("{" * 50_000, "line 1: nested more than 90 deep"),
         ("- " * 50_000, "line 1: nested more than 90 deep"),
-        (ALIASES, "with its aliases (*name) written out it is larger than 64 MB"),
-        ("a: &a " + "x" * 1_000_000 + "\nb: [" + "*a," * 100 + "1]", "written out it is larger than 64 MB"),
-        ("pipelineInfo: {name: x}\n" * 2, "line 2: the key 'pipelineInfo' stands twice in one table"),
-        (SMALL + "---\n" + SMALL, "holds several pipelines, apart by ---"),
+        (ALIASES, "with its aliases (*name) expanded, it is larger than 64 MB"),
+        ("a: &a " + "x" * 1_000_000 + "\nb: [" + "*a," * 100 + "1]", "expanded, it is larger than 64 MB"),
+        ("pipelineInfo: {name: x}\n" * 2, "line 2: the key 'pipelineInfo': duplicate key"),
+        (SMALL + "---\n" + SMALL, "contains several pipelines, separated by ---"),
     ],
 )
 def test_a_file_that_is_no_pipeline_is_refused(cli: Cli, write: Write, text: str, words: str) -> None:
@@ -407,25 +407,25 @@ def test_aliases_and_a_platform_spec_belong_to_yaml(cli: Cli, write: Write) -> N
     [
         (
             SMALL.replace("root: {dag", "root: {inputDefinitions: {parameters: {n: {parameterType: STR}}}, dag"),
-            ["root.inputDefinitions.parameters.n.parameterType: 'STR' is no type of a parameter", "write STRING"],
+            ["root.inputDefinitions.parameters.n.parameterType: 'STR' is not a parameter type", "write STRING"],
         ),
         (
             SMALL.replace("command: [ls]", 'resources: {limits: {cpu: "4"}}'),
-            ["deploymentSpec.executors.e.container.resources.limits: is Kubernetes' form", "resourceCpuLimit"],
+            ["deploymentSpec.executors.e.container.resources.limits: is a Kubernetes key", "resourceCpuLimit"],
         ),
         (
             SMALL.replace(
                 "{componentRef: {name: c}}", "{componentRef: {name: c}, dependentTasks: [inner, trian]}"
             ).replace("tasks: {", "tasks: {train: {componentRef: {name: c}}, "),
             [
-                "a waits for 'inner', which does not exist",
-                "a waits for 'trian', which does not exist",
+                "a depends on 'inner', which does not exist",
+                "a depends on 'trian', which does not exist",
                 "did you mean 'train'?",
             ],
         ),
         (
             SMALL.replace("{componentRef: {name: c}}", "{componentRef: {name: c}, dependentTasks: [a, inner]}"),
-            ["has tasks that wait for each other: a", "a waits for 'inner', which does not exist"],
+            ["has tasks that depend on each other: a", "a depends on 'inner', which does not exist"],
         ),
     ],
 )
@@ -446,7 +446,7 @@ def test_what_has_no_end_is_not_read_to_it(cli: Cli, folder: Path) -> None:
 
     for name, words in (
         ("/dev/zero", "it is larger than 64 MB"),
-        ("fifo", "it is a pipe that nobody writes to"),
+        ("fifo", "it is a pipe without a writer"),
         ("folder", "it is a folder"),
     ):
         result = cli("-f", name, "--dry-run", **SETTINGS)
@@ -542,7 +542,7 @@ def test_a_prefix_and_a_value_do_not_make_a_placeholder(cli: Cli, write: Write) 
     result = cli("-r", "1", "--compile-only", "-p", "n=$.inputs.parameters['s']}}")
 
     assert result.code == 2
-    assert "holds '{{$'" in result.err
+    assert "contains '{{$'" in result.err
 
 
 def test_a_secret_that_a_factory_reads_is_not_written_down(cli: Cli, folder: Path, write: Write) -> None:
@@ -590,9 +590,9 @@ def test_a_factory_that_ends_the_program_is_a_fault(cli: Cli, write: Write, end:
         ("!!binary aGk=", "is a bytes"),
         (".nan", "a number that JSON does not have"),
         ("123456789012345678901234567890", "beyond 2^53"),
-        ("!!bool foo", "is not YAML"),
+        ("!!bool foo", "is invalid YAML"),
         ("[" * 95 + "]" * 95, "nested more than"),
-        ("{1: x}", "which is no string"),
+        ("{1: x}", "which is not a string"),
         ("&a [*a]", "nested more than"),
     ],
 )

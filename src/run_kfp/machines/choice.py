@@ -118,7 +118,7 @@ def _refused(machines: Machines, demand: Choice, accelerator: str, region: str |
         near = machines.near(region, known.regions)
         return replace(
             demand,
-            reason=f"custom custom training does not offer {accelerator} in {region}",
+            reason=f"custom training does not offer {accelerator} in {region}",
             failing=("region",),
             nearest=", ".join(near[:6]),
         )

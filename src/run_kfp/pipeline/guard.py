@@ -44,7 +44,7 @@ def yaml_fault(text: str, loader: type[Any]) -> YamlFault | None:
     The loader follows nesting by recursion, in C, where it ends the process; aliases make one line stand for a million;
     and of two equal keys it drops the first. So this looks at the events that the text consists of, one at a time.
     """
-    anew = "compile the file anew"
+    anew = "recompile the file"
     stack: list[_Open] = []
     sizes: dict[str, int] = {}
     for event in _events(text, loader):
@@ -62,8 +62,8 @@ def yaml_fault(text: str, loader: type[Any]) -> YamlFault | None:
             anchor, size = ended.anchor, ended.size + _SIZE_OF_VALUE
         elif isinstance(event, yaml.ScalarEvent):
             if _is_key(stack, event.value):
-                message = f"the key {shown(event.value)} stands twice in one table"
-                return YamlFault(line, message, "take one of the two out; was the file pasted twice?")
+                message = f"the key {shown(event.value)}: duplicate key"
+                return YamlFault(line, message, "remove one of the two; was the file pasted twice?")
             anchor, size = event.anchor, len(event.value) + _SIZE_OF_VALUE
         elif isinstance(event, yaml.AliasEvent):
             _is_key(stack, None)
@@ -79,7 +79,7 @@ def yaml_fault(text: str, loader: type[Any]) -> YamlFault | None:
             stack[-1].size += size
             if stack[-1].size > LARGEST_FILE:
                 limit = f"{LARGEST_FILE // 2**20} MB"
-                return YamlFault(line, f"with its aliases (*name) written out it is larger than {limit}", anew)
+                return YamlFault(line, f"with its aliases (*name) expanded, it is larger than {limit}", anew)
     return None
 
 
@@ -120,14 +120,14 @@ def json_fault(value: Any) -> str | None:
         if isinstance(found, Mapping):
             for key, item in found.items():
                 if not isinstance(key, str):
-                    return f"{where} has the key {key!r}, which is no string"
+                    return f"{where} has the key {key!r}, which is not a string"
                 todo.append((f"{place}.{key}", item, depth + 1))
         elif isinstance(found, list):
             todo += [(f"{place}[{number}]", item, depth + 1) for number, item in enumerate(found)]
         elif isinstance(found, float) and not math.isfinite(found):
             return f"{where} is {found}, a number that JSON does not have"
         elif isinstance(found, int) and not isinstance(found, bool) and abs(found) > 2**53:
-            return f"{where} is a whole number beyond 2^53, which would not arrive as it is"
+            return f"{where} is an integer beyond 2^53, which loses digits in JSON"
         elif not isinstance(found, str | int | float | None):
             return f"{where} is a {type(found).__name__}, which JSON does not have"
     return None

@@ -23,7 +23,7 @@ def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
         foreign: whether nobody has looked through it yet.
 
     Raises:
-        InputError: it is no KFP v2 pipeline spec.
+        InputError: it is not a KFP v2 pipeline spec.
     """
     # libyaml's loader where PyYAML has it: the pure Python one takes 20 times as long.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -45,22 +45,24 @@ def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
         mark = getattr(error, "problem_mark", None)
         last = text.rstrip().count("\n")  # where a text ends is behind its last line
         place = f"{source}: line {min(mark.line, last) + 1}" if mark else source
-        raise no_pipeline("is not YAML", hint, place) from None
+        raise no_pipeline("is invalid YAML", hint, place) from None
     if sum(isinstance(document, Mapping) and "pipelineInfo" in document for document in documents) > 1:
-        raise no_pipeline(f"{source} holds several pipelines, apart by ---", "put each into a file of its own", source)
+        raise no_pipeline(
+            f"{source} contains several pipelines, separated by ---", "save each in a separate file", source
+        )
     spec = documents[0] if documents else None
     if fault := json_fault(spec):
         raise no_pipeline(fault, "a pipeline spec is JSON: put such a value in quotes", source)
     if isinstance(spec, Mapping) and str(spec.get("apiVersion")).startswith("argoproj.io"):
         raise no_pipeline(
-            f"{source} is a Workflow of Argo, as kfp 1 wrote it for a KFP server, and no KFP v2 pipeline",
+            f"{source} is a Workflow of Argo, as kfp 1 wrote it for a KFP server, not a KFP v2 pipeline",
             "compile it with kfp 2: kfp dsl compile --py pipeline.py --output pipeline.yaml",
             source,
         )
     if isinstance(spec, Mapping) and "pipelineSpec" in spec:
         raise no_pipeline(
-            f"{source} is a whole PipelineJob, not a pipeline spec",
-            "give the file that `kfp dsl compile` writes",
+            f"{source} is a PipelineJob, not a pipeline spec",
+            "pass the file that `kfp dsl compile` writes",
             source,
         )
     missing = [
@@ -69,11 +71,11 @@ def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
         if not isinstance(spec, Mapping) or not isinstance(spec.get(key), Mapping)
     ]
     if missing or not isinstance(spec, Mapping):
-        raise no_pipeline(f"{source} is no KFP v2 pipeline: it has no {', '.join(missing)}", hint, source)
+        raise no_pipeline(f"{source} is not a KFP v2 pipeline: it has no {', '.join(missing)}", hint, source)
     tasks = spec["root"].get("dag", {}).get("tasks") if isinstance(spec["root"].get("dag", {}), Mapping) else None
     if not isinstance(tasks, Mapping) or not tasks or not spec["pipelineInfo"].get("name"):
         lacking = "tasks" if spec["pipelineInfo"].get("name") else "name"
-        raise no_pipeline(f"{source} is no KFP v2 pipeline: it has no {lacking}", hint, source)
+        raise no_pipeline(f"{source} is not a KFP v2 pipeline: it has no {lacking}", hint, source)
     return spec
 
 

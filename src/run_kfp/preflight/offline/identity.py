@@ -163,7 +163,7 @@ def _account(context: CheckContext) -> Iterator[Finding]:
                 place,
                 f"{name!r} is no name of a service account: 6 to 30 lower-case letters, digits and dashes, a letter "
                 "first",
-                "look it up: gcloud iam service-accounts list",
+                "find it: gcloud iam service-accounts list",
             )
         elif (project := context.project) and not project.isdigit() and _project_of(match[1]) != project:
             yield ACCOUNT_PROJECT(
@@ -188,7 +188,7 @@ def _buckets(context: CheckContext) -> Iterator[Finding]:
             continue
         bucket = value.removeprefix("gs://").partition("/")[0]
         if words := _bucket_fault(bucket):
-            yield BUCKET_NAME(context.place(name), f"{bucket!r} {words}", "look it up: gcloud storage buckets list")
+            yield BUCKET_NAME(context.place(name), f"{bucket!r} {words}", "find it: gcloud storage buckets list")
     data, root = context.setting("bucket"), context.setting("pipeline_root")
     if data and root and _differ_by_a_letter(data, bucket := root.removeprefix("gs://").partition("/")[0]):
         yield BUCKET_TWO(
