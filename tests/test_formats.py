@@ -210,7 +210,7 @@ def report(*found: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def test_github_escapes_what_would_end_a_property_or_a_line() -> None:
-    name, words = "50%,\r\nof: it%3A.toml", "100%0A\r\n::stop-commands::x,y"
+    name, words = "50%,\r\nof::it%3A.toml", "100%0A\r\n::stop-commands::x,y"
     (read,) = workflow_commands(github(report(finding(file=name, line=3, column=7, message=words, place="p"))))
 
     assert read.properties == {"file": name, "line": "3", "col": "7", "title": "RK-CALL"}

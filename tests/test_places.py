@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from run_kfp.places import Places, Position
 
@@ -18,7 +26,7 @@ REGISTRY = """\
 # a note
 [pipeline]
 name = "flowers"
-labels = { team = "vision", "a.b" = "c", 'd' = "e" }
+labels = { team = "vision", "team.b" = "c", 'd' = "e" }
 
 [containers.1]
 name = "fetch"
@@ -52,8 +60,8 @@ IN_TOML = {
     "pipeline.name": (3, 1, "name"),
     "pipeline.labels": (4, 1, "labels"),
     "pipeline.labels.team": (4, 12, "team"),
-    "pipeline.labels.a.b": (4, 29, '"a.b"'),
-    "pipeline.labels.d": (4, 42, "'d'"),
+    "pipeline.labels.team.b": (4, 29, '"team.b"'),
+    "pipeline.labels.d": (4, 45, "'d'"),
     "containers.1": (6, 13, "1"),
     "containers.1.image": (8, 1, "image"),
     "containers.1.args": (9, 1, "args"),
@@ -168,10 +176,17 @@ def test_a_file_that_is_a_circle_or_nothing_has_a_beginning(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("place", "line", "column"),
-    [(".env A", 1, 1), (".env SECOND", 4, 3), (".env TWICE", 6, 1), (".env NOT_THERE", 1, 1), (".env (A=…)", 1, 1)],
+    [
+        (".env A", 1, 1),
+        (".env SECOND", 4, 3),
+        (".env TWICE", 6, 1),
+        (".env LAST", 9, 1),
+        (".env NOT_THERE", 1, 1),
+        (".env (A=…)", 1, 1),
+    ],
 )
 def test_a_line_of_an_env_file(place: str, line: int, column: int) -> None:
-    Path(".env").write_text("A=1\n\n# note\n  SECOND='x'\nTWICE=1\nTWICE=2\n", encoding="utf-8")
+    Path(".env").write_text("A=1\n\n# note\n  SECOND='x'\nTWICE=1\nTWICE=2\n\n\nLAST=1\n", encoding="utf-8")
     assert Places().position(place) == Position(".env", line, column)
 
 
@@ -194,3 +209,84 @@ def test_what_is_in_no_file_has_no_position(place: str) -> None:
 def test_a_file_is_its_first_line() -> None:
     Path("machines.toml").write_text("[regions]\n", encoding="utf-8")
     assert Places().position("machines.toml") == Position("machines.toml", 1, 1)
+
+
+# ── any text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(
+    text=st.text(st.characters(codec="utf-8"), max_size=60),
+    name=st.sampled_from(["a.toml", "a.yaml", ".env"]),
+    words=st.text("ab.[]0: \n", max_size=12),
+)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_position_lies_in_its_file(text: str, name: str, words: str) -> None:
+    Path(name).write_bytes(text.encode("utf-8"))
+    found = Places().position(f"{name}: {words}" if name != ".env" else f".env {words}")
+    if found is not None and not words.startswith("line "):
+        assert 1 <= found.line <= text.count("\n") + 1
+        assert 1 <= found.column <= len(text.split("\n")[found.line - 1]) + 1
+
+
+KEYS = st.sampled_from(["a", "b-c", "1", "d e", "f.g", "é", 'h"i', "😀"])
+TABLES = st.recursive(
+    st.integers(0, 9) | st.lists(st.integers(0, 9), max_size=3),
+    lambda inner: st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def written(key: str) -> str:
+    """A key as TOML has it: as it is, or in quotes."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
+
+
+def lines(table: Mapping[str, Any], above: str, draw: random.Random) -> Iterator[str]:
+    """Write a table in one of the ways that TOML has for each part of it."""
+    later = []
+    for key, value in table.items():
+        path = f"{above}{written(key)}"
+        way = draw.choice(("inline", "dotted", "header"))
+        if isinstance(value, dict) and value and way == "header":
+            later.append((path, value))
+        elif isinstance(value, dict) and value and way == "dotted":
+            yield from (f"{written(key)}.{line}" for line in dotted(value))
+        else:
+            yield f"{draw.choice(('', '  ', chr(9)))}{written(key)} = {inline(value)}"
+    for path, value in later:
+        yield f"[ {path}]"
+        yield from lines(value, f"{path}.", draw)
+
+
+def dotted(table: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from (f"{written(key)} . {line}" for line in dotted(value))
+        else:
+            yield f"{written(key)} = {inline(value)}"
+
+
+def inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{written(key)} = {inline(inner)}" for key, inner in value.items()) + " }"
+    return str(value)
+
+
+def places_of(value: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*above, key)
+            yield from places_of(inner, (*above, key))
+
+
+@given(table=st.dictionaries(KEYS, TABLES, min_size=1, max_size=4), draw=st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_key_is_found_however_it_is_written(table: dict[str, Any], draw: random.Random) -> None:
+    text = "\n".join(lines(table, "", draw))
+    assert tomllib.loads(text) == table
+    Path("a.toml").write_text(text, encoding="utf-8")
+    places = Places()
+    for path in places_of(table):
+        found = places.position(f"a.toml: {'.'.join(path)}")
+        assert found is not None
+        assert text_at(text, found).startswith(written(path[-1])), (path, text)
