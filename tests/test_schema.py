@@ -197,14 +197,14 @@ def language_server(folder: Path, program: str) -> Iterator[LanguageServer]:
 
 @pytest.mark.skipif(TOMBI is None, reason="tombi is not installed: it has no wheel for some systems")
 @pytest.mark.parametrize(
-    ("table", "typed", "key", "words"),
+    ("table", "typed", "model", "key"),
     [
-        ("[containers.9]", "side", "side_effects", "never taken from the cache"),
-        ("[settings]", "serv", "service_account", "gserviceaccount.com"),
-        ("[secrets.new_key]", "env_f", "env_file", "Needs `env`"),
+        ("[containers.9]", "side", "Container", "side_effects"),
+        ("[settings]", "serv", "SettingsSection", "service_account"),
+        ("[secrets.new_key]", "env_f", "SecretSource", "env_file"),
     ],
 )
-def test_an_editor_completes_a_key(cli: Cli, table: str, typed: str, key: str, words: str) -> None:
+def test_an_editor_completes_a_key(cli: Cli, table: str, typed: str, model: str, key: str) -> None:
     assert TOMBI is not None
     assert cli("init").code == 0
     path = cli.folder / "run-kfp.toml"
@@ -225,4 +225,4 @@ def test_an_editor_completes_a_key(cli: Cli, table: str, typed: str, key: str, w
         offered = server.ask("textDocument/completion", {**where, "position": position})
 
     assert [offer["label"] for offer in offered] == [key]
-    assert words in offered[0]["documentation"]["value"]
+    assert SCHEMA["definitions"][model]["properties"][key]["description"] in offered[0]["documentation"]["value"]
