@@ -83,6 +83,13 @@ def test_aliases_count_as_if_they_were_written_out(monkeypatch: pytest.MonkeyPat
     assert "1 MB" in found
 
 
+@pytest.mark.parametrize(("less", "fine"), [(0, True), (1, False)])
+def test_a_text_may_be_as_large_as_a_file(monkeypatch: pytest.MonkeyPatch, less: int, fine: bool) -> None:
+    monkeypatch.setattr(guard, "LARGEST_FILE", 100 + guard._SIZE_OF_VALUE - less)
+
+    assert (fault(f"[{'x' * 100}]") is None) is fine
+
+
 def test_an_anchor_of_an_earlier_document_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "LARGEST_FILE", 2**20)
     once = f"a: &a [{'x' * 100_000}]\n"

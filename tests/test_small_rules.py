@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -199,6 +201,7 @@ def test_each_error_has_the_exit_code_that_the_documentation_promises(
     error: type[errors.RunKfpError], code: int
 ) -> None:
     assert error("words").exit_code == code
+    assert str(error("words")).startswith("words")
 
 
 # ── outputs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -257,6 +260,28 @@ def test_a_value_is_a_secret_from_eight_characters_on(value: str, masked: str) -
     masker.add(f" {value}")
 
     assert masker.mask(value) == masked
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        json.dumps,
+        lambda value: json.dumps(json.dumps(value)),
+        lambda value: json.dumps(value, ensure_ascii=False),
+        repr,
+        lambda value: "'" + value.replace("'", "'\"'\"'") + "'",
+        lambda value: "'" + value.replace("'", "'\\''") + "'",
+        lambda value: "'" + value.replace("'", "''") + "'",
+    ],
+)
+def test_a_secret_is_masked_from_its_first_to_its_last_character_however_it_is_quoted(
+    written: Callable[[str], str],
+) -> None:
+    value = "\"q'é\\n\"w'é\\"
+    masker = Masker()
+    masker.add(value)
+
+    assert masker.mask(f"a {written(value)} b").strip("a b\"'\\") == "***"
 
 
 # ── secrets ─────────────────────────────────────────────────────────────────────────────────────────────────────────

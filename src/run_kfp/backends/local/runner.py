@@ -178,7 +178,6 @@ class Runner:
         self._prepared = False
         self._broken: Exception | None = None
         self._stop_deadline = math.inf
-        self._stop_words = ""
         self._outputs = {
             (step.name, key): value for step in self.record.steps for key, value in (step.outputs or {}).items()
         }
@@ -397,8 +396,8 @@ class Runner:
         active.running, active.since = running, self.clock()
         record.state, record.started, record.container = StepState.RUNNING, self.now(), running.identity
         self._write()
-        if active.stopped_for or self._stopping.is_set():
-            self._stop_step(active, active.stopped_for or self._stop_words)
+        if active.stopped_for:  # while it was about to start
+            self._stop_step(active, active.stopped_for)
 
     def _finished(self, name: str, ended: Ended) -> None:
         active, record, step = self._active.pop(name, None), self.record.step(name), self._by_name[name]
@@ -438,7 +437,7 @@ class Runner:
         """Stop every step; when that was asked for before by the same person, kill."""
         again = bool(why and self.stopped_by)
         self.stopped_by = self.stopped_by or why
-        self._stop_words = words or (f"stopped by {why}" if why else "stopped because the run broke off")
+        words = words or (f"stopped by {why}" if why else "stopped because the run broke off")
         if not self._stopping.is_set():
             self._stopping.set()
             self.record.state = RunState.CANCELLING if why else self.record.state
@@ -446,7 +445,7 @@ class Runner:
             self._stop_deadline = self.clock() + 4 * GRACE + 4
             self._write()
         for active in self._active.values():
-            self._stop_step(active, self._stop_words, kill=again)
+            self._stop_step(active, words, kill=again)
         if again:
             self._stop_deadline = min(self._stop_deadline, self.clock() + GRACE)
 
