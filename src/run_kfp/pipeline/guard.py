@@ -68,7 +68,7 @@ def yaml_fault(text: str, loader: type[Any]) -> YamlFault | None:
         elif isinstance(event, yaml.AliasEvent):
             _is_key(stack, None)
             if any(event.anchor == outer.anchor for outer in stack):
-                return YamlFault(line, f"*{event.anchor} stands within itself: {_TOO_DEEP}", anew)
+                return YamlFault(line, f"*{event.anchor} contains itself: {_TOO_DEEP}", anew)
             anchor, size = None, sizes.get(event.anchor or "", 0)
         else:  # the beginning and end of a document
             sizes.clear()
