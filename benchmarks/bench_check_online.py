@@ -262,12 +262,12 @@ def ask(case: Case, count: int) -> Iterator[Run]:
         service_account=RUNNER,
     )
     finder = SecretFinder(Layers({}, os.environ, {}), None, Path.cwd(), Masker())
-    how = preflight.CheckOptions(context.registry, finder, os.environ, False, (), notify=lambda line: None)
+    setup = preflight.CheckSetup(context.registry, finder, os.environ, False, (), notify=lambda line: None)
     machines, calls = load_machines(), noted_calls()
     for run in range(count + 1):
         calls.clear()
         start = time.perf_counter()
-        findings, images, _ = preflight._online(context, context.registry.check, machines, how)
+        findings, images, _ = preflight._online(context, context.registry.check, machines, setup)
         took = time.perf_counter() - start
         errors = sorted({one.code for one in findings if one.severity is preflight.Severity.ERROR})
         skipped = [str(one.message) for one in findings if one.severity is preflight.Severity.SKIPPED]

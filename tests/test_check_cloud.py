@@ -29,10 +29,10 @@ from fakes.google_apis import (
 from fakes.google_hosts import GoogleHosts
 from fakes.vertex import FakeVertex
 from run_kfp.findings import Finding, Severity
+from run_kfp.image_reference import GoogleRepository, google_repository, parse_image
 from run_kfp.machines import load_machines
 from run_kfp.preflight.cloud import CloudReport, GoogleSession, check_cloud
 from run_kfp.preflight.cloud.policies import ROLES
-from run_kfp.preflight.cloud.repositories import Repository, repository_of
 from run_kfp.preflight.cloud.session import ONE_TRY
 from run_kfp.preflight.cloud.terms import account_project
 from run_kfp.preflight.context import CheckContext
@@ -464,7 +464,7 @@ def other_repository(
 ) -> tuple[str, FakeRepository]:
     """Return a registry with an image of another project, and its repository."""
     world.apis.projects["other-project"] = FakeProject(99)
-    found = repository_of(f"{host}/train:1")
+    found = google_repository(parse_image(f"{host}/train:1"))
     assert found is not None
     made = world.apis.repositories[found.path] = FakeRepository()
     return ONE.replace(STEP, f'image = "{host}/train:1"'), made
@@ -758,20 +758,19 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        ("us-east1-docker.pkg.dev/p/r/i:1", Repository("p", "us-east1", "r")),
-        ("us-docker.pkg.dev/p/r/deep/i@sha256:0", Repository("p", "us", "r")),
-        ("europe-west4-docker.pkg.dev/example.com/p/r/i", Repository("example.com:p", "europe-west4", "r")),
-        ("gcr.io/p/i", Repository("p", "us", "gcr.io")),
-        ("asia.gcr.io/p/i", Repository("p", "asia", "asia.gcr.io")),
+        ("us-east1-docker.pkg.dev/p/r/i:1", GoogleRepository("p", "us-east1", "r")),
+        (f"us-docker.pkg.dev/p/r/deep/i@sha256:{64 * '0'}", GoogleRepository("p", "us", "r")),
+        ("europe-west4-docker.pkg.dev/example.com/p/r/i", GoogleRepository("example.com:p", "europe-west4", "r")),
+        ("gcr.io/p/i", GoogleRepository("p", "us", "gcr.io")),
+        ("asia.gcr.io/p/i", GoogleRepository("p", "asia", "asia.gcr.io")),
         ("busybox", None),
         ("docker.io/library/busybox", None),
         ("us-east1-docker.pkg.dev/p/r", None),
         ("us-east1-kfp.pkg.dev/p/r/i", None),
-        ("", None),
     ],
 )
-def test_the_repository_of_an_image(image: str, expected: Repository | None) -> None:
-    assert repository_of(image) == expected
+def test_the_repository_of_an_image(image: str, expected: GoogleRepository | None) -> None:
+    assert google_repository(parse_image(image)) == expected
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,10 @@ from fakes.image_registry import (
     schema_1,
 )
 from run_kfp.findings import Finding, Severity
+from run_kfp.image_reference import DOCKER_HUB
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.images import ImagesReport, look_at_images, pinned
 from run_kfp.preflight.images.registry_api import find_logins
-from run_kfp.preflight.offline.references import DOCKER_HUB
 
 ARTIFACTS, OTHER, PLAIN = "us-east1-docker.pkg.dev", "registry.example.org", "plain.example.org"
 HUB_IMAGE = "team/train:v1"

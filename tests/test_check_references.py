@@ -16,14 +16,14 @@ import specs
 from conftest import Cli
 from engine import Engine
 from run_kfp.findings import Finding, Severity
-from run_kfp.preflight.offline.references import (
+from run_kfp.image_reference import (
     BadImageError,
     GoogleRepository,
     ImageReference,
-    check_references,
     google_repository,
     parse_image,
 )
+from run_kfp.preflight.offline.references import check_references
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"

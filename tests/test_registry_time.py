@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from clock import FakeClock
+from run_kfp.image_reference import parse_image
 from run_kfp.preflight.images import registry_api
 from run_kfp.preflight.images.registry_api import (
     DOCKER_MANIFEST,
@@ -20,7 +21,6 @@ from run_kfp.preflight.images.registry_api import (
     RegistryClient,
     Unreachable,
 )
-from run_kfp.preflight.offline.references import parse_image
 
 MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": DOCKER_MANIFEST}).encode()
 DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"

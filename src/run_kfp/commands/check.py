@@ -15,7 +15,7 @@ from run_kfp.errors import InputError
 from run_kfp.flags import CallOptions, conflicts
 from run_kfp.places import Places
 from run_kfp.plans import Inputs, Values, fill
-from run_kfp.preflight import CheckContext, CheckOptions, Finding, Report, Severity, find_rule, read_steps
+from run_kfp.preflight import CheckContext, CheckSetup, Finding, Report, Severity, find_rule, read_steps
 from run_kfp.preflight import check as run_checks
 from run_kfp.preflight.rules import rule
 from run_kfp.registry_file import PACKAGED
@@ -48,13 +48,13 @@ def examine(
     inputs = inputs_of(found, masker)
     backend = load_backend(BackendName.VERTEX)
     faults = [*found.unreadable, *inputs.faults, *found.obstacles, *backend.plan_faults(found.pipeline, inputs)]
-    how = check_options(found, inputs, environ, options, notify)
+    setup = check_setup(found, inputs, environ, options, notify)
     if found.pipeline is None:
-        return found, run_checks(None, faults, how)
+        return found, run_checks(None, faults, setup)
     values, _ = fill(found.pipeline, inputs)
     refused = any(fault.code == "RK-JOB-ID" for fault in faults)
     context = context_of(found, found.pipeline, values, None if refused else call.job_id)
-    return found, run_checks(context, faults, how)
+    return found, run_checks(context, faults, setup)
 
 
 def context_of(call: PartialCall, pipeline: CompiledPipeline, values: Values, job_id: str | None) -> CheckContext:
@@ -63,15 +63,15 @@ def context_of(call: PartialCall, pipeline: CompiledPipeline, values: Values, jo
     return CheckContext(pipeline, steps, call.registry, call.settings, values, job_id)
 
 
-def check_options(
+def check_setup(
     call: PartialCall,
     inputs: Inputs,
     environ: Mapping[str, str],
     options: CallOptions,
     notify: Callable[[str], None],
-) -> CheckOptions:
+) -> CheckSetup:
     """Return how it is checked, and who tells of the progress."""
-    return CheckOptions(call.registry, inputs.finder, environ, options.offline, options.ignore or (), notify)
+    return CheckSetup(call.registry, inputs.finder, environ, options.offline, options.ignore or (), notify)
 
 
 def check_call(screen: Screen, options: CallOptions) -> None:
@@ -100,8 +100,8 @@ def before_submitting(screen: Screen, options: CallOptions, call: ResolvedCall, 
     _known_codes(options.ignore or ())
     screen.say("checking …" if options.offline else "checking: the call, its images, Google Cloud …")
     context = context_of(call, request.pipeline, request.values, call.call.job_id)
-    how = check_options(call, inputs_of(call, screen.masker), os.environ, options, screen.say)
-    report = run_checks(context, (), how)
+    setup = check_setup(call, inputs_of(call, screen.masker), os.environ, options, screen.say)
+    report = run_checks(context, (), setup)
     if screen.takes_data:
         screen.data(check=report_data(report, call, strict=options.strict))
     worst = [found for found in report.findings if found.severity in (Severity.ERROR, Severity.WARNING)]

@@ -57,12 +57,12 @@ def pin(resolved: ResolvedCall, masker: Masker, notify: Callable[[str], None]) -
     Raises:
         InputError: a registry does not show an image.
     """
-    from run_kfp.commands.check import check_options, context_of
+    from run_kfp.commands.check import check_setup, context_of
     from run_kfp.preflight import ask_registries
     from run_kfp.preflight.images import pinned
 
-    how = check_options(resolved, inputs_of(resolved, masker), {}, CallOptions(), notify)
-    facts, findings = ask_registries(context_of(resolved, resolved.pipeline, {}, None), how)
+    setup = check_setup(resolved, inputs_of(resolved, masker), {}, CallOptions(), notify)
+    facts, findings = ask_registries(context_of(resolved, resolved.pipeline, {}, None), setup)
     faults = [
         Finding(
             f"--pin: {image} has no digest that could be seen",

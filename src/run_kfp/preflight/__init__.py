@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckContext",
-    "CheckOptions",
+    "CheckSetup",
     "Finding",
     "Report",
     "Severity",
@@ -50,7 +50,7 @@ REGISTRY = rule("RK-REGISTRY")
 
 
 @dataclass(frozen=True)
-class CheckOptions:
+class CheckSetup:
     """How to check, and what a check needs of the call beside the pipeline.
 
     Attributes:
@@ -128,28 +128,28 @@ def find_rule(word: str) -> Rule | Finding:
     return known.get(name) or Finding(f"there is no finding{shown}", hint)
 
 
-def check(context: CheckContext | None, faults: Iterable[Finding], options: CheckOptions) -> Report:
+def check(context: CheckContext | None, faults: Iterable[Finding], setup: CheckSetup) -> Report:
     """Check everything, and tell it at once.
 
     Args:
         context: what would be submitted; None where nothing could be compiled.
         faults: what the layers below found wrong with the call.
-        options: how to check.
+        setup: how to check.
     """
-    section = options.registry.check
+    section = setup.registry.check
     findings = list(faults)
-    findings += _check_section(options.registry)
-    machines = _machines(options.registry, findings)
+    findings += _check_section(setup.registry)
+    machines = _machines(setup.registry, findings)
     if context is None:
-        return _report(findings, options, looked=())
-    masker = options.finder.masker
-    findings += check_offline(context, machines, options.environ, lambda text: masker.mask(text) != text)
+        return _report(findings, setup, looked=())
+    masker = setup.finder.masker
+    findings += check_offline(context, machines, setup.environ, lambda text: masker.mask(text) != text)
     choices = chosen_machines(context, machines)
-    if options.offline:
-        return _report(findings, options, machines=choices)
-    found, images, facts = _online(context, section, machines, options)
+    if setup.offline:
+        return _report(findings, setup, machines=choices)
+    found, images, facts = _online(context, section, machines, setup)
     findings = [one for one in findings if not _answered(one, facts)]
-    return _report([*findings, *found], options, machines=choices, images=images, looked=("offline", "images", "cloud"))
+    return _report([*findings, *found], setup, machines=choices, images=images, looked=("offline", "images", "cloud"))
 
 
 def _answered(found: Finding, facts: Mapping[str, str]) -> bool:
@@ -164,7 +164,7 @@ def _answered(found: Finding, facts: Mapping[str, str]) -> bool:
 
 
 def _online(
-    context: CheckContext, section: CheckSection, machines: Machines, options: CheckOptions
+    context: CheckContext, section: CheckSection, machines: Machines, setup: CheckSetup
 ) -> tuple[list[Finding], Mapping[str, ImageFacts], Mapping[str, str]]:
     """Ask the image registries, Google and the Git remote, side by side, for `--timeout` or `LONGEST` seconds in all.
 
@@ -178,42 +178,42 @@ def _online(
     context = dataclasses.replace(
         context,
         settings=dataclasses.replace(context.settings, timeout=seconds),
-        steps=_steps_to_ask_for(context, options),
+        steps=_steps_to_ask_for(context, setup),
     )
-    with GoogleSession(context.settings, endpoints=section.endpoints, tell=options.notify) as session:
+    with GoogleSession(context.settings, endpoints=section.endpoints, tell=setup.notify) as session:
         images = in_background(lambda: look_at_images(context, google_token=session.token, deadline_seconds=seconds))
         cloud = in_background(lambda: check_cloud(context, session=session, machines=machines))
-        git = in_background(lambda: list(_git(context, section, options)))
+        git = in_background(lambda: list(_git(context, section, setup)))
         seen, shown = cloud.result(), images.result()
         return [*shown.findings, *seen.findings, *git.result()], shown.facts, seen.facts
 
 
-def ask_registries(context: CheckContext, options: CheckOptions) -> tuple[Mapping[str, ImageFacts], Sequence[Finding]]:
+def ask_registries(context: CheckContext, setup: CheckSetup) -> tuple[Mapping[str, ImageFacts], Sequence[Finding]]:
     """Ask the image registries alone; return what they say by image, and what they make of the steps."""
     from run_kfp.preflight.cloud import GoogleSession
     from run_kfp.preflight.images import look_at_images
 
-    context = dataclasses.replace(context, steps=_steps_to_ask_for(context, options))
-    with GoogleSession(context.settings, endpoints=options.registry.check.endpoints, tell=options.notify) as session:
+    context = dataclasses.replace(context, steps=_steps_to_ask_for(context, setup))
+    with GoogleSession(context.settings, endpoints=setup.registry.check.endpoints, tell=setup.notify) as session:
         found = look_at_images(context, google_token=session.token, deadline_seconds=context.settings.timeout)
     return found.facts, found.findings
 
 
-def _steps_to_ask_for(context: CheckContext, options: CheckOptions) -> tuple[StepSpec, ...]:
+def _steps_to_ask_for(context: CheckContext, setup: CheckSetup) -> tuple[StepSpec, ...]:
     """Return the steps whose image may be named to others: not those where the value of a secret stands in it."""
-    masker = options.finder.masker
+    masker = setup.finder.masker
     return tuple(step for step in context.steps if masker.mask(step.image) == step.image)
 
 
-def _git(context: CheckContext, section: CheckSection, options: CheckOptions) -> Iterator[Finding]:
+def _git(context: CheckContext, section: CheckSection, setup: CheckSetup) -> Iterator[Finding]:
     """Look for the tag of the run at the Git remote that the registry names."""
     if section.git is None:
         return
     from run_kfp.preflight.cloud.git import check_git
 
     login = None
-    if section.git.login and section.git.login in options.registry.secrets:
-        located = options.finder.locate(section.git.login, options.registry.secrets[section.git.login])
+    if section.git.login and section.git.login in setup.registry.secrets:
+        located = setup.finder.locate(section.git.login, setup.registry.secrets[section.git.login])
         login = located.reveal() if isinstance(located, SecretRef) else None
     tag = context.values.get("tag")
     makers = {step.container.index for step in context.steps if step.container} | {
@@ -264,17 +264,17 @@ def _without_secrets(found: Finding, masker: Masker) -> Finding:
 
 def _report(
     findings: Iterable[Finding],
-    options: CheckOptions,
+    setup: CheckSetup,
     *,
     machines: Mapping[str, Choice] | None = None,
     images: Mapping[str, ImageFacts] | None = None,
     looked: tuple[str, ...] = ("offline",),
 ) -> Report:
     """Set apart what is to be ignored; what keeps a call from becoming a plan is refused elsewhere all the same."""
-    reasons = {**dict.fromkeys(options.ignore, "--ignore"), **options.registry.check.ignore}
+    reasons = {**dict.fromkeys(setup.ignore, "--ignore"), **setup.registry.check.ignore}
     told: list[Finding] = []
     ignored: list[tuple[Finding, str]] = []
-    for found in in_order(_without_secrets(found, options.finder.masker) for found in findings):
+    for found in in_order(_without_secrets(found, setup.finder.masker) for found in findings):
         name = found.code
         if name in reasons:
             ignored.append((found, reasons[name]))

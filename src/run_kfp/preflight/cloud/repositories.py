@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from functools import partial
 
 from run_kfp.findings import Severity
+from run_kfp.image_reference import BadImageError, GoogleRepository, google_repository, parse_image
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.cloud.policies import Held, Resource, granted, has_role, held_by, project_policy
 from run_kfp.preflight.cloud.session import GoogleSession, part, together
@@ -24,56 +23,25 @@ AGENTS = {
     "roles/aiplatform.customCodeServiceAgent": "service-{}@gcp-sa-aiplatform-cc.iam.gserviceaccount.com",
 }
 
-# Repositories of Google's that everyone may read, and whose policy no one may.
-_PUBLIC = frozenset(
-    {"vertex-ai", "ml-pipeline", "deeplearning-platform-release", "google.com:cloudsdktool", "distroless"}
-)
-
 _PULL = "artifactregistry.repositories.downloadArtifacts"
-_DOMAIN_PROJECT = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 
 
-@dataclass(frozen=True)
-class Repository:
-    """A repository of Artifact Registry."""
-
-    project: str
-    location: str
-    name: str
-
-    @property
-    def path(self) -> str:
-        """Its resource name."""
-        return f"projects/{self.project}/locations/{self.location}/repositories/{self.name}"
-
-
-def repository_of(image: str) -> Repository | None:
-    """Return the Artifact Registry repository of an image, None where it has none.
-
-    Container Registry's hosts are served by repositories of the host's name
-    (https://cloud.google.com/artifact-registry/docs/transition/transition-from-gcr).
-    """
-    host, *path = image.partition("@")[0].split("/")
-    if path and _DOMAIN_PROJECT.fullmatch(path[0]) and len(path) > 1:  # projects of a domain: example.com/project
-        path = [f"{path[0]}:{path[1]}", *path[2:]]
-    if (found := re.fullmatch(r"([a-z0-9-]+)-docker\.pkg\.dev", host)) and len(path) > 2:
-        return Repository(path[0], found[1], path[1])
-    if (found := re.fullmatch(r"(?:(us|eu|asia)\.)?gcr\.io", host)) and len(path) > 1:
-        return Repository(path[0], {"eu": "europe"}.get(found[1], found[1]) or "us", host)
-    return None
-
-
-def repositories(context: CheckContext) -> dict[Repository, str]:
+def repositories(context: CheckContext) -> dict[GoogleRepository, str]:
     """Return the repositories of the images, without Google's own, each with the place of the first image from it."""
-    found: dict[Repository, str] = {}
+    found: dict[GoogleRepository, str] = {}
     for step in context.steps:
-        repository = None if holds_placeholder(step.image) else repository_of(step.image)
-        if repository is not None and repository.project not in _PUBLIC:
+        try:
+            repository = None if holds_placeholder(step.image) else google_repository(parse_image(step.image))
+        except BadImageError:  # told by the checks of the reference
+            continue
+        if repository is not None and not repository.is_public:
             found.setdefault(repository, step.at("image"))
     return found
 
 
-def check_pull(repository: Repository, place: str, project: str, account: str | None, session: GoogleSession) -> Seen:
+def check_pull(
+    repository: GoogleRepository, place: str, project: str, account: str | None, session: GoogleSession
+) -> Seen:
     """See whether one of Vertex AI's service agents of `project` may pull from a repository.
 
     Google's documents name the one, its error messages the other of the two, so either will do.
@@ -139,7 +107,7 @@ def check_pull(repository: Repository, place: str, project: str, account: str | 
         yield IMAGE_PULL(place, f"{agents[1]} may not read {repository.path}{tail}", mend, severity)
 
 
-def _mend(repository: Repository, agents: list[str]) -> str:
+def _mend(repository: GoogleRepository, agents: list[str]) -> str:
     return " && ".join(
         f"gcloud artifacts repositories add-iam-policy-binding {repository.name} --project={repository.project} "
         f"--location={repository.location} --member=serviceAccount:{agent} --role=roles/artifactregistry.reader"

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from run_kfp.credentials import printable
 from run_kfp.errors import did_you_mean
 from run_kfp.findings import Finding, Severity
+from run_kfp.image_reference import BadImageError, ImageReference, parse_image
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.images.registry_api import (
@@ -30,13 +31,7 @@ from run_kfp.preflight.images.registry_api import (
     Unreachable,
     find_logins,
 )
-from run_kfp.preflight.offline.references import (
-    BadImageError,
-    ImageReference,
-    image_place,
-    parse_image,
-    wrong_address,
-)
+from run_kfp.preflight.offline.references import image_place, wrong_address
 from run_kfp.preflight.rules import rule
 
 # What Vertex AI's machines run (https://cloud.google.com/vertex-ai/docs/training/create-custom-container).

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from run_kfp.credentials import printable
-from run_kfp.preflight.offline.references import DOCKER_HUB, ImageReference
+from run_kfp.image_reference import DOCKER_HUB, ImageReference
 
 if TYPE_CHECKING:
     import requests
