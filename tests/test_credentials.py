@@ -164,7 +164,7 @@ def test_an_unreachable_token_service_is_tried_again_until_the_time_is_over(writ
     assert clock.slept == [0.5, 1, 2, 4, 8, 8, 8, 8, 8, 6.25, 3.125, 1.5625, 0.78125, 0.390625]
     assert len(said) == len(clock.slept)
     assert all(words.startswith("Google's token service: ") for words in said)
-    assert "trying again (60.0 s left)" in said[0]
+    assert "retrying (60.0 s left)" in said[0]
     assert "within 60 s" in error.value.message
     assert error.value.exit_code == 4
 
