@@ -214,7 +214,7 @@ def test_a_watch_that_ends_leaves_the_run(cloud: Cloud) -> None:
     result = cloud.submit("--wait", "--poll-every", "0.01", "--wait-timeout", "0.2")
 
     assert result.code == 7
-    assert "the run goes on" in result.err
+    assert "the run continues" in result.err
     assert result.out.startswith("vertex://")
 
 
