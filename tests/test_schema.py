@@ -130,6 +130,14 @@ def test_the_command_prints_it_and_init_writes_it_beside_the_registry(cli: Cli) 
     assert named.read_text(encoding="utf-8") == printed.out
 
 
+def test_printing_it_loads_no_models(cli: Cli) -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "run_kfp", "schema"]
+    done = subprocess.run(words, cwd=cli.folder, env=cli.environment({}), capture_output=True, text=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "run_kfp.schema" in loaded
+    assert {"run_kfp.registry", "run_kfp.settings", "kfp"} & loaded == set()
+
+
 # ── a language server ────────────────────────────────────────────────────────────────────────────────────────────────
 
 TOMBI = shutil.which("tombi", path=Path(sys.executable).parent)
