@@ -203,6 +203,7 @@ def test_a_key_without_its_file_is_one_of_the_registry() -> None:
     ["-r 1", "--region", "this call", "environment GCP_REGION", "gone.toml: a.b", "x" * 5000, "a\0b: c", "", ".: a"],
 )
 def test_what_is_in_no_file_has_no_position(place: str) -> None:
+    Path("environment").write_text("GCP_REGION=us-east1\n", encoding="utf-8")
     assert Places().position(place) is None
 
 

@@ -73,7 +73,8 @@ class Places:
         for colon in re.finditer(": ", place):
             file = place[: colon.start()]
             yield file, place[colon.end() :], self._parser(file)
-        if line := re.fullmatch(r"(.+) \(([^()]+)=…\)|(.+) ([^ ]+)", place, re.DOTALL):
+        # `environment GCP_REGION` is no file, even where there is one of this name.
+        if line := re.fullmatch(r"(.+) \(([^()]+)=…\)|(\.env) ([^ ]+)", place, re.DOTALL):
             yield line[1] or line[3], line[2] or line[4], _env
         key = re.match(r"[a-z]+(?=\.)", place)
         if key and self._registry is not None:
