@@ -14,7 +14,7 @@ from typing import Any, Literal
 from run_kfp.errors import shown
 
 # Vertex expands `$(VAR)` in the value of an environment variable (EnvVar.value in its CustomJob reference).
-ENV_EXPANSION = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
+_ENV_EXPANSION = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
 
 
 def text_fault(text: str) -> str | None:
@@ -39,7 +39,7 @@ def literal_fault(text: str, *, in_env: bool = False) -> str | None:
         return "contains '{{channel:', which kfp would replace"
     if fault := text_fault(text):
         return fault
-    if in_env and ENV_EXPANSION.search(text):
+    if in_env and _ENV_EXPANSION.search(text):
         return "contains '$(NAME)', which Vertex AI would expand in an environment variable"
     if text.lstrip().startswith("{"):
         try:
@@ -120,3 +120,24 @@ def read_parameter_reference(value: Any) -> Reference | None:
     if not isinstance(reference, Reference) or reference.kind != "param" or reference.prefix:
         raise ValueError("a resource is a literal or { param = … }, resolved when compiling")
     return reference
+
+
+# ── what the readers above take, as JSON Schemas ─────────────────────────────────────────────────────────────────────
+
+
+def _table_of(kind: str, **optional: dict[str, Any]) -> dict[str, Any]:
+    keys = {kind: {"type": "string"}, **optional}
+    return {"type": "object", "properties": keys, "required": [kind], "additionalProperties": False}
+
+
+_REPLACED = r"\{\{(\$|channel:)|\x00"  # as in `literal_fault`
+_IN_ENV = f"{_REPLACED}|{_ENV_EXPANSION.pattern}"
+
+LITERAL_FORM: dict[str, Any] = {"type": "string", "not": {"pattern": _REPLACED}}
+PARAM_FORM = _table_of("param")
+ARGUMENT_FORM: dict[str, Any] = {
+    "anyOf": [LITERAL_FORM, _table_of("param", prefix=LITERAL_FORM), _table_of("secret", prefix=LITERAL_FORM)]
+}
+ENV_VALUE_FORM: dict[str, Any] = {
+    "anyOf": [{"type": "string", "not": {"pattern": _IN_ENV}}, PARAM_FORM, _table_of("secret")]
+}

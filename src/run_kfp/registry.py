@@ -16,7 +16,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.json_schema import SkipJsonSchema
 
 from run_kfp.arguments import (
-    ENV_EXPANSION,
+    ARGUMENT_FORM,
+    ENV_VALUE_FORM,
+    LITERAL_FORM,
+    PARAM_FORM,
     Argument,
     Reference,
     read_argument,
@@ -129,22 +132,8 @@ def _form(pattern: re.Pattern[str], **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^({pattern.pattern})$", **more})
 
 
-def _table_of(kind: str, **optional: dict[str, Any]) -> dict[str, Any]:
-    keys = {kind: {"type": "string"}, **optional}
-    return {"type": "object", "properties": keys, "required": [kind], "additionalProperties": False}
-
-
-_REPLACED = r"\{\{(\$|channel:)|\x00"  # `arguments.literal_fault`
-_LITERAL: dict[str, Any] = {"type": "string", "not": {"pattern": _REPLACED}}
-_ENV_LITERAL: dict[str, Any] = {"type": "string", "not": {"pattern": f"{_REPLACED}|{ENV_EXPANSION.pattern}"}}
-_ARGUMENT = WithJsonSchema(
-    {"anyOf": [_LITERAL, _table_of("param", prefix=_LITERAL), _table_of("secret", prefix=_LITERAL)]}
-)
-_ENV_VALUE = WithJsonSchema({"anyOf": [_ENV_LITERAL, _table_of("param"), _table_of("secret")]})
-
-
 def _or_param(*forms: dict[str, Any]) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [*forms, _table_of("param")]})
+    return WithJsonSchema({"anyOf": [*forms, PARAM_FORM]})
 
 
 _CPU = _or_param(
@@ -155,7 +144,7 @@ _MEMORY = _or_param({"type": "string", "pattern": f"^({MEMORY.pattern})$"})
 _COUNT = _or_param(
     {"type": "integer", "minimum": 0, "maximum": 9999}, {"type": "string", "pattern": f"^({COUNT.pattern})$"}
 )
-Text = Annotated[str, AfterValidator(read_literal), WithJsonSchema(_LITERAL)]
+Text = Annotated[str, AfterValidator(read_literal), WithJsonSchema(LITERAL_FORM)]
 Words = Annotated[tuple[Text, ...], Field(strict=False, json_schema_extra={"minItems": 1}), AfterValidator(_entrypoint)]
 Name = Annotated[str, AfterValidator(_name), _form(_NAME, **{"not": {"pattern": _REPEATED.pattern}})]
 VariableName = Annotated[str, AfterValidator(_variable), _form(_VARIABLE)]
@@ -224,7 +213,7 @@ class Container(Model):
         "`-<number>`, which KFP adds to repeated steps."
     )
     display_name: str = Field("", description="The name in the graph; defaults to the name.")
-    image: Annotated[str, AfterValidator(_image), _form(_WORD, **{"not": _LITERAL["not"]})] = Field(
+    image: Annotated[str, AfterValidator(_image), _form(_WORD, **{"not": LITERAL_FORM["not"]})] = Field(
         "", description="The image, as for `docker pull`. Either this or `factory`."
     )
     factory: Annotated[str, AfterValidator(_factory), _form(_FACTORY)] = Field(
@@ -232,14 +221,17 @@ class Container(Model):
         description="`package.module:function`: a KFP component, or a function without arguments that returns one. "
         "The folder of the registry file is importable.",
     )
-    args: Annotated[tuple[Annotated[Argument, PlainValidator(read_argument), _ARGUMENT], ...], Field(strict=False)] = (
-        Field((), description="The arguments for the image's `ENTRYPOINT`; they replace its `CMD`.")
-    )
+    args: Annotated[
+        tuple[Annotated[Argument, PlainValidator(read_argument), WithJsonSchema(ARGUMENT_FORM)], ...],
+        Field(strict=False),
+    ] = Field((), description="The arguments for the image's `ENTRYPOINT`; they replace its `CMD`.")
     command: Words | None = Field(None, description="Replaces the image's `ENTRYPOINT`.")
     entrypoint: Words | None = Field(
         None, description="The image's `ENTRYPOINT`, repeated. Only for `env` values that are references."
     )
-    env: dict[VariableName, Annotated[Argument, PlainValidator(read_environment_value), _ENV_VALUE]] = Field(
+    env: dict[
+        VariableName, Annotated[Argument, PlainValidator(read_environment_value), WithJsonSchema(ENV_VALUE_FORM)]
+    ] = Field(
         {},
         description="Environment variables. A string goes into the pipeline file; a reference needs `command` or "
         "`entrypoint`, because the step then runs `env NAME=value… entrypoint… args…`.",
