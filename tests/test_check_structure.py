@@ -331,7 +331,7 @@ def test_a_placeholder_in_a_constant(full: dict[str, Any]) -> None:
 
 
 def test_the_reader_refuses_what_the_root_refers_to() -> None:
-    with pytest.raises(InputError, match="wait for each other"):
+    with pytest.raises(InputError, match="depend on each other"):
         context_of_spec(step_spec({}, dependentTasks=["step"]))
 
 

@@ -425,7 +425,7 @@ def test_aliases_and_a_platform_spec_belong_to_yaml(cli: Cli, write: Write) -> N
         ),
         (
             SMALL.replace("{componentRef: {name: c}}", "{componentRef: {name: c}, dependentTasks: [a, inner]}"),
-            ["has tasks that depend on each other: a", "a depends on 'inner', which does not exist"],
+            ["tasks depend on each other: a", "a depends on 'inner', which does not exist"],
         ),
     ],
 )

@@ -8,6 +8,12 @@ from typing import Any
 
 from run_kfp.errors import shown
 
+# Bytes of one argument of a program, its closing NUL included: MAX_ARG_STRLEN of Linux, 32 pages of 4096 (execve(2)).
+LONGEST_ARGUMENT = 131_072
+
+# Bytes of outputs that Vertex AI takes of a task (https://cloud.google.com/vertex-ai/docs/quotas#vertex-ai-pipelines).
+MOST_OUTPUT = 131_072
+
 # kfp's own patterns (kfp 2.17, dsl/pipeline_task.py: set_cpu_limit, set_memory_limit).
 CPU = re.compile(r"([0-9]*\.)?[0-9]+m?")
 MEMORY = re.compile(r"[1-9][0-9]*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from run_kfp.errors import WatchTimeout
+
+# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs/create
+JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
 
 
 class BackendName(StrEnum):

@@ -34,16 +34,12 @@ from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.plans import Inputs, RunRequest, Value, fill
-from run_kfp.runs import BackendName, PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus
+from run_kfp.runs import JOB_ID, BackendName, PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
     from google.cloud import aiplatform_v1
-
-# https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.pipelineJobs/create:
-# `[a-z][-a-z0-9]{0,127}`
-_JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
 
 # Foreign states in one table each; what is not in them is UNKNOWN, never a success.
 _RUN_STATES = {f"PIPELINE_STATE_{state.value}": state for state in RunState if state is not RunState.UNKNOWN}
@@ -132,7 +128,7 @@ def _settings_faults(inputs: Inputs) -> Iterator[Finding]:
     root = [] if settings.get("pipeline_root") else ["bucket"]
     if inputs.registry.whole:
         yield from settings.require(["project", "region", "service_account", *root])
-    if inputs.job_id is not None and not _JOB_ID.fullmatch(inputs.job_id):
+    if inputs.job_id is not None and not JOB_ID.fullmatch(inputs.job_id):
         yield Finding(
             f"job id {shown(inputs.job_id)} is not allowed",
             "up to 128 lower-case letters, digits and dashes, beginning with a letter",

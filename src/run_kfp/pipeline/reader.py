@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from run_kfp.files import read_text
 from run_kfp.findings import Finding
 from run_kfp.pipeline.resources import read_limits
 from run_kfp.pipeline.spec import Spec, no_pipeline, read_spec
+from run_kfp.pipeline.tables import cycle, table_at
 from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step
 
 # What people write for the types of parameters that KFP has (ParameterType of pipeline_spec.proto). A type that is
@@ -50,25 +51,18 @@ def _parameters(spec: Spec) -> tuple[Parameter, ...]:
     )
 
 
-def _table(value: object, *keys: str) -> Mapping[str, Any]:
-    """Return the table that stands under `keys`, one inside the other; an empty one where something else stands."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
-
-
 def _mistaken_words(spec: Spec, source: str) -> list[Finding]:
     """Name words of other tools in places where KFP has its own: types of parameters, limits as Kubernetes has them."""
     found: list[tuple[str, str, str]] = []
     components = {"root": spec["root"], **{f"components.{name}": body for name, body in spec["components"].items()}}
     for place, component in components.items():
-        for name, body in _table(component, "inputDefinitions", "parameters").items():
-            kind = _table(body).get("parameterType")
+        for name, body in table_at(component, "inputDefinitions", "parameters").items():
+            kind = table_at(body).get("parameterType")
             if isinstance(kind, str) and (meant := _type_meant(kind)):
                 where = f"{place}.inputDefinitions.parameters.{name}.parameterType"
                 found.append((where, f"{shown(kind)} is not a parameter type", f"write {meant}"))
-    for label, executor in _table(spec, "deploymentSpec", "executors").items():
-        resources = _table(executor, "container", "resources")
+    for label, executor in table_at(spec, "deploymentSpec", "executors").items():
+        resources = table_at(executor, "container", "resources")
         for key, meant in (("limits", "Limit"), ("requests", "Request")):
             if key in resources:
                 where = f"deploymentSpec.executors.{label}.container.resources.{key}"
@@ -104,10 +98,10 @@ def _steps(spec: Spec, source: str, faults: list[Finding]) -> tuple[Step, ...]:
     while waiting:
         ready = [name for name, step in waiting.items() if done.issuperset(tasks.keys() & set(step.after))]
         if not ready:
-            circle = _circle({name: step.after for name, step in waiting.items()})
+            circle = cycle({name: step.after for name, step in waiting.items()})
             faults.append(
                 Finding(
-                    f"{source} has tasks that depend on each other: {', '.join(circle)}",
+                    f"tasks depend on each other: {', '.join(circle)}",
                     "take one of these dependencies out (dependentTasks, inputs), or recompile the file",
                     code="RK-SPEC-CYCLE",
                     place=f"{source}: root.dag.tasks",
@@ -117,16 +111,6 @@ def _steps(spec: Spec, source: str, faults: list[Finding]) -> tuple[Step, ...]:
         ordered += [waiting.pop(name) for name in ready]
         done.update(ready)
     return tuple(ordered)
-
-
-def _circle(after: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return tasks of which each waits for the next, and the last for the first; every task waits for one of them."""
-    path = [next(iter(after))]
-    while True:
-        following = next(name for name in after[path[-1]] if name in after)
-        if following in path:
-            return path[path.index(following) :]
-        path.append(following)
 
 
 def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
@@ -143,7 +127,7 @@ def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
         label=str(task.get("taskInfo", {}).get("name") or name),
         image=str(container.get("image") or ("(a nested pipeline)" if "dag" in component else "(no container)")),
         after=tuple(sorted(after)),
-        resources=read_limits(_table(container, "resources")).words,
+        resources=read_limits(table_at(container, "resources")).words,
         cached=bool(task.get("cachingOptions", {}).get("enableCache")),
     )
 

@@ -16,7 +16,6 @@ from run_kfp.errors import CheckFailed, InputError, did_you_mean
 from run_kfp.findings import Finding, Severity
 from run_kfp.machines import Choice, Machines, load_machines
 from run_kfp.masking import Masker
-from run_kfp.preflight.background import in_background
 from run_kfp.preflight.context import CheckContext, StepSpec, read_steps
 from run_kfp.preflight.offline import check_offline
 from run_kfp.preflight.offline.resources import chosen_machines
@@ -24,6 +23,7 @@ from run_kfp.preflight.offline.values import without_tokens
 from run_kfp.preflight.rules import Rule, in_order, rule, rules
 from run_kfp.registry import CheckSection, Registry
 from run_kfp.secrets import SecretFinder, SecretRef
+from run_kfp.threads import in_background
 
 if TYPE_CHECKING:
     from run_kfp.preflight.images import ImageFacts

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from run_kfp.pipeline import CompiledPipeline
+from run_kfp.pipeline.tables import table_at
 from run_kfp.plans import Value
 from run_kfp.registry import Container, Registry
 from run_kfp.secrets import SecretRef
@@ -69,7 +70,7 @@ class StepSpec:
     @property
     def cached(self) -> bool:
         """Whether Vertex AI may take its result from the cache."""
-        return bool(_table(self.task, "cachingOptions").get("enableCache"))
+        return bool(table_at(self.task, "cachingOptions").get("enableCache"))
 
     @property
     def side_effects(self) -> bool:
@@ -81,7 +82,7 @@ class StepSpec:
         """The parameters of the enclosing DAG that it takes, by the name of the input."""
         return {
             name: str(source["componentInputParameter"])
-            for name, source in _table(_table(self.task, "inputs"), "parameters").items()
+            for name, source in table_at(self.task, "inputs", "parameters").items()
             if isinstance(source, Mapping) and "componentInputParameter" in source
         }
 
@@ -136,7 +137,7 @@ def read_steps(pipeline: CompiledPipeline, registry: Registry, selection: Sequen
     """
     spec = pipeline.spec
     by_task = dict(zip((step.name for step in pipeline.steps), selection, strict=True)) if selection else {}
-    walk = _walk(spec, _table(spec, "root"), "", pipeline.source, registry.source, by_task, ())
+    walk = _walk(spec, table_at(spec, "root"), "", pipeline.source, registry.source, by_task, ())
     return tuple(itertools.islice(walk, MOST_STEPS))
 
 
@@ -149,19 +150,19 @@ def _walk(
     by_task: Mapping[str, Container],
     above: tuple[str, ...],
 ) -> Iterator[StepSpec]:
-    components, executors = _table(spec, "components"), _table(_table(spec, "deploymentSpec"), "executors")
-    for name, task in _table(_table(component, "dag"), "tasks").items():
+    components, executors = table_at(spec, "components"), table_at(spec, "deploymentSpec", "executors")
+    for name, task in table_at(component, "dag", "tasks").items():
         if not isinstance(task, Mapping):
             continue
-        reference = str(_table(task, "componentRef").get("name", ""))
-        found = _table(components, reference)
+        reference = str(table_at(task, "componentRef").get("name", ""))
+        found = table_at(components, reference)
         container = by_task.get(name) if not prefix else None
         if "dag" in found:
             if reference not in above:  # a component that holds itself is told elsewhere
                 yield from _walk(spec, found, f"{prefix}{name}/", file, registry, by_task, (*above, reference))
             continue
         executor = str(found.get("executorLabel", ""))
-        body = _table(executors, executor).get("container")
+        body = table_at(executors, executor).get("container")
         if not isinstance(body, Mapping):
             continue
         yield StepSpec(
@@ -177,7 +178,7 @@ def _walk(
                 for entry in _list(body, "env")
                 if isinstance(entry, Mapping)
             },
-            resources=_table(body, "resources"),
+            resources=table_at(body, "resources"),
             task=task,
             component=found,
         )
@@ -187,9 +188,3 @@ def _list(value: Mapping[str, Any], key: str) -> list[Any]:
     """Return the list under `key`; an empty one where something else stands."""
     found = value.get(key)
     return found if isinstance(found, list) else []
-
-
-def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return the table under `key`; an empty one where something else stands, which a file of others may hold."""
-    found = value.get(key)
-    return found if isinstance(found, Mapping) else {}

@@ -30,7 +30,7 @@ from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
 from run_kfp.plans import Inputs, Value, fill
 from run_kfp.registry import Registry
-from run_kfp.runs import RunState, StepState
+from run_kfp.runs import JOB_ID, RunState, StepState
 from run_kfp.secrets import SecretRef
 
 __all__ = ["ENGINES", "PULLS", "LocalOptions", "LocalPlan", "Observer", "execute", "mend", "plan"]
@@ -116,7 +116,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
                 processes[step.name] = entry
     docker, env = _docker_settings(inputs, options, runs, faults)
     run_id = inputs.job_id if inputs.job_id is not None else _new_id(pipeline.name, datetime.now(UTC))
-    if not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", run_id):
+    if not JOB_ID.fullmatch(run_id):
         faults.append(
             Finding(
                 f"job id {run_id!r} is not allowed",

@@ -18,6 +18,7 @@ from typing import Any
 
 from run_kfp.backends.local.engines import GRACE, Ended, PullProgress, Sink, StartRefusedError, StepCall, exit_words
 from run_kfp.errors import EngineError
+from run_kfp.limits import MOST_OUTPUT
 
 RUN_LABEL, STEP_LABEL, STORE_LABEL = "run-kfp.run", "run-kfp.step", "run-kfp.store"
 
@@ -27,10 +28,6 @@ CREDENTIALS = "/run-kfp-credentials.json"
 
 # The Engine refuses less (moby, daemon/daemon_unix.go: linuxMinMemory).
 LEAST_MEMORY = 6 * 1024 * 1024
-
-# Vertex AI takes at most 131,072 bytes of outputs per task
-# (https://cloud.google.com/vertex-ai/docs/quotas#vertex-ai-pipelines).
-_MOST_OUTPUT = 131_072
 
 _SIGKILLED = 128 + 9
 
@@ -286,7 +283,7 @@ class _Container:
         chunks, _ = self._api.get_archive(self.identity, OUTPUTS_FOLDER)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             return {
-                member.name.partition("/")[2]: file.read(_MOST_OUTPUT).decode("utf-8", "replace")
+                member.name.partition("/")[2]: file.read(MOST_OUTPUT).decode("utf-8", "replace")
                 for member in archive
                 if member.isfile() and (file := archive.extractfile(member)) is not None
             }

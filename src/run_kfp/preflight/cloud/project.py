@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from run_kfp.findings import Severity
 from run_kfp.preflight.cloud.policies import has_role, project_policy
 from run_kfp.preflight.cloud.repositories import AGENTS, repositories
@@ -11,6 +9,7 @@ from run_kfp.preflight.cloud.session import GoogleSession, part, rows
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, project_number
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import rule
+from run_kfp.runs import JOB_ID
 
 PROJECT_GONE = rule("RK-PROJECT-GONE")
 API_DISABLED = rule("RK-API-DISABLED")
@@ -110,7 +109,7 @@ def check_agents(context: CheckContext, project: str, session: GoogleSession) ->
 def check_job_id(context: CheckContext, project: str, region: str, session: GoogleSession) -> Seen:
     """See whether the job id that was asked for is free."""
     job_id = context.job_id
-    if job_id is None or not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", job_id):
+    if job_id is None or not JOB_ID.fullmatch(job_id):
         return
     answer = session.get(
         "aiplatform", f"/v1/projects/{part(project)}/locations/{part(region)}/pipelineJobs/{part(job_id)}"

@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 from run_kfp.credentials import find_credentials, first_sentence, in_time, printable
 from run_kfp.errors import BackendError
-from run_kfp.preflight.background import in_background
 from run_kfp.settings import Settings
+from run_kfp.threads import in_background
 
 if TYPE_CHECKING:
     import requests

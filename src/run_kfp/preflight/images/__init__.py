@@ -33,6 +33,7 @@ from run_kfp.preflight.images.registry_api import (
 )
 from run_kfp.preflight.offline.references import image_place, wrong_address
 from run_kfp.preflight.rules import rule
+from run_kfp.threads import in_background
 
 # What Vertex AI's machines run (https://cloud.google.com/vertex-ai/docs/training/create-custom-container).
 PLATFORM = "linux/amd64"
@@ -621,7 +622,7 @@ def _start(tasks: Mapping[Key, Callable[[], Value]]) -> Callable[[float], dict[K
                     done.put(error)
 
     for _ in range(min(_MOST_LOOKS, len(tasks))):
-        threading.Thread(target=work, daemon=True).start()
+        in_background(work)
 
     def gather(deadline: float) -> dict[Key, Value]:
         values: dict[Key, Value] = {}

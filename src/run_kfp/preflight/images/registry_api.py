@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from run_kfp.credentials import printable
 from run_kfp.image_reference import DOCKER_HUB, ImageReference
+from run_kfp.pipeline.tables import table_at
 
 if TYPE_CHECKING:
     import requests
@@ -405,19 +406,14 @@ def find_logins(host: str) -> list[Login]:
     except (OSError, RuntimeError):
         return []
     wanted = {host, *({"index.docker.io", "registry-1.docker.io"} if host == DOCKER_HUB else ())}
-    helpers = _table(config, "credHelpers")
+    helpers = table_at(config, "credHelpers")
     named = next((helpers[key] for key in helpers if _config_host(key) in wanted), None)
     if helper := named or config.get("credsStore"):
         login = _from_helper(str(helper), _HUB_LOGIN if host == DOCKER_HUB else host)
         return [login] if login else []
-    auths = _table(config, "auths")
-    found = [_from_entry(_table(auths, key)) for key in auths if _config_host(key) in wanted]
+    auths = table_at(config, "auths")
+    found = [_from_entry(table_at(auths, key)) for key in auths if _config_host(key) in wanted]
     return [login for login in found if login][:1]
-
-
-def _table(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = value.get(key)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _config_host(key: str) -> str:

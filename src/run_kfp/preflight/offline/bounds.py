@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from run_kfp.findings import Finding, Severity
+from run_kfp.limits import LONGEST_ARGUMENT
 from run_kfp.pipeline.resources import holds_placeholder
+from run_kfp.pipeline.tables import table_at
 from run_kfp.plans import Value
 from run_kfp.preflight.context import CheckContext
-from run_kfp.preflight.offline.spec import Dag, Spec, shown, table_at, waits_for
+from run_kfp.preflight.offline.spec import Dag, Spec, shown, waits_for
 from run_kfp.preflight.rules import rule
 
 MANY_TASKS = rule("RK-LIMIT-TASKS")
@@ -27,7 +29,6 @@ _MOST_TASKS = 10_000
 _MOST_ARTIFACTS_OF_TASK = 100
 _MOST_ARTIFACTS = 10_000
 _MOST_AT_ONCE = 600
-_LONGEST_VALUE = 131_072
 _LARGEST_SPEC = 4 * 1024 * 1024
 _LONGEST_TASK = 7 * 24 * 3600
 _LONGEST_BACKOFF = 3600
@@ -149,16 +150,16 @@ def _items(task: Mapping[str, Any]) -> int:
 
 def _check_values(context: CheckContext, spec: Spec) -> Iterator[Finding]:
     for name, given in context.values.items():
-        if isinstance(given, Value) and (size := _bytes(given.value)) >= _LONGEST_VALUE:
+        if isinstance(given, Value) and (size := _bytes(given.value)) >= LONGEST_ARGUMENT:
             yield _long(f"{given.source}: {name}", f"the value of {name}", size)
     for dag in spec.dags.values():
         for name, declared in table_at(dag.component, "inputDefinitions", "parameters").items():
-            if (size := _bytes(table_at(declared).get("defaultValue"))) >= _LONGEST_VALUE:
+            if (size := _bytes(table_at(declared).get("defaultValue"))) >= LONGEST_ARGUMENT:
                 place = f"{dag.place}.inputDefinitions.parameters.{name}.defaultValue"
                 yield _long(spec.at(place), f"the default of {name}", size)
         for task_name, task in dag.tasks.items():
             for name, source in table_at(task, "inputs", "parameters").items():
-                if (size := _bytes(table_at(source, "runtimeValue").get("constant"))) >= _LONGEST_VALUE:
+                if (size := _bytes(table_at(source, "runtimeValue").get("constant"))) >= LONGEST_ARGUMENT:
                     place = f"{dag.place}.dag.tasks.{task_name}.inputs.parameters.{name}"
                     yield _long(spec.at(place), f"the constant for {name}", size)
     told: set[str] = set()
@@ -167,11 +168,11 @@ def _check_values(context: CheckContext, spec: Spec) -> Iterator[Finding]:
             for number, word in enumerate(words):
                 place = f"{step.at(key)}[{number}]"
                 # One byte of the limit is for the NUL at the end.
-                if (size := len(word.encode(errors="replace"))) >= _LONGEST_VALUE and place not in told:
+                if (size := len(word.encode(errors="replace"))) >= LONGEST_ARGUMENT and place not in told:
                     told.add(place)
                     yield LONG_VALUE(
                         place,
-                        f"has {size:,} bytes, and Linux takes fewer than {_LONGEST_VALUE:,} in one argument",
+                        f"has {size:,} bytes, and Linux takes fewer than {LONGEST_ARGUMENT:,} in one argument",
                         "put it into a file of the image or of the bucket",
                         Severity.ERROR,
                     )
@@ -186,7 +187,7 @@ def _bytes(value: object) -> int:
 def _long(place: str, what: str, size: int) -> Finding:
     return LONG_VALUE(
         place,
-        f"{what} has {size:,} bytes; from {_LONGEST_VALUE:,} on it fits into no argument and no output",
+        f"{what} has {size:,} bytes; from {LONGEST_ARGUMENT:,} on it fits into no argument and no output",
         "upload it (gcloud storage cp FILE gs://BUCKET/FILE) and hand over /gcs/BUCKET/FILE",
     )
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from run_kfp.findings import Finding, Severity
+from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext, StepSpec
-from run_kfp.preflight.offline.spec import compiled_here, names_in_words, source_of, table_at
+from run_kfp.preflight.offline.spec import compiled_here, names_in_words, source_of
 from run_kfp.preflight.rules import rule
 
 EXPIRY = rule("RK-CACHE-EXPIRY")

@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from run_kfp.findings import Finding, Severity
+from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext, StepSpec
-from run_kfp.preflight.offline.spec import names_in_words, shown, table_at
+from run_kfp.preflight.offline.spec import names_in_words, shown
 from run_kfp.preflight.offline.texts import Surroundings, check_constants, check_environment, check_paths, check_text
 from run_kfp.preflight.rules import rule
 

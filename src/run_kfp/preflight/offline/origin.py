@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
 from run_kfp.findings import Finding
+from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext
-from run_kfp.preflight.offline.spec import Spec, compiled_here, names_in_words, shown, table_at
+from run_kfp.preflight.offline.spec import Spec, compiled_here, names_in_words, shown
 from run_kfp.preflight.rules import rule
 
 KUBERNETES = rule("RK-PLATFORM-KUBERNETES")

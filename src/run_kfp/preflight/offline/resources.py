@@ -38,6 +38,7 @@ from run_kfp.pipeline.resources import (
     read_limits,
     request_size,
 )
+from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.rules import rule
 from run_kfp.settings import region_meant
@@ -407,8 +408,8 @@ _DEEPEST = 50
 def _worker_pools(context: CheckContext) -> Iterator[_Pool]:
     """Find the worker pools in arguments and inputs of steps, and in executors that are CustomJobs."""
     for step in context.steps:
-        given = _parameters(step.task.get("inputs"))
-        declared = _parameters(step.component.get("inputDefinitions"))
+        given = table_at(step.task, "inputs", "parameters")
+        declared = table_at(step.component, "inputDefinitions", "parameters")
         inputs = {name: _value(body, "defaultValue") for name, body in declared.items()}
         inputs |= {name: _value(_value(body, "runtimeValue"), "constant") for name, body in given.items()}
         region = inputs.get("location")
@@ -417,8 +418,7 @@ def _worker_pools(context: CheckContext) -> Iterator[_Pool]:
         for name, value in inputs.items():
             yield from _pools(value, f"{where}, input {name}", region)
         yield from _pools([*step.command, *step.args], f"{where}, arguments ", region)
-    executors = _value(context.pipeline.spec.get("deploymentSpec"), "executors")
-    for name, executor in executors.items() if isinstance(executors, Mapping) else ():
+    for name, executor in table_at(context.pipeline.spec, "deploymentSpec", "executors").items():
         if job := _value(executor, "customJob"):
             place = f"{context.pipeline.source}: deploymentSpec.executors.{name}.customJob"
             yield from _pools(job, place, context.region)
@@ -426,11 +426,6 @@ def _worker_pools(context: CheckContext) -> Iterator[_Pool]:
 
 def _value(table: Any, key: str) -> Any:
     return table.get(key) if isinstance(table, Mapping) else None
-
-
-def _parameters(table: Any) -> Mapping[str, Any]:
-    found = _value(table, "parameters")
-    return found if isinstance(found, Mapping) else {}
 
 
 def _pools(value: Any, place: str, region: str | None, depth: int = 0) -> Iterator[_Pool]:

@@ -7,14 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext
-
-
-def table_at(value: object, *keys: str) -> Mapping[str, Any]:
-    """Return the table that stands under `keys`, one inside the other; an empty one where there is none."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
 
 
 def names_in_words(names: Sequence[str], most: int = 5) -> str:

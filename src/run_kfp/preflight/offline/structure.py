@@ -12,10 +12,11 @@ from typing import Any
 from run_kfp.errors import did_you_mean
 from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
+from run_kfp.pipeline.tables import cycle, table_at
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.bounds import check_bounds
 from run_kfp.preflight.offline.origin import check_origin
-from run_kfp.preflight.offline.spec import Dag, Spec, names_in_words, source_of, table_at, waits_for
+from run_kfp.preflight.offline.spec import Dag, Spec, names_in_words, source_of, waits_for
 from run_kfp.preflight.rules import rule
 
 REFERENCE = rule("RK-SPEC-REFERENCE")
@@ -59,30 +60,21 @@ def _check_references(spec: Spec) -> Iterator[Finding]:
                         f"waits for the task {missing!r}, which this DAG does not have",
                         did_you_mean(missing, dag.tasks) or f"it has {names_in_words(list(dag.tasks))}",
                     )
-        if name and (circle := _circle({key: waits_for(task) for key, task in dag.tasks.items()})):
+        if name and (circle := cycle({key: waits_for(task) for key, task in dag.tasks.items()})):
             yield CYCLE(
-                spec.at(base), f"these tasks wait for each other: {names_in_words(circle)}", "take a dependency out"
+                spec.at(base), f"these tasks depend on each other: {names_in_words(circle)}", "take a dependency out"
             )
         yield from _check_outputs(spec, dag)
     inner = {
         name: {str(table_at(task, "componentRef").get("name")) for task in dag.tasks.values()}
         for name, dag in spec.dags.items()
     }
-    if circle := _circle(inner):
+    if circle := cycle(inner):
         yield CYCLE(
             spec.at("components"),
-            f"these components hold each other: {names_in_words(circle)}",
+            f"these components contain each other: {names_in_words(circle)}",
             "a pipeline cannot hold itself",
         )
-
-
-def _circle(waits_for: Mapping[str, set[str]]) -> list[str]:
-    """Return what is left, in order of names, when everything that can go before the rest has gone; else nothing."""
-    left = {name: others & waits_for.keys() for name, others in waits_for.items()}
-    while ready := [name for name, others in left.items() if not others & left.keys()]:
-        for name in ready:
-            del left[name]
-    return sorted(left)
 
 
 # What an executor may be (PipelineDeploymentConfig.ExecutorSpec, and Vertex AI's own kinds).

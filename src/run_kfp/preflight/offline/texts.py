@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from run_kfp.findings import Finding, Severity
+from run_kfp.pipeline.tables import table_at
 from run_kfp.plans import Value
 from run_kfp.preflight.context import CheckContext
-from run_kfp.preflight.offline.spec import Spec, shown, source_of, table_at
+from run_kfp.preflight.offline.spec import Spec, shown, source_of
 from run_kfp.preflight.offline.values import PARAM_TEMPLATE
 from run_kfp.preflight.rules import rule
 

@@ -12,16 +12,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from run_kfp.findings import Finding, Severity
+from run_kfp.limits import LONGEST_ARGUMENT
 from run_kfp.masking import MASK, SHORTEST_SECRET
+from run_kfp.pipeline.tables import table_at
 from run_kfp.plans import Value
 from run_kfp.preflight.context import CheckContext
-from run_kfp.preflight.offline.spec import compiled_here, shown, table_at
+from run_kfp.preflight.offline.spec import compiled_here, shown
 from run_kfp.preflight.rules import rule
 from run_kfp.registry import SecretSource
 from run_kfp.secrets import SecretRef, is_template
-
-# The kernel's limit of one argument, its closing NUL included: MAX_ARG_STRLEN, 32 pages of 4096 bytes (execve(2)).
-LONGEST_ARGUMENT = 131_072
 
 PARAM_LONG = rule("RK-PARAM-LONG")
 PARAM_NULL = rule("RK-PARAM-NULL")
