@@ -3,6 +3,8 @@
     python3 dev.py demo     install, then the main job on this machine: compile, check, plan, rehearse
     python3 dev.py test     install, then run every check and all tests (`-- ARGS` go to pytest)
     python3 dev.py bench    run the benchmarks (`-- ARGS` go to each of them)
+    python3 dev.py mutate   break the program in 100 places and tell which breaks no test notices
+                            (`-- ARGS` go to tests/mutate.py)
     python3 dev.py wheel    build the wheel and compare what it holds with the sources
     python3 dev.py versions run the tests of compiling and submitting with the lowest and the newest
                             versions that pyproject.toml allows (`-- ARGS` go to pytest)
@@ -51,6 +53,9 @@ DEV_LOCK = ROOT / "requirements-dev.lock"  # that and what the checks and tests 
 UV = "uv==0.13.9"  # writes the locks; another version may write them in another form
 
 
+COVERED = 94  # per cent of the lines; less fails the tests
+
+
 class Stop(Exception):
     """Ends the program with these words and exit code."""
 
@@ -80,7 +85,8 @@ def test(pytest_args: Sequence[str]) -> None:
         "mypy": lambda: run([script("mypy")]),
         "lint-imports": lambda: run([script("lint-imports"), "--no-logo"]),
         "wheel": wheel,
-        "pytest": lambda: run([script("pytest"), *pytest_args]),
+        # What is measured is the whole suite: it takes a quarter longer than without.
+        **({"pytest": lambda: run([script("pytest"), *pytest_args])} if pytest_args else {"pytest": measured}),
     }
     lines, failed = [], 0
     for name, check in checks.items():
@@ -94,6 +100,17 @@ def test(pytest_args: Sequence[str]) -> None:
         raise Stop(f"{failed} of {len(checks)} checks failed")
 
 
+def measured() -> int:
+    """All tests, and the lines of src/run_kfp that they execute, in the processes that they start as well."""
+    (BUILD / "coverage").mkdir(parents=True, exist_ok=True)
+    coverage = script("coverage")
+    run([coverage, "erase"])
+    code = run([coverage, "run", "-m", "pytest"])
+    run([coverage, "combine", "--quiet"])
+    floor = run([coverage, "report", "--skip-covered", f"--fail-under={COVERED}"])
+    return code or floor
+
+
 def bench(args: Sequence[str]) -> None:
     """Each `benchmarks/bench_*.py` in turn."""
     environment(DEV_LOCK)
@@ -104,6 +121,13 @@ def bench(args: Sequence[str]) -> None:
     failed = [file.name for file in files if run([script("python"), file, *args], env=env)]
     if failed or not files:
         raise Stop(f"failed: {', '.join(failed)}" if failed else "there is no benchmarks/bench_*.py")
+
+
+def mutate(args: Sequence[str]) -> None:
+    """See tests/mutate.py; no part of `test`, because the tests run once for each break."""
+    environment(DEV_LOCK)
+    if run([script("python"), ROOT / "tests" / "mutate.py", *args]):
+        raise Stop("too many breaks go unnoticed; see above")
 
 
 def wheel() -> int:
@@ -314,7 +338,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands.add_parser("demo", description=demo.__doc__)
-    for name, doc in (("test", test.__doc__), ("bench", bench.__doc__), ("versions", versions.__doc__)):
+    for name, doc in (
+        ("test", test.__doc__),
+        ("bench", bench.__doc__),
+        ("mutate", mutate.__doc__),
+        ("versions", versions.__doc__),
+    ):
         commands.add_parser(name, description=doc).add_argument("args", nargs="*", metavar="-- ARGS")
     commands.add_parser("wheel", description=wheel.__doc__)
     upgrade = "take newer versions, where pyproject.toml allows them"
@@ -329,6 +358,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             test(options.args)
         elif options.command == "bench":
             bench(options.args)
+        elif options.command == "mutate":
+            mutate(options.args)
         elif options.command == "versions":
             versions(options.args)
         elif options.command == "wheel":

@@ -60,7 +60,7 @@ def _nothing_is_left_running() -> Iterator[None]:
 
 # What takes the machine (a Docker Engine, the example, a browser) is done by one worker, the installs by one, and the
 # rest meanwhile by the others; so what such tests share is made once, as without workers.
-_TOGETHER = {"machine": re.compile(r"mark\.(engine|example)\b|\bBrowser\b"), "install": re.compile(r"mark\.install\b")}
+_TOGETHER = {"install": re.compile(r"mark\.install\b"), "machine": re.compile(r"mark\.(engine|example)\b|\bBrowser\b")}
 
 
 @cache

@@ -18,7 +18,7 @@ from tomorrow import LOCKS, ROOT, index_of_tomorrow, locked, others
 
 CHECKOUT = ("pyproject.toml", "README.md", "LICENSE", "dev.py", "requirements*.lock", "src", "examples")
 
-pytestmark = pytest.mark.install
+pytestmark = [pytest.mark.install, pytest.mark.example]  # they run examples/demo
 
 
 @pytest.fixture(scope="module")
