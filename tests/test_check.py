@@ -407,9 +407,9 @@ def test_a_check_table_with_mistakes_is_told(cli: Cli, write: Write) -> None:
     write("run-kfp.toml", REGISTRY + more)
     result = cli("check", "-r", "1", "-t", "v1", "--offline", **RIGHT)
     assert result.code == 3
-    assert "check.ignore.RK-GPU-CUONT: there is no finding 'RK-GPU-CUONT'" in result.out
+    assert "check.ignore.RK-GPU-CUONT: unknown finding 'RK-GPU-CUONT'" in result.out
     assert "did you mean 'RK-GPU-COUNT'?" in result.out
-    assert "check.endpoints.storrage: there is no service 'storrage'" in result.out
+    assert "check.endpoints.storrage: unknown service 'storrage'" in result.out
     assert "did you mean 'storage'?" in result.out
     assert "run-kfp.toml: check.machines: machine table not found: none.toml" in result.out
 

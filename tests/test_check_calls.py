@@ -225,8 +225,8 @@ def test_words_that_may_be_meant(command: list[str], args: list[str], code: str)
     [
         ("sh -c 'python x.py'", 'write ["sh", "-c", "python x.py"]'),
         ("/usr/bin/python3 x.py", 'write ["/usr/bin/python3", "x.py"]'),
-        ("python 'x.py", "write each word as a string of its own"),
-        ("login --token abc", "write each word as a string of its own"),
+        ("python 'x.py", "write each word as a separate string"),
+        ("login --token abc", "write each word as a separate string"),
     ],
 )
 def test_a_call_in_one_word_is_taken_apart_as_a_shell_does(command: str, hint: str) -> None:

@@ -116,7 +116,7 @@ BAD = [
     ("https://github.com/team/train", "begins with https://", "github.com/team/train"),
     ("a/" * 128 + "b", "has a name of 257 characters", ""),
     ("host.example.com:99999/train", "has the port 99999", ""),
-    ("host..example.com/train", "which is no host", ""),
+    ("host..example.com/train", "which is not a host", ""),
 ]
 
 
@@ -195,10 +195,10 @@ def test_the_place_is_the_key_of_the_registry() -> None:
 @pytest.mark.parametrize(
     ("reference", "words", "hint"),
     [
-        ("eu.grc.io/test-project/train:v1", "there is no registry eu.grc.io", "did you mean eu.gcr.io?"),
-        ("dokcer.io/team/train:v1", "there is no registry", "did you mean docker.io?"),
-        ("us-east1-dokcer.pkg.dev/p/r/i:v1", "there is no registry", "did you mean us-east1-docker.pkg.dev?"),
-        ("us-east1-docker.pgk.dev/p/r/i:v1", "there is no registry", "did you mean us-east1-docker.pkg.dev?"),
+        ("eu.grc.io/test-project/train:v1", "unknown registry eu.grc.io", "did you mean eu.gcr.io?"),
+        ("dokcer.io/team/train:v1", "unknown registry", "did you mean docker.io?"),
+        ("us-east1-dokcer.pkg.dev/p/r/i:v1", "unknown registry", "did you mean us-east1-docker.pkg.dev?"),
+        ("us-east1-docker.pgk.dev/p/r/i:v1", "unknown registry", "did you mean us-east1-docker.pkg.dev?"),
         ("hub.docker.com/r/team/train:v1", "is a web site", "write team/train:v1"),
         ("hub.docker.com/r/team/train/tags", "is a web site", "write team/train"),
         ("docker.pkg.github.com/team/repo/train:v1", "ghcr.io", "write ghcr.io/team/repo/train"),
@@ -216,23 +216,35 @@ def test_the_place_is_the_key_of_the_registry() -> None:
         ("us-docker.pkg.dev/example.com/p/train:v1", "is not PROJECT/REPOSITORY/IMAGE", "/REPOSITORY/train:v1"),
         (
             "us-east-1-docker.pkg.dev/p/r/i:v1",
-            "there is no location us-east-1",
+            "unknown Artifact Registry location us-east-1",
             "did you mean us-east1-docker.pkg.dev?",
         ),
-        ("useast1-docker.pkg.dev/p/r/i:v1", "there is no location useast1", "did you mean us-east1-docker.pkg.dev?"),
-        ("us-east1-b-docker.pkg.dev/p/r/i:v1", "no location us-east1-b", "did you mean us-east1-docker.pkg.dev?"),
-        ("eu-docker.pkg.dev/p/r/i:v1", "there is no location eu of", "did you mean europe-docker.pkg.dev?"),
-        ("LOCATION-docker.pkg.dev/p/r/i:v1", "there is no location location", "gcloud artifacts locations list"),
-        ("us-docker.pkg.dev/test_project/r/i:v1", "test_project is no project id", "write test-project"),
-        ("us-docker.pkg.dev/other_project/r/i:v1", "other_project is no project id", "gcloud projects list"),
-        ("gcr.io/my_project/i:v1", "my_project is no project id", "gcloud projects list"),
+        (
+            "useast1-docker.pkg.dev/p/r/i:v1",
+            "unknown Artifact Registry location useast1",
+            "did you mean us-east1-docker.pkg.dev?",
+        ),
+        (
+            "us-east1-b-docker.pkg.dev/p/r/i:v1",
+            "unknown Artifact Registry location us-east1-b",
+            "did you mean us-east1-docker.pkg.dev?",
+        ),
+        ("eu-docker.pkg.dev/p/r/i:v1", "unknown Artifact Registry location eu", "did you mean europe-docker.pkg.dev?"),
+        (
+            "LOCATION-docker.pkg.dev/p/r/i:v1",
+            "unknown Artifact Registry location location",
+            "gcloud artifacts locations list",
+        ),
+        ("us-docker.pkg.dev/test_project/r/i:v1", "test_project is not a project id", "write test-project"),
+        ("us-docker.pkg.dev/other_project/r/i:v1", "other_project is not a project id", "gcloud projects list"),
+        ("gcr.io/my_project/i:v1", "my_project is not a project id", "gcloud projects list"),
         (DIGEST, "is the id of an image of this machine", f"docker tag {DIGEST} NAME && docker push NAME"),
         ("3f4e5d6c7b8a", "is the id of an image of this machine", "docker tag 3f4e5d6c7b8a NAME && docker push NAME"),
-        ("us-east1-python.pkg.dev/p/r/i:v1", "no host of Docker images", "LOCATION-docker.pkg.dev"),
-        ("us-east1.docker.pkg.dev/p/r/i:v1", "no host of Docker images", "LOCATION-docker.pkg.dev"),
+        ("us-east1-python.pkg.dev/p/r/i:v1", "not a Docker host of", "LOCATION-docker.pkg.dev"),
+        ("us-east1.docker.pkg.dev/p/r/i:v1", "not a Docker host of", "LOCATION-docker.pkg.dev"),
         ("gcr.io/train:v1", "has no project in front", "write gcr.io/test-project/train:v1"),
-        ("europe.gcr.io/test-project/train:v1", "there is no registry", "did you mean eu.gcr.io?"),
-        ("us-east1.gcr.io/test-project/train:v1", "there is no registry", "did you mean us.gcr.io?"),
+        ("europe.gcr.io/test-project/train:v1", "unknown registry", "did you mean eu.gcr.io?"),
+        ("us-east1.gcr.io/test-project/train:v1", "unknown registry", "did you mean us.gcr.io?"),
     ],
 )
 def test_an_address_where_no_image_can_be_is_an_error(reference: str, words: str, hint: str) -> None:

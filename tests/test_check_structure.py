@@ -171,12 +171,12 @@ HANDLER = "components/comp-exit-handler-1/dag/tasks"
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (f"{HANDLER}/ask/componentRef/name", "comp-aks", "there is no component 'comp-aks'"),
+        (f"{HANDLER}/ask/componentRef/name", "comp-aks", "unknown component 'comp-aks'"),
         (f"{HANDLER}/ask/componentRef", {}, "names no component"),
-        ("components/comp-ask/executorLabel", "exec-ak", "there is no executor 'exec-ak'"),
+        ("components/comp-ask/executorLabel", "exec-ak", "executor 'exec-ak' missing"),
         ("components/comp-ask/executorLabel", None, "has neither executorLabel nor dag"),
-        ("components/comp-ask", None, "there is no component 'comp-ask'"),
-        ("deploymentSpec/executors/exec-ask", None, "there is no executor 'exec-ask'"),
+        ("components/comp-ask", None, "unknown component 'comp-ask'"),
+        ("deploymentSpec/executors/exec-ask", None, "executor 'exec-ask' missing"),
         (f"{HANDLER}/ask/dependentTasks", ["importer", "gone"], "waits for the task 'gone'"),
         (
             f"{HANDLER}/ask/inputs/parameters/text/componentInputParameter",
@@ -213,7 +213,7 @@ HANDLER = "components/comp-exit-handler-1/dag/tasks"
             None,
             "takes the parameter 'pipelinechannel--tag'",
         ),
-        (f"{HANDLER}/ask", 7, "is no task"),
+        (f"{HANDLER}/ask", 7, "is not a task"),
     ],
 )
 def test_references_to_nothing(full: dict[str, Any], path: str, value: Any, words: str) -> None:

@@ -168,15 +168,15 @@ def test_text_that_only_looks_odd_is_none(value: str) -> None:
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("somebody:{20}", "does not begin with https://"),
-        ("http://somebody:{20}", "does not begin with https://"),
+        ("somebody:{20}", "does not start with https://"),
+        ("http://somebody:{20}", "does not start with https://"),
         ("https://{20}", "names no token"),
         ("https://:{20}", "names no user"),
         ("https://somebody:{20}@", "ends with '@'"),
         ("https://somebody:{20}/", "ends with '/'"),
         ("https://somebody:ghp_{20}", "24 characters instead of 40"),
-        ('"https://somebody:{20}"', "stands in quotes"),
-        ("https://[somebody:{20}", "is no address"),
+        ('"https://somebody:{20}"', "is in quotes"),
+        ("https://[somebody:{20}", "is not an address"),
         ("https://somebody:pass {20}@github.com", "has a space"),
         ("https://me@example.com:{20}", "has an @ in its user"),
     ],
@@ -450,7 +450,7 @@ def test_right_settings_are_found_right(settings: dict[str, str]) -> None:
     assert identity(settings) == []
 
 
-_TEMPLATE = ("RK-SETTING-TEMPLATE", "looks like an example that nobody filled in")
+_TEMPLATE = ("RK-SETTING-TEMPLATE", "looks like a placeholder")
 
 
 @pytest.mark.parametrize(
@@ -586,7 +586,7 @@ def test_a_key_in_the_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
     for text in (json.dumps(key), key["private_key"], secrets.token_urlsafe(40)):
         (found,) = login(Path(text), tmp_path)
         assert found.code == "RK-LOGIN-FILE"
-        assert found.message == "names a text that is no name of a key file, and no such file is there"
+        assert found.message == "names a text that is not the path of a key file, and no such file is there"
 
 
 def test_a_key_whose_private_key_was_replaced(tmp_path: Path) -> None:

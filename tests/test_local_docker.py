@@ -305,7 +305,7 @@ def test_limits_are_real_and_an_oom_kill_is_said(local: Cli, write: Write, busyb
     assert fat["error"] == "out of memory: killed at its limit of 64 MB"
     child = steps(record)["child"]
     assert (child["state"], child["exit_code"]) == ("SUCCEEDED", 0)
-    assert child["warnings"] == ["ran out of memory: a process of it was killed at its limit of 64 MB"]
+    assert child["warnings"] == ["ran out of memory: one of its processes was killed at its limit of 64 MB"]
     assert log(folder, record, "slim")[0].split(" ")[0] == "50000"
     assert steps(record)["old"]["state"] == "SUCCEEDED"
     words = " ".join(steps(record)["old"]["warnings"])
@@ -576,7 +576,7 @@ def test_an_image_that_is_not_there(local: Cli, write: Write, folder: Path, busy
     missing = local("-f", "p.yaml", "--local")
 
     assert (never.code, missing.code) == (4, 4)
-    assert "there is no image 127.0.0.1:9/no/such:image on this machine, and --pull never" in never.err
+    assert "image 127.0.0.1:9/no/such:image not found on this machine, and --pull is never" in never.err
     assert "the image 127.0.0.1:9/no/such:image cannot be pulled" in missing.err
     assert "one RUNNING" not in never.err + missing.err
     assert local("runs", "--json").json["runs"] == []

@@ -134,7 +134,7 @@ def test_a_step_without_a_process_is_refused(local: Cli, write: Write) -> None:
 
     assert (alone.code, foreign.code) == (2, 2)
     assert "write [containers.4.process]" in alone.err
-    assert "step strange is no container of run-kfp.toml" in foreign.err
+    assert "step strange is not a container of run-kfp.toml" in foreign.err
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_step_without_a_process_is_refused(local: Cli, write: Write) -> None:
 )
 def test_calls_that_are_none(local: Cli, args: list[str], words: str) -> None:
     if args[0] == "--from":
-        words = "there is no such step"
+        words = "unknown step"
     result = local("-r", "1", "-t", "v1", "--local", *args)
     assert result.code == 2, result.err
     assert words in result.err

@@ -220,7 +220,7 @@ def test_a_process_that_a_killed_run_left_is_killed_by_its_number_and_its_start(
 def test_a_folder_that_is_not_there_is_told_before_anything_starts(tmp_path: Path) -> None:
     engine = ProcessEngine({"one": ProcessEntry(tmp_path / "missing", ("x",))}, {})
 
-    with pytest.raises(EngineError, match="no such folder"):
+    with pytest.raises(EngineError, match="which does not exist"):
         engine.prepare([a_call()], lambda image, done, total: None, threading.Event())
 
 

@@ -245,7 +245,7 @@ def test_a_secret_that_is_a_word_of_the_settings_is_refused(cli: Cli) -> None:
     result = plan(cli, **SETTINGS, GIT_LOGIN="test-project")
 
     assert result.code == 2
-    assert "the value of a secret stands in the project" in result.err
+    assert "the value of a secret is part of the project" in result.err
 
 
 def test_a_word_in_the_place_of_a_key_that_is_not_used_tears_up_nothing(cli: Cli) -> None:

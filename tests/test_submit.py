@@ -330,8 +330,8 @@ def test_a_refusal_that_lasts_ends_within_the_timeout(cloud: Cloud) -> None:
             "gcloud services enable",
         ),
         ("NOT_FOUND", "The project does not exist.", "check project and region"),
-        ("INVALID_ARGUMENT", "Invalid image", "mend what the message names"),
-        ("FAILED_PRECONDITION", "The bucket is in another location", "mend what the message names"),
+        ("INVALID_ARGUMENT", "Invalid image", "fix what the message names"),
+        ("FAILED_PRECONDITION", "The bucket is in another location", "fix what the message names"),
     ],
 )
 def test_what_does_not_pass_is_told_at_once(cloud: Cloud, code: str, message: str, advice: str) -> None:

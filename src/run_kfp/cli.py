@@ -100,7 +100,7 @@ def logs(
         typer.Argument(metavar="[RUN] [STEP]", help="The run (the newest when left out), and one step of it."),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the run has ended.", rich_help_panel=flags.WORDS)
+        bool, typer.Option("--follow", "-f", help="Continue until the run has ended.", rich_help_panel=flags.WORDS)
     ] = False,
 ) -> None:
     """Print the log of a run, or of one of its steps."""

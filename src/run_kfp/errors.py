@@ -24,7 +24,7 @@ from run_kfp.findings import Finding
 
 
 class RunKfpError(Exception):
-    """The root of the tree; itself it stands for a fault of this program."""
+    """The root of the tree; itself it stands for internal error."""
 
     exit_code: ClassVar[int] = 1
 

@@ -97,7 +97,7 @@ def _pipeline_service_alone() -> Any:
             parent = importlib.import_module(name.rpartition(".")[0])
             spec = PathFinder.find_spec(name, parent.__path__)
             if spec is None or spec.submodule_search_locations is None:
-                raise ImportError(f"{name} is no package")
+                raise ImportError(f"{name} is not a package")
             empty = types.ModuleType(name)
             empty.__path__ = list(spec.submodule_search_locations)
             empty.__spec__ = spec

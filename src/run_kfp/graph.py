@@ -430,7 +430,7 @@ def _read_output(text: str, kind: str) -> Any:
         "STRUCT": dict,
     }
     if kind not in kinds or not isinstance(value, kinds[kind]):
-        raise ValueError(f"is no {kind}")
+        raise ValueError(f"is not {kind}")
     return value
 
 

@@ -196,7 +196,7 @@ def _missing(name: str, inputs: Inputs) -> Finding:
     if name == "tag":
         return Finding(
             "missing tag",
-            hint="pass -t, such as -t dataset_v22; there is no default, so that no tag is created twice by accident",
+            hint="pass -t, such as -t dataset_v22; it has no default, so that no tag is created twice by accident",
             code="RK-PARAM-MISSING",
             place="-t",
         )

@@ -162,7 +162,7 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
         faults += [
             Finding(
                 f"-p {name} would change nothing: it was fixed when {call.file} was compiled",
-                f"compile anew with -p {name}=…",
+                f"recompile with -p {name}=…",
                 code="RK-PARAM-UNKNOWN",
                 place=f"-p {name}",
             )

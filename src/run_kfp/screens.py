@@ -176,7 +176,7 @@ def plan_lines(request: RunRequest, run: RunRef) -> Iterator[Text]:
         "pipeline root": request.pipeline_root,
         "failure policy": {
             "fast": "fast (the first failure stops the run)",
-            "slow": "slow (independent steps go on after a failure)",
+            "slow": "slow (independent steps continue after a failure)",
         }[request.failure_policy],
         "network": request.network,
         "encryption key": request.encryption_key,
@@ -309,7 +309,7 @@ def rehearsal_plan_lines(plan: LocalPlan) -> Iterator[Text]:
         "parallel": f"{policy.parallel} steps at a time",
         "failure policy": "fast (the first failure stops the run)"
         if policy.fast
-        else "slow (independent steps go on after a failure)",
+        else "slow (independent steps continue after a failure)",
         "step timeout": f"{policy.step_timeout:g} s" if policy.step_timeout else "",
         "repeats": f"{plan.base.ref}; done already: {', '.join(sorted(plan.reused)) or 'nothing'}" if plan.base else "",
         "mounted": ", ".join(f"{source} at {place} ({mode})" for place, (source, mode) in plan.docker.mounts.items())

@@ -73,7 +73,7 @@ _REFUSALS = frozenset(
 # gRPC's words when no connection was made at all, so that nothing can have been sent (grpc core, client_channel).
 _NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "Getting metadata from plugin failed")
 
-_OTHER_ID = "choose another --job-id, or leave it out for a fresh one"
+_OTHER_ID = "choose another --job-id, or remove it to get a new id"
 
 
 def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
@@ -152,8 +152,8 @@ def _words_taken_for_secrets(request: RunRequest, masker: Masker) -> Iterator[Fi
     for name, text in told.items():
         if (masked := masker.mask(text)) != text:
             yield Finding(
-                f"the value of a secret stands in the {name} {masked!r}: it is no secret, or not the right one",
-                f"look at {', '.join(request.secrets) or 'the variables of the secrets'}",
+                f"the value of a secret is part of the {name} {masked!r}: it is not secret, or the wrong value",
+                f"check {', '.join(request.secrets) or 'the variables of the secrets'}",
                 code="RK-SECRET-VALUE",
                 place=name,
             )
@@ -280,7 +280,7 @@ class Vertex:
             except (GoogleAuthError, ValueError) as error:  # client certificates, another universe domain
                 raise BackendError(
                     f"Google's client cannot be set up: {first_sentence(error)}",
-                    hint="look at the GOOGLE_… variables of the environment",
+                    hint="check the GOOGLE_… environment variables",
                 ) from None
         return self._clients[region]
 
@@ -385,8 +385,8 @@ _HINTS: Mapping[str, str] = {
         "the credentials are expired or revoked: run `gcloud auth application-default login`, or use a new key"
     ),
     "NOT_FOUND": "check project and region",
-    "INVALID_ARGUMENT": "mend what the message names",
-    "FAILED_PRECONDITION": "mend what the message names",
+    "INVALID_ARGUMENT": "fix what the message names",
+    "FAILED_PRECONDITION": "fix what the message names",
 }
 
 

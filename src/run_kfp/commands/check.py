@@ -189,7 +189,7 @@ def _summary(report: Report) -> Text:
     looked = ", ".join(_LOOKED[part] for part in report.looked) or "the call itself, as far as it can be read"
     worst = next((severity for severity, count in counts if count), None)
     style = "green" if worst not in (Severity.ERROR, Severity.WARNING) else STYLES[worst][1]
-    return Text.assemble((words or "nothing found", style), f"{ignored}  ", (f"looked at: {looked}", "dim"))
+    return Text.assemble((words or "nothing found", style), f"{ignored}  ", (f"checked: {looked}", "dim"))
 
 
 def _plural(word: str, count: int) -> str:

@@ -152,7 +152,7 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
         screen.data(file=write())
     screen.say(*graph_lines(resolved.pipeline))
     if plan.secrets:
-        screen.say(f"note: {', '.join(sorted(plan.secrets))}: handed over as arguments, masked in what is written down")
+        screen.say(f"note: {', '.join(sorted(plan.secrets))}: passed as arguments, masked in logs and records")
     folder = runs.folder(plan.run_id)
     with screen.live(events=True) as show:
         # Below a live view, what is printed to stdout would go where the view goes.
@@ -276,7 +276,7 @@ def cancel_run(screen: Screen, word: str | None) -> None:
 
 def _found(screen: Screen, word: str | None) -> tuple[RunFolder, RunRecord]:
     if word is not None and "://" in word and not word.startswith("local://"):
-        raise InputError(f"{word} is no run of this machine", hint="look at it in the console")
+        raise InputError(f"{word} is not a run on this machine", hint="see it in the console")
     return known_runs(screen.masker, LocalRuns(), screen.say).find(word)
 
 
@@ -363,7 +363,7 @@ def conclude_rehearsal(record: RunRecord, folder: RunFolder) -> None:
         Finding(f"step {step.name}: {step.error}", "\n".join(_last_lines(folder, record, step.name)))
         for step in record.status.failed_steps
     ]
-    hint = f"the whole log: run-kfp logs {record.id}" + (
+    hint = f"full log: run-kfp logs {record.id}" + (
         f" {faults and record.status.failed_steps[0].name}" if faults else ""
     )
     if again:

@@ -66,7 +66,7 @@ def pin(resolved: ResolvedCall, masker: Masker, notify: Callable[[str], None]) -
     faults = [
         Finding(
             f"--pin: {image} has no digest that could be seen",
-            "; ".join(found.message for found in findings if image in found.message) or "leave --pin out",
+            "; ".join(found.message for found in findings if image in found.message) or "remove --pin",
             code="RK-IMAGE-MISSING",
             place="--pin",
         )
@@ -286,7 +286,7 @@ def _wait(
                 last = status
                 screen.data(**status_data(status))
     except KeyboardInterrupt:
-        screen.say(f"stopped watching; the run goes on: {run_ref}")
+        screen.say(f"stopped waiting; the run continues: {run_ref}")
         raise typer.Exit(130) from None
     if last is not None:
         conclude(run_ref, last, backend.console_url(run_ref))

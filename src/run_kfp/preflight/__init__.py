@@ -109,7 +109,7 @@ class Report:
         words += [_plural(warnings, "warning")] if warnings and (strict or not errors) else []
         raise CheckFailed(
             f"the check found {' and '.join(words)}{consequence}",
-            hint="mend what it names; `run-kfp explain CODE` says more of each kind",
+            hint="fix the findings above; `run-kfp explain CODE` explains each kind",
         )
 
 
@@ -125,7 +125,7 @@ def find_rule(word: str) -> Rule | Finding:
     shown = f" {word!r}" if re.fullmatch(r"[A-Za-z-]{1,40}", word) else " of the name given"
     near = [each for each in known if name.removeprefix("RK-") in each.split("-")] if shown.endswith("'") else []
     hint = f"there are {', '.join(near)}" if near else did_you_mean(name, known) or "see `run-kfp explain`"
-    return known.get(name) or Finding(f"there is no finding{shown}", hint)
+    return known.get(name) or Finding(f"unknown finding{shown}", hint)
 
 
 def check(context: CheckContext | None, faults: Iterable[Finding], setup: CheckSetup) -> Report:
@@ -247,7 +247,7 @@ def _check_section(registry: Registry) -> Iterator[Finding]:
             if name not in known:
                 yield REGISTRY(
                     f"{registry.source}: check.{key}.{name}",
-                    f"there is no {'service' if key == 'endpoints' else 'finding'} {name!r}",
+                    f"unknown {'service' if key == 'endpoints' else 'finding'} {name!r}",
                     did_you_mean(name, known) or (f"known are {', '.join(known)}" if key == "endpoints" else _EXPLAIN),
                 )
 

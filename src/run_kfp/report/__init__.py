@@ -92,7 +92,7 @@ def report_html(run: Record, read_log: Callable[[str], Iterable[str]]) -> str:
             "footer",
             tag(
                 "p",
-                "Made by run-kfp. Times are UTC; the whole logs are in ",
+                "Created by run-kfp. Times are UTC; the complete logs are in ",
                 tag("code", "logs/"),
                 " beside this file.",
             ),

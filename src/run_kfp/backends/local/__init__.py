@@ -162,7 +162,9 @@ def _flag_faults(options: LocalOptions) -> list[Finding]:
         if value not in known:
             faults.append(Finding(f"{flag} {value!r} is none of {', '.join(known)}", did_you_mean(value, known)))
     if options.parallel is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", options.parallel):
-        faults.append(Finding(f"--parallel {options.parallel!r} is no number of steps from 1 on", "write --parallel 2"))
+        faults.append(
+            Finding(f"--parallel {options.parallel!r} is not a positive number of steps", "write --parallel 2")
+        )
     return faults
 
 
@@ -178,7 +180,7 @@ def _docker_settings(
         if not credentials.is_file():
             faults.append(
                 Finding(
-                    f"GOOGLE_APPLICATION_CREDENTIALS names {credentials}, and there is no such file",
+                    f"GOOGLE_APPLICATION_CREDENTIALS names {credentials}, which does not exist",
                     "name the key of a service account, or unset it to run without Google credentials",
                 )
             )
@@ -187,11 +189,11 @@ def _docker_settings(
     if options.bucket_dir is not None:
         bucket = inputs.settings.get("bucket")
         if not docker:
-            faults.append(Finding("--bucket-dir needs --engine docker", "a process has no /gcs of its own"))
+            faults.append(Finding("--bucket-dir needs --engine docker", "a process has no /gcs mount"))
         elif not options.bucket_dir.is_dir():
-            faults.append(Finding(f"--bucket-dir {options.bucket_dir} is no folder", "make it first"))
+            faults.append(Finding(f"--bucket-dir {options.bucket_dir} is not a folder", "make it first"))
         elif bucket is None:
-            faults.append(Finding("--bucket-dir needs the name of the bucket", "give it by --bucket"))
+            faults.append(Finding("--bucket-dir needs the name of the bucket", "pass --bucket"))
         else:
             mounts[f"/gcs/{bucket}"] = (options.bucket_dir.absolute(), "rw")
     if not docker:
@@ -206,7 +208,7 @@ def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | F
     container = by_name.get(step.name) or by_name.get(re.sub(r"-[0-9]+$", "", step.name))
     if container is None:
         return Finding(
-            f"step {step.name} is no container of {registry.source}, so nothing says how it runs without its image",
+            f"step {step.name} is not a container of {registry.source}, so it has no process to run",
             "add it with [containers.N.process], or use --engine docker",
         )
     if container.process is None:
@@ -248,8 +250,8 @@ def _resume(
         same = [pair for pair in runs.all() if pair[1].pipeline.get("name") == pipeline.name]
         if not same:
             raise InputError(
-                f"--from {options.from_step}: there is no earlier run of {pipeline.name} in {runs.path}",
-                hint="leave --from out to run everything",
+                f"--from {options.from_step}: no earlier run of {pipeline.name} in {runs.path}",
+                hint="remove --from to run all steps",
             )
         folder, base = same[0]
     done = {step.name: step for step in base.steps if step.state is StepState.SUCCEEDED}
@@ -258,7 +260,7 @@ def _resume(
     needed = {name for step in steps if step.name not in reused for name in step.after} - again - reused
     missing = sorted(name for name in needed if name in _ancestors(steps, first))
     faults = [
-        Finding(f"--from {options.from_step}: {base.ref} has not done step {name}", f"begin with --from {name}")
+        Finding(f"--from {options.from_step}: {base.ref} has not done step {name}", f"start with --from {name}")
         for name in missing
     ]
     used = {name for step in steps if step.name in reused for name in step.parameters}
@@ -269,7 +271,7 @@ def _resume(
                 Finding(
                     f"--from {options.from_step}: {base.ref} ran with {name}={before['value']!r}, "
                     f"this call has {found.value!r}",
-                    "give the same value, or leave --from out",
+                    "pass the same value, or remove --from",
                 )
             )
     if faults:
@@ -306,9 +308,7 @@ def _step_named(word: str, steps: Sequence[ExecutableStep], registry: Registry) 
         return container.name
     if re.fullmatch(r"[1-9][0-9]{0,4}", word) and int(word) <= len(names):
         return names[int(word) - 1]
-    raise InputError(
-        f"--from {word}: there is no such step; there are {', '.join(names)}", hint=did_you_mean(word, names)
-    )
+    raise InputError(f"--from {word}: unknown step; valid steps: {', '.join(names)}", hint=did_you_mean(word, names))
 
 
 def _new_id(pipeline_name: str, now: datetime) -> str:

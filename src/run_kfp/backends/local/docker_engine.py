@@ -109,7 +109,7 @@ class DockerEngine:
             except docker.errors.ImageNotFound:
                 if self._settings.pull == "never":
                     raise EngineError(
-                        f"there is no image {image} on this machine, and --pull never forbids to get it",
+                        f"image {image} not found on this machine, and --pull is never",
                         hint="leave --pull never out, or build the image",
                     ) from None
             else:
@@ -261,10 +261,11 @@ class _Container:
         warning = ""
         if state.get("OOMKilled"):
             # True as soon as one process was killed; whether the step has failed is for its exit code to say.
-            whole = code == _SIGKILLED
-            words = f"out of memory: {'' if whole else 'a process of it was '}killed at its limit{self._memory_limit()}"
+            alone = code == _SIGKILLED
+            killed = "killed" if alone else "one of its processes was killed"
+            words = f"out of memory: {killed} at its limit{self._memory_limit()}"
             if code:
-                return Ended(code, words if whole else f"{exit_words(code)}; {words}")
+                return Ended(code, words if alone else f"{exit_words(code)}; {words}")
             warning = f"ran {words}"
         if code:
             return Ended(code, exit_words(code))

@@ -64,7 +64,7 @@ class ProcessEngine:
         for call in calls:
             entry = self._entries[call.step]
             if not entry.cwd.is_dir():
-                raise EngineError(f"step {call.step} would run in {entry.cwd}, and there is no such folder")
+                raise EngineError(f"step {call.step} runs in {entry.cwd}, which does not exist")
             by_step[call.step] = (
                 [f"runs without its limits ({'CPU, memory' if call.memory else 'CPU'})"]
                 if call.cpu or call.memory

@@ -134,5 +134,5 @@ def _report(found: Iterable[Finding | Unseen | Fact]) -> CloudReport:
         else:
             facts[one.name] = one.value
     for why, whats in unseen.items():
-        findings.append(NOT_SEEN("Google Cloud", f"not looked at: {', '.join(dict.fromkeys(whats))}; {why}"))
+        findings.append(NOT_SEEN("Google Cloud", f"not checked: {', '.join(dict.fromkeys(whats))}; {why}"))
     return CloudReport(tuple(in_order(findings)), facts)

@@ -82,7 +82,7 @@ def check_account(context: CheckContext, account: str, session: GoogleSession) -
         return
     if answer.status == 404:
         yield ACCOUNT_GONE(
-            at, f"there is no service account {account}", f"gcloud iam service-accounts list --project={owner}"
+            at, f"service account {account} does not exist", f"gcloud iam service-accounts list --project={owner}"
         )
     elif not answer.ok:
         yield Unseen(f"service account {account}", answer.reason)

@@ -57,12 +57,12 @@ def check_git(
     try:
         parts = urlsplit(remote)
     except ValueError:
-        yield GIT_SKIPPED("the Git remote", "it is no URL")
+        yield GIT_SKIPPED("the Git remote", "it is not a URL")
         return
     shown = _shown(parts)
     place = f"the Git remote {shown}"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        yield GIT_SKIPPED(place, "only remotes of http and https can be looked at")
+        yield GIT_SKIPPED(place, "only http and https remotes can be checked")
         return
     basic = None if login is None else _basic(login, parts.hostname)
     services = ["git-upload-pack", *(["git-receive-pack"] if makes_tag else [])]

@@ -29,7 +29,7 @@ def check_project(context: CheckContext, project: str, session: GoogleSession) -
         yield Fact("project", f"{answer.body.get('projectId', project)} (number {number})")
     at = context.place("project")
     if answer.status == 404:
-        yield PROJECT_GONE(at, f"there is no project {project}", "see `gcloud projects list`")
+        yield PROJECT_GONE(at, f"project {project} does not exist", "see `gcloud projects list`")
     elif answer.ok and answer.body.get("state") == "DELETE_REQUESTED":
         yield PROJECT_GONE(at, f"project {project} is being deleted", f"gcloud projects undelete {project}")
     elif not answer.ok:
@@ -118,7 +118,7 @@ def check_job_id(context: CheckContext, project: str, region: str, session: Goog
         yield JOB_ID_TAKEN(
             "--job-id",
             f"{region} has a run {job_id} already",
-            "choose another --job-id, or leave it out for a fresh one",
+            "choose another --job-id, or remove it to get a new id",
         )
     elif answer.status != 404:
         yield Unseen(f"whether job id {job_id} is free", answer.reason)

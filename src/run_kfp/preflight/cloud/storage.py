@@ -33,7 +33,7 @@ def check_bucket(bucket: str, place: str, region: str | None, session: GoogleSes
     if answer.status == 404:
         yield BUCKET_GONE(
             place,
-            f"there is no bucket {bucket}",
+            f"bucket {bucket} does not exist",
             f"gcloud storage buckets create gs://{bucket} --location={region or 'REGION'}",
         )
         return

@@ -311,7 +311,7 @@ def _time(value: object) -> datetime.datetime | None:
 def _findings(step: StepSpec, image: ImageReference, found: _Look, local: _LocalImage | None) -> Iterator[Finding]:
     place = image_place(step)
     if isinstance(found, Unreachable):
-        yield UNREACHED(place, f"{step.image} was not looked at: {found.words}")
+        yield UNREACHED(place, f"{step.image} was not checked: {found.words}")
     elif isinstance(found, Denied):
         yield _denied(place, step, image, found)
     elif isinstance(found, _Absent):
@@ -439,7 +439,7 @@ def _call_findings(place: str, step: StepSpec, config: ImageConfig) -> Iterator[
                 f"{_shown(step.command)} runs in place of the image's ENTRYPOINT {_shown(config.entrypoint)}"
                 + (f" and CMD {_shown(config.cmd)}" if config.cmd else "")
                 + "; kfp.local would run it behind that ENTRYPOINT",
-                "leave command out, if the ENTRYPOINT should run",
+                "remove command to run the ENTRYPOINT",
             )
     elif config.entrypoint:
         yield from _argument_findings(step, config.entrypoint)
@@ -482,7 +482,7 @@ def _argument_findings(step: StepSpec, entrypoint: tuple[str, ...]) -> Iterator[
     if _repeats(entrypoint, args):
         yield ARGUMENTS(
             place,
-            f"the arguments begin with {_shown(args[:1])}, and the image's ENTRYPOINT is {_shown(entrypoint)}",
+            f"the arguments start with {_shown(args[:1])}, and the image's ENTRYPOINT is {_shown(entrypoint)}",
             "leave these words out, or set command to replace the ENTRYPOINT",
         )
         return
@@ -507,7 +507,7 @@ def _argument_findings(step: StepSpec, entrypoint: tuple[str, ...]) -> Iterator[
 
 
 def _repeats(entrypoint: tuple[str, ...], args: tuple[str, ...]) -> bool:
-    """Whether the arguments begin with the whole entrypoint, or with its end from a program or script on."""
+    """Whether the arguments start with the whole entrypoint, or with its end from a program or script on."""
     if args[0] == "env" or args[0].startswith("-"):
         return False
     for at, word in enumerate(entrypoint):

@@ -387,7 +387,7 @@ class RegistryClient:
         if status in (401, 403):
             return Denied(_message(raw))
         if status == 429:
-            return Unreachable(f"{host} lets nobody look for a while, after too many requests (429)")
+            return Unreachable(f"{host} refuses requests for a while: too many requests (429)")
         return Unreachable(f"{host} answers with status {status}")
 
 

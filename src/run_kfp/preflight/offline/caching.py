@@ -67,7 +67,7 @@ def check_caching(context: CheckContext) -> Iterator[Finding]:
     if context.settings.failure_policy == "slow" and _has_branches(context):
         yield SLOW(
             "--failure-policy",
-            "is slow: steps beside a failed one go on",
+            "is slow: independent steps continue after a failure",
             "give --failure-policy fast to stop them",
         )
 

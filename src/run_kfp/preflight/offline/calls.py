@@ -194,13 +194,13 @@ def _lost_words(script: _Script) -> tuple[str, str] | None:
             plain = len(behind) <= 3 and all(re.fullmatch(r"[\w./-]{1,40}", word) for word in behind)
             return (
                 f"the shell runs {_short(text.strip(), 40)!r} alone: a script is one word, and the next is $0",
-                "write the whole line as one word, or leave the shell out"
+                "write the line as one word, or remove the shell"
                 + (f": {json.dumps([text.strip(), *behind])}" if plain else ""),
             )
         if behind[0].startswith("-") and behind[0] not in ("-", "--"):
             return (
                 f"the script does not use what follows it ({_option(behind[0])} …)",
-                'add "$@" to the script, and a word for $0 behind it: ["-c", \'program "$@"\', "program", "--option"]',
+                'add "$@" to the script, and a word for $0 after it: ["-c", \'program "$@"\', "program", "--option"]',
             )
         return None
     if 0 in numbers:
@@ -287,8 +287,8 @@ def _check_words(step: StepSpec) -> Iterator[Finding]:
     if again and _program(args[0]) in _INTERPRETERS and not any(script.key == "command" for script in _scripts(step)):
         yield INTERPRETER_TWICE(
             step.at("args"),
-            f"begin with {PurePosixPath(args[0]).name!r}, and command with {PurePosixPath(command[0]).name!r}",
-            "leave it out of args, or write no command",
+            f"start with {PurePosixPath(args[0]).name!r}, and command with {PurePosixPath(command[0]).name!r}",
+            "remove it from args, or remove command",
         )
     yield from _check_typography(step)
     yield from _check_docker_words(step)
@@ -309,7 +309,7 @@ def _check_words(step: StepSpec) -> Iterator[Finding]:
         if re.fullmatch(r"--[A-Za-z][\w-]*\s+[^\s{][^{]*", word):
             yield ONE_WORD(
                 step.at("args"),
-                f"{_short(word.split()[0])} and its value stand in one string",
+                f"{_short(word.split()[0])} and its value are in one string",
                 f'write "{word.split()[0]}" and the value as two strings, or join them with =',
             )
         elif match := _UNEXPANDED.fullmatch(word):
@@ -317,7 +317,7 @@ def _check_words(step: StepSpec) -> Iterator[Finding]:
             unsure = not command or match["name"].startswith(("$(", "%"))
             yield VARIABLE(
                 step.at("args"),
-                f"{match['name']} would arrive as it stands: no shell is called"
+                f"{match['name']} would arrive unexpanded: no shell is called"
                 + ("" if command else ", unless the image's ENTRYPOINT does"),
                 "write { param = … }, or call a shell",
                 Severity.NOTE if unsure else None,
@@ -330,7 +330,7 @@ def _one_word(place: str, word: str) -> Finding:
     path = word.startswith("/") and _program(words[0]) not in _INTERPRETERS | _WRAPPERS if words else False
     return ONE_WORD(
         place,
-        f"its first word is {_short(word)}, with a space: no shell takes it apart",
+        f"its first word is {_short(word)}, with a space: no shell splits it",
         "nothing to do, if the path of the program has a space" if path else _split_hint(word),
         Severity.NOTE if path else None,
     )
@@ -348,7 +348,7 @@ def _split_hint(line: str) -> str:
     words = _split(line)
     written = json.dumps(words, ensure_ascii=False)
     shown_whole = words and len(written) <= 120 and not re.search(r"(?i)token|key|passw|secret|login|://", line)
-    return f"write {written}" if shown_whole else "write each word as a string of its own"
+    return f"write {written}" if shown_whole else "write each word as a separate string"
 
 
 _DASHES = "\u2010-\u2015\u2212"
@@ -366,10 +366,10 @@ def _check_typography(step: StepSpec) -> Iterator[Finding]:
                 match, severity = _LONG_DASH.match(word), Severity.WARNING
             if match:
                 yield TYPOGRAPHY(
-                    step.at(key), f"{_short(match[0], 40)} begins with a long dash", "type the dashes anew", severity
+                    step.at(key), f"{_short(match[0], 40)} begins with a long dash", "retype the dashes", severity
                 )
             elif word not in scripts and _CURLY.fullmatch(word):
-                yield TYPOGRAPHY(step.at(key), "a value stands in curly quotes", "take the quotes out", Severity.NOTE)
+                yield TYPOGRAPHY(step.at(key), "a value is in curly quotes", "take the quotes out", Severity.NOTE)
 
 
 def _check_docker_words(step: StepSpec) -> Iterator[Finding]:
@@ -379,10 +379,10 @@ def _check_docker_words(step: StepSpec) -> Iterator[Finding]:
     if front and front[0] in ("CMD", "ENTRYPOINT"):
         yield DOCKER_WORDS(
             step.at(key),
-            f"begin with {front[0]!r}, a word of a Dockerfile"
+            f"start with {front[0]!r}, a Dockerfile instruction"
             if not command
             else f"begins with {front[0]!r}, a word of a Dockerfile",
-            "leave it out",
+            "remove it",
         )
     elif (
         command[:2] in (("docker", "run"), ("docker", "exec"), ("docker", "compose")) and "DOCKER_HOST" not in step.env
@@ -397,9 +397,9 @@ def _check_docker_words(step: StepSpec) -> Iterator[Finding]:
         yield DOCKER_WORDS(
             step.at("args"),
             f"begin with '{' '.join(names)}', {'an option' if len(names) == 1 else 'options'} of `docker run`",
-            "leave them out: arguments go to the program in the image"
+            "remove them: arguments go to the program in the image"
             if len(names) > 1
-            else "leave it out: arguments go to the program in the image",
+            else "remove it: arguments go to the program in the image",
             None if sure else Severity.NOTE,
         )
 
@@ -419,7 +419,7 @@ def _check_shell_words(step: StepSpec) -> Iterator[Finding]:
             yield SHELL_WORDS(
                 step.at(file[0]),
                 f"{_program(words[0][1])} takes {_short(file[1], 40)!r} for the name of a file: -c is missing",
-                f'write {json.dumps(words[0][1])}, "-c" and the whole line as one word',
+                f'write {json.dumps(words[0][1])}, "-c" and the line as one word',
                 None if step.command else Severity.NOTE,
             )
     found = [step.command[0]] if step.command and step.command[0] in _BUILT_IN else []
@@ -549,13 +549,13 @@ def _check_environment(context: CheckContext, step: StepSpec) -> Iterator[Findin
     for entry in _entries(_body(context, step)):
         name, value = entry.get("name"), entry.get("value", "")
         if not isinstance(name, str) or not name:
-            yield ENV_NAME(place, "an entry has no name", "give it a name, or take it out")
+            yield ENV_NAME(place, "an entry has no name", "name it, or remove it")
             continue
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            yield ENV_NAME(place, f"{shown(name)} is no C identifier", "use letters, digits and underscores")
+            yield ENV_NAME(place, f"{shown(name)} is not a C identifier", "use letters, digits and underscores")
             continue
         if name in seen and seen[name] != value:
-            yield ENV_TWICE(place, f"{name} stands there twice, with two values", "remove one")
+            yield ENV_TWICE(place, f"{name} is set twice, with two values", "remove one")
         seen[name] = value
         if name in _RESERVED:
             yield ENV_RESERVED(place, f"{name} is a variable that Vertex AI sets itself", "choose another name")
@@ -576,13 +576,13 @@ def _check_environment(context: CheckContext, step: StepSpec) -> Iterator[Findin
         elif itself := re.search(rf"(?<!\$)\$(?:{name}\b|\{{{name}\}})", str(value)):
             yield VARIABLE(
                 f"{place}.{name}",
-                f"{itself[0]} stays in {name} as it stands: nothing expands it",
-                "write the whole value",
+                f"{itself[0]} stays in {name} unexpanded",
+                "write the complete value",
             )
         elif match := _UNEXPANDED.fullmatch(str(value)):
             yield VARIABLE(
                 f"{place}.{name}",
-                f"{match['name']} stays in {name} as it stands, unless the program expands it",
+                f"{match['name']} stays in {name} unexpanded, unless the program expands it",
                 "write the value, or { param = … }",
                 Severity.NOTE,
             )

@@ -59,26 +59,26 @@ def check_identity(context: CheckContext, environ: Mapping[str, str]) -> Iterato
     if key and region and (location := key.split("/")[3]) != region:
         yield KEY_REGION(
             context.place("encryption_key"),
-            f"the key lies in {location}, and the run is in {region}",
+            f"the key is in {location}, the run is in {region}",
             f"name a key of {region}: gcloud kms keys list --location={region} --keyring=NAME",
         )
     if region and settings.values["region"].place.startswith(f"{PACKAGED}: ") and _is_file(context):
         yield REGION_PACKAGED(
             context.place("region"),
-            f"the run is in {region}, which the packaged registry says and nobody else",
+            f"the run is in {region}, set by the packaged registry only",
             f"if that is not meant: --region REGION, or {RULES['region'].variable} in .env",
         )
     endpoint = context.setting("api_endpoint") or ""
     if meant := _endpoint_meant(endpoint):
         yield ENDPOINT_HOST(
-            context.place("api_endpoint"), f"{endpoint} is no host of Vertex AI", f"did you mean {meant!r}?"
+            context.place("api_endpoint"), f"{endpoint} is not a Vertex AI host", f"did you mean {meant!r}?"
         )
     host = re.match(r"([a-z]+-[a-z]+[0-9]+)-aiplatform\.", endpoint)
     if host and region and host[1] != region:
         yield ENDPOINT_REGION(
             context.place("api_endpoint"),
             f"{endpoint} serves {host[1]}, and the run is in {region}",
-            f"leave it out, or write {region}-aiplatform.googleapis.com",
+            f"remove it, or set {region}-aiplatform.googleapis.com",
         )
     network = context.setting("network")
     if network and not network.split("/")[1].isdigit():
@@ -90,7 +90,7 @@ def check_identity(context: CheckContext, environ: Mapping[str, str]) -> Iterato
         )
     if context.job_id is not None:
         yield JOB_ID_FIXED(
-            "--job-id", f"the id {context.job_id!r} works for one submission", "leave it out for a fresh id each time"
+            "--job-id", f"the id {context.job_id!r} works for one submission", "remove it to get a new id each time"
         )
 
 
@@ -111,8 +111,8 @@ def _templates(context: CheckContext) -> Iterator[Finding]:
         if part := next((part for part in re.split(r"[/@:.]+", value) if _STAND_IN.fullmatch(part)), None):
             yield SETTING_TEMPLATE(
                 context.place(name),
-                f"{name.replace('_', ' ')} is {value!r}, and {part!r} looks like an example that nobody filled in",
-                f"put the name there, or give it by {RULES[name].flag}",
+                f"{name.replace('_', ' ')} is {value!r}, and {part!r} looks like a placeholder",
+                f"set the name there, or pass {RULES[name].flag}",
             )
 
 
@@ -161,7 +161,7 @@ def _account(context: CheckContext) -> Iterator[Finding]:
         if not re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", name):
             yield ACCOUNT_FORM(
                 place,
-                f"{name!r} is no name of a service account: 6 to 30 lower-case letters, digits and dashes, a letter "
+                f"{name!r} is not a service account name: 6 to 30 lower-case letters, digits and dashes, a letter "
                 "first",
                 "find it: gcloud iam service-accounts list",
             )
@@ -257,7 +257,7 @@ def _shown(file: Path) -> str:
     """Return the name of a key file, or words for it: what stands in the variable may be the key itself."""
     text = str(file)
     is_name = is_file(file) or re.fullmatch(r"[\w ./\\:~-]{1,200}\.json", text, re.IGNORECASE)
-    return repr(text) if is_name and text.isprintable() else "a text that is no name of a key file"
+    return repr(text) if is_name and text.isprintable() else "a text that is not the path of a key file"
 
 
 def _read_login(file: Path) -> tuple[str, Mapping[str, Any]]:

@@ -330,7 +330,7 @@ def _check_requests(step: StepSpec, limits: Limits) -> Iterator[Finding]:
         yield REQUEST_IGNORED(
             step.at(f"resources.{request[0]}"),
             f"the {kind} request {step.resources[request[0]]} has no effect on Vertex AI, and "
-            + ("there is no limit" if value is None else f"the limit is {plain(value)}{unit}"),
+            + ("missing limit" if value is None else f"the limit is {plain(value)}{unit}"),
             f"set the {kind} limit to it (set_{kind.lower()}_limit)",
         )
 
@@ -347,7 +347,7 @@ def _check_region(context: CheckContext, machines: Machines) -> Iterator[Finding
     if _REGION.fullmatch(region):
         yield REGION_PIPELINES(place, f"{machines.source} has no Vertex AI Pipelines in {region}", hint)
     else:
-        words = f"there is no region {region!r} in Google Cloud"
+        words = f"unknown region {region!r}"
         yield REGION_PIPELINES(place, words, hint, severity=Severity.ERROR)
 
 
@@ -374,7 +374,7 @@ def _check_quotas(uses: list[tuple[QuotaUse, str]], context: CheckContext, machi
         if use.needed <= use.limit:
             continue
         command = (
-            f"look at yours: gcloud beta quotas info list --service=aiplatform.googleapis.com "
+            f"check yours: gcloud beta quotas info list --service=aiplatform.googleapis.com "
             f"--project={context.project or 'PROJECT'}"
         )
         yield QUOTA_DEFAULT(

@@ -49,7 +49,7 @@ def _check_references(spec: Spec) -> Iterator[Finding]:
         base = f"{dag.place}.dag.tasks"
         for key, value in table_at(dag.component, "dag", "tasks").items():
             if not isinstance(value, Mapping):
-                yield REFERENCE(spec.at(f"{base}.{key}"), "is no task", "take it out, or recompile the file")
+                yield REFERENCE(spec.at(f"{base}.{key}"), "is not a task", "remove it, or recompile the file")
         for key, task in dag.tasks.items():
             place = f"{base}.{key}"
             yield from _check_task(spec, dag, place, task)
@@ -86,7 +86,7 @@ def _check_executors(spec: Spec) -> Iterator[Finding]:
     for name, component in spec.components.items():
         place = spec.at(f"components.{name}")
         if not isinstance(component, Mapping):
-            yield REFERENCE(place, "is no component", "take it out, or recompile the file")
+            yield REFERENCE(place, "is not a component", "remove it, or recompile the file")
         elif "dag" not in component and "executorLabel" not in component:
             yield REFERENCE(place, "has neither executorLabel nor dag", "recompile the file")
         elif "dag" not in component:
@@ -94,7 +94,7 @@ def _check_executors(spec: Spec) -> Iterator[Finding]:
             if not isinstance(label, str) or not isinstance(executors.get(label), Mapping):
                 yield REFERENCE(
                     f"{place}.executorLabel",
-                    f"there is no executor {label!r} in deploymentSpec.executors",
+                    f"executor {label!r} missing in deploymentSpec.executors",
                     did_you_mean(str(label), executors) or f"there are {names_in_words(list(executors)) or 'none'}",
                 )
             elif not _EXECUTORS & executors[label].keys():
@@ -159,7 +159,7 @@ def _check_task(spec: Spec, dag: Dag, place: str, task: Mapping[str, Any]) -> It
     if not isinstance(reference, str) or not isinstance(spec.components.get(reference), Mapping):
         yield REFERENCE(
             spec.at(f"{place}.componentRef"),
-            f"there is no component {reference!r}" if reference is not None else "names no component",
+            f"unknown component {reference!r}" if reference is not None else "names no component",
             did_you_mean(str(reference), spec.components) or "recompile the file",
         )
         return
@@ -329,7 +329,7 @@ def _check_constant(
         optional = bool(wanted.get("isOptional")) or "defaultValue" in wanted
         yield NULL(
             spec.at(f"{place}.runtimeValue.constant"),
-            "is null, which is no value",
+            "is null, which is not a value",
             "take the input out: it is optional" if optional else 'give a value; an empty text is ""',
             Severity.WARNING if optional else None,
         )
@@ -351,7 +351,7 @@ def _check_constant(
         yield TYPE(
             spec.at(f"{place}.runtimeValue.constant"),
             f"is of another type than the input, which takes {_type(wanted)}",
-            'write a value of that type; text stands in quotes ("3")',
+            'write a value of that type; text is in quotes ("3")',
         )
 
 

@@ -95,7 +95,7 @@ def check_environment(place: str, name: str, value: str, around: Surroundings) -
     """Look at a variable of a step; no part of its value is told but a path, a host or the text of a template."""
     if name == "GOOGLE_APPLICATION_CREDENTIALS" and value:
         yield ENV_CREDENTIALS(
-            place, f"{name} is set: the step would not run as the service account of the run", "leave it out"
+            place, f"{name} is set: the step would not run as the service account of the run", "remove it"
         )
         return
     told: set[str] = set()
@@ -152,7 +152,7 @@ def check_text(place: str, text: str, name: str = "") -> Iterator[Finding]:
             f"write {_short(match[0].replace('gs:/', 'gs://', 1), 200)}",
         )
     elif _SPACE.fullmatch(text):
-        yield STORAGE_PATH(place, "an address of gs:// has a space in it", "take it out", Severity.NOTE)
+        yield STORAGE_PATH(place, "an address of gs:// has a space in it", "remove it", Severity.NOTE)
     elif match := _BROWSER.search(text):
         yield STORAGE_PATH(
             place,
@@ -163,7 +163,7 @@ def check_text(place: str, text: str, name: str = "") -> Iterator[Finding]:
     if match := _GAP.fullmatch(text) or _BRACES.fullmatch(text) or _WORDS.fullmatch(text):
         yield PARAM_TEMPLATE(
             place,
-            f"{name} holds {shown(match['gap'])}, which looks like a template that nobody filled in".lstrip(),
+            f"{name} holds {shown(match['gap'])}, which looks like a placeholder".lstrip(),
             "set the value there",
             # The program may have templates of its own.
             Severity.NOTE if match["gap"].startswith("{") else None,

@@ -144,7 +144,7 @@ _REPLACE_IN_FILE = (
     "invalid"
 )
 _REQUIRE = (
-    "remove the default, so that the value is given at the submission: declare a secret of the parameter's name in the "
+    "remove the default, so that the value is set at submission: declare a secret of the parameter's name in the "
     "registry; then make the old value invalid"
 )
 
@@ -235,7 +235,7 @@ def _null_defaults(context: CheckContext) -> Iterator[Finding]:
             yield PARAM_NULL(
                 f"{context.pipeline.source}: root.inputDefinitions.parameters.{name}",
                 f"the default of parameter {name} is null, and no value is given",
-                f"give it by -p {name}=…",
+                f"pass -p {name}=…",
                 Severity.WARNING,
             )
 
@@ -258,18 +258,18 @@ def _parameter(name: str, given: Value, *, for_git: bool) -> Iterator[Finding]:
         yield PARAM_LONG(
             given.source,
             f"parameter {name} has {size:,} bytes; an argument has less than {LONGEST_ARGUMENT:,}",
-            "put it into a file of the bucket and hand over the file's name",
+            "put it into a file of the bucket and pass the file's name",
         )
     if is_template(text):
         yield PARAM_TEMPLATE(
             given.source,
-            f"parameter {name} is {shown(text)}, which looks like a template that nobody filled in",
-            f"set the value there, or give it by -p {name}=…",
+            f"parameter {name} is {shown(text)}, which looks like a placeholder",
+            f"set the value there, or pass -p {name}=…",
         )
     elif for_git and (words := _no_git_tag(text)):
         yield TAG_NAME(
             given.source,
-            f"{shown(text)} is no name of a tag in Git: {words}",
+            f"{shown(text)} is not a valid Git tag name: {words}",
             "write letters, digits, dots, dashes and underscores",
         )
     elif text != text.strip("\r\n") or "\r" in text:
@@ -323,7 +323,7 @@ _RIGHT = ("", "")
 def _wrong_shape(value: str, names: set[str]) -> tuple[str, str]:
     """Say in what a secret differs from others of its kind, and what to do, without showing it; else empty texts."""
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'`":
-        return "stands in quotes, which would be part of it", "remove the quotes"
+        return "is in quotes, which would be part of it", "remove the quotes"
     if names & {"GIT_LOGIN"}:
         return _wrong_login(value)
     if names & {"WANDB_API_KEY"} and not re.fullmatch(r"[A-Za-z0-9_-]{40,}", value):
@@ -334,25 +334,25 @@ def _wrong_shape(value: str, names: set[str]) -> tuple[str, str]:
     return _cut_off(value)
 
 
-_LOGIN_FORM = "a Git login is https://USER:TOKEN, with or without @HOST behind it"
+_LOGIN_FORM = "a Git login is https://USER:TOKEN, with or without @HOST after it"
 
 
 def _wrong_login(value: str) -> tuple[str, str]:
     try:
         parts = urlsplit(value)
     except ValueError:
-        return f"is no address; {_LOGIN_FORM}", _RENEW
+        return f"is not an address; {_LOGIN_FORM}", _RENEW
     if parts.scheme != "https":
-        return f"does not begin with https://; {_LOGIN_FORM}", _RENEW
+        return f"does not start with https://; {_LOGIN_FORM}", _RENEW
     if re.search(r"\s", value):
-        return f"has a space in it; {_LOGIN_FORM}", "write %20 for a space that belongs to it, else take it out"
+        return f"has a space in it; {_LOGIN_FORM}", "write %20 for a space that belongs to it, or remove it"
     user, colon, token = parts.netloc.partition("@")[0].partition(":")
     if not colon and re.search(r"@[^@:]+\.[^@:]+:(?![0-9]{1,5}$)[^@]+", parts.netloc):
         return f"has an @ in its user; {_LOGIN_FORM}", "write %40 for the @ of the user"
     if not (user and colon and token):
         return f"names no {'user' if not user else 'token'}; {_LOGIN_FORM}", _RENEW
     if value.endswith(("/", "@")):
-        return f"ends with {value[-1]!r}, which would stand twice in the address; {_LOGIN_FORM}", "take it off"
+        return f"ends with {value[-1]!r}, which would be twice in the address; {_LOGIN_FORM}", "take it off"
     return _cut_off(token)
 
 

@@ -23,10 +23,10 @@ class When(StrEnum):
     """When a mistake would have shown without a check."""
 
     COMPILE = "when compiling"
-    SUBMIT = "at the submission"
-    CREATE = "within a minute of the submission"
+    SUBMIT = "at submission"
+    CREATE = "within a minute of submission"
     RUN = "minutes or hours into the run"
-    SILENT = "without a sign"
+    SILENT = "silently"
 
 
 @dataclass(frozen=True)
