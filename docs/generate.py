@@ -235,14 +235,14 @@ def code(text: str | None) -> str:
 
 # What a caller does next; the meaning beside it comes from the class. A class that is missing here stops the build.
 _ADVICE = {
-    "RunKfpError": "report it; `--debug` shows the traceback",
-    "InputError": "mend what it names",
-    "CheckFailed": "mend what it names; nothing was submitted",
-    "EngineError": "start Docker, check the image's name, or take `--engine process`; no step was started",
-    "BackendError": "read whether anything was submitted, look at access and network, try again",
-    "RunFailed": "look at the step named; the hint holds the command that shows its log",
+    "RunKfpError": "report it with the traceback (`--debug`)",
+    "InputError": "fix what it names",
+    "CheckFailed": "fix the findings above",
+    "EngineError": "start Docker, check the image's name, or pass `--engine process`",
+    "BackendError": "check whether anything was submitted, check access and network, try again",
+    "RunFailed": "look at the failed step; the hint has the command that shows its log",
     "RunStopped": "nothing, if you stopped it",
-    "WatchTimeout": "look at the run in the console",
+    "WatchTimeout": "open the run in the console",
 }
 
 
@@ -253,9 +253,9 @@ def exit_codes() -> str:
     for kind in sorted(kinds, key=lambda kind: kind.exit_code):
         meaning = (kind.__doc__ or "").splitlines()[0].rstrip(".")
         if kind is errors.RunKfpError:
-            meaning = "A fault of this program"
+            meaning = "Internal error"
         rows.append([str(kind.exit_code), f"{meaning[0].lower()}{meaning[1:]}", _ADVICE[kind.__name__]])
-    rows.append(["130", "Ctrl-C; a run that was submitted goes on, one on this machine is stopped", "look at the run"])
+    rows.append(["130", "Ctrl-C; a submitted run continues, a local run is stopped", "open the run in the console"])
     return table(["code", "meaning", "what to do"], iter(rows))
 
 
@@ -301,7 +301,7 @@ def variables() -> str:
             files = [f"first line of `{secret.file}`"] if secret.file else []
             files += [f"line `{secret.env}=…` of `{secret.env_file}`"] if secret.env_file else []
             yield [code(secret.env), f"secret `{name}`", anywhere, ", ".join(files)]
-        yield ["`NO_COLOR`", "no colours, unless it is empty", "environment", ""]
+        yield ["`NO_COLOR`", "no colors, unless it is empty", "environment", ""]
 
     return table(["variable", "what it gives", "read from", "else"], rows())
 

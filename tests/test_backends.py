@@ -179,7 +179,7 @@ def test_a_run_that_is_cancelled_is_neither_a_success_nor_a_failure(place: Place
     result = place.cancelled()
 
     assert result.code == 6
-    assert f"the run was cancelled: {result.out.split()[0]}" in result.err
+    assert f"the run was canceled: {result.out.split()[0]}" in result.err
 
 
 def test_a_secret_arrives_and_is_not_told(place: Place) -> None:

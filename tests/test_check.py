@@ -213,7 +213,7 @@ def test_an_illegal_job_id_is_told(cli: Cli, write: Write, job_id: str) -> None:
     write("run-kfp.toml", REGISTRY)
     result = cli("check", "-r", "1", "-t", "v1", "--job-id", job_id, "--offline", "--json", **RIGHT)
     assert result.code == 3
-    assert f"job id {shown(job_id)} is not allowed" in found(result, "error")["RK-JOB-ID"]
+    assert f"invalid job id {shown(job_id)}" in found(result, "error")["RK-JOB-ID"]
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_a_check_writes_nothing(cli: Cli, folder: Path) -> None:
 def test_a_finding_is_one_line_where_nobody_looks(cli: Cli) -> None:
     lines = cli("check", *MAIN, "--offline", **RIGHT).out.splitlines()
     assert all(re.match(r"(error|warning|note|skipped): RK-[A-Z0-9-]+: ", line) for line in lines[:-1])
-    assert "looked at: the call itself" in lines[-1]
+    assert "checked: configuration" in lines[-1]
 
 
 # ── explain ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -101,9 +101,9 @@ def test_a_right_call_is_checked_and_submitted_once(world: World) -> None:
     result = world.cli(*MAIN)
 
     assert result.code == 0, result.err
-    assert "checking: the call, its images, Google Cloud …" in result.err
+    assert "checking configuration, images, Google Cloud …" in result.err
     assert "RK-" not in result.err
-    assert "looked at: the call itself, the image registries, Google Cloud" in result.err
+    assert "checked: configuration, the image registries, Google Cloud" in result.err
     assert [request.method for request in world.vertex.requests] == ["CreatePipelineJob"]
     assert len(world.apis.requests) > 8
     assert HUB in {request.host for request in world.images.requests}
@@ -408,7 +408,7 @@ def test_pin_changes_the_images_and_nothing_else(world: World, write: Callable[[
     result = world.cli("-r", "1-5", "--compile-only", "--pin", "-o", "pinned.yaml")
 
     assert result.code == 0, result.err
-    assert "note: --pin leaves the image of report as it is: a Python factory names it" in result.err
+    assert "note: --pin leaves the image of report unchanged: a Python factory sets it" in result.err
     moving, pinned = (
         (world.cli.folder / name).read_text(encoding="utf-8").splitlines() for name in ("moving.yaml", "pinned.yaml")
     )
@@ -426,7 +426,7 @@ def test_pin_of_an_image_that_is_not_there(world: World) -> None:
     result = world.cli("-r", "1-4", "--compile-only", "--pin")
 
     assert result.code == 2
-    assert f"{TRAIN} has no digest" in result.err
+    assert f"{TRAIN}has no readable digest" in result.err
     assert "crispinnosidam/01-get-raw-data" not in result.err
     assert list(world.cli.folder.iterdir()) == []
 
@@ -437,7 +437,7 @@ def test_pin_where_no_registry_answers(world: World) -> None:
     result = world.cli("-r", "1-4", "--compile-only", "--pin")
 
     assert result.code == 2
-    assert all(f"--pin: {name} has no digest" in result.err for name in ENTRYPOINTS)
+    assert all(f"--pin: {name}has no readable digest" in result.err for name in ENTRYPOINTS)
 
 
 def test_a_submission_of_pinned_images(world: World) -> None:

@@ -589,7 +589,7 @@ def test_requests_have_no_effect() -> None:
 
     cpu, memory = found(of_kfp(requests, region="us-central1"))
     assert {cpu.code, memory.code} == {"RK-REQUEST-IGNORED"}
-    assert cpu.message == "the CPU request 8 has no effect on Vertex AI, and missing limit"
+    assert cpu.message == "the CPU request 8 has no effect on Vertex AI, and a limit is missing"
     assert cpu.hint == "set the CPU limit to it (set_cpu_limit)"
     assert memory.message == "the memory request 32G has no effect on Vertex AI, and the limit is 16 GB"
     assert "exec-echo.container" in memory.place, "the second step misses nothing"

@@ -557,7 +557,7 @@ def test_a_secret_that_a_factory_reads_is_not_written_down(cli: Cli, folder: Pat
     result = cli("-r", "3", "--compile-only", SHOP_KEY=canary_)
 
     assert result.code == 2
-    assert "would hold the value of a secret" in result.err
+    assert "would contain the value of a secret" in result.err
     assert not (folder / "pipeline.yaml").exists()
 
 

@@ -30,7 +30,7 @@ def test_docker_takes_no_less_than_6_mb(cli: Cli, write: Write, engine: str, mem
     result = cli("-f", "p.yaml", "--local", "--engine", engine, "--dry-run")
 
     assert result.code == (2 if refused else 0), result.err
-    assert ("no less than 6M" in result.err) is refused
+    assert ("the minimum of Docker is 6M" in result.err) is refused
 
 
 # ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────────

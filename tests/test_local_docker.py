@@ -309,8 +309,8 @@ def test_limits_are_real_and_an_oom_kill_is_said(local: Cli, write: Write, busyb
     assert log(folder, record, "slim")[0].split(" ")[0] == "50000"
     assert steps(record)["old"]["state"] == "SUCCEEDED"
     words = " ".join(steps(record)["old"]["warnings"])
-    assert "asks for 96 CPUs" in words
-    assert "of memory, and this Engine has" in words
+    assert "requests 96 CPUs" in words
+    assert "of memory; this Engine has" in words
 
 
 def test_an_accelerator_that_is_not_there_is_told(local: Cli, write: Write, busybox: str) -> None:
@@ -320,7 +320,7 @@ def test_an_accelerator_that_is_not_there_is_told(local: Cli, write: Write, busy
     result = local("-f", "p.yaml", "--local")
 
     assert result.code == 0
-    assert "warning: step one asks for 1 × NVIDIA_TESLA_T4, and this Engine has none: it runs without" in result.err
+    assert "warning: step one requests 1 × NVIDIA_TESLA_T4; this Engine has none: it runs without" in result.err
 
 
 def test_a_step_that_runs_too_long(local: Cli, engine: Engine, write: Write, busybox: str, folder: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_step_that_runs_too_long(local: Cli, engine: Engine, write: Write, bus
     assert result.code == 5
     one = steps(latest(folder))["one"]
     assert one["state"] == "FAILED"
-    assert one["error"] == "stopped: it ran longer than 1 s (--step-timeout)"
+    assert one["error"] == "stopped after 1 s (--step-timeout)"
     assert containers(engine) == []
 
 
@@ -559,10 +559,10 @@ def test_from_goes_on_where_it_failed(local: Cli, write: Write, folder: Path, bu
 
     other = local("-r", "1-3", "-t", "v2", "--local", *BUCKET, "--from", "third", KEY=key)
     assert other.code == 2
-    assert "ran with tag='v1', this call has 'v2'" in other.err
+    assert "ran with tag='v1'; this call has 'v2'" in other.err
     early = local(*call, "--from", "third", "--from-run", base, KEY=key)
     assert early.code == 2
-    assert f"local://{base} has not done step second" in early.err
+    assert f"local://{base} did not complete step second" in early.err
 
 
 # ── images ───────────────────────────────────────────────────────────────────────────────────────────────────────────

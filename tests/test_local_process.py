@@ -148,7 +148,7 @@ def test_a_step_without_a_process_is_refused(local: Cli, write: Write) -> None:
         (["--from-run", "x"], "--from-run requires --from"),
         (["--bucket-dir", "."], "name of the bucket"),
         (["--compile-only"], "--compile-only and --local cannot be used together"),
-        (["--job-id", "No"], "job id 'No' is not allowed"),
+        (["--job-id", "No"], "invalid job id 'No'"),
     ],
 )
 def test_calls_that_are_none(local: Cli, args: list[str], words: str) -> None:
@@ -272,7 +272,7 @@ def test_logs_runs_and_watch(local: Cli, folder: Path) -> None:
     assert "has no step 'third'" in wrong.err
     ended = local("cancel")
     assert ended.code == 2
-    assert "has ended already: FAILED" in ended.err
+    assert "has already ended: FAILED" in ended.err
     assert local("watch", "vertex://projects/p/locations/r/pipelineJobs/j").code == 2
 
 

@@ -334,9 +334,9 @@ def test_with_the_slow_policy_what_does_not_depend_goes_on(rehearse: Rehearse) -
 @pytest.mark.parametrize(
     ("ended", "error"),
     [
-        (Ended(None), "its end is not known"),
+        (Ended(None), "its end is unknown"),
         (Ended(0, "it was killed for its memory"), "it was killed for its memory"),
-        (Ended(1), "its end is not known"),
+        (Ended(1), "its end is unknown"),
     ],
 )
 def test_only_exit_code_0_without_a_word_is_a_success(rehearse: Rehearse, ended: Ended, error: str) -> None:
@@ -434,7 +434,7 @@ def test_a_step_that_takes_too_long_is_stopped_and_failed(rehearse: Rehearse) ->
     record = ran.run()
 
     assert states(record) == {"one": "FAILED", "two": "SKIPPED"}
-    assert record.step("one").error == "stopped: it ran longer than 30 s (--step-timeout)"
+    assert record.step("one").error == "stopped after 30 s (--step-timeout)"
     assert not ran.engine.started["one"].killed.is_set()
     assert record.state is RunState.FAILED
 
@@ -579,7 +579,7 @@ def test_a_step_that_does_not_end_does_not_hold_the_run(
 
     assert waited == ["RUNNING", "given up"]
     assert (record.state, states(record)) == (RunState.CANCELLED, {"one": "CANCELLED"})
-    assert record.step("one").error == "did not end when it was stopped; its container may be left"
+    assert record.step("one").error == "did not end when stopped; its container may remain"
 
 
 def test_a_record_that_cannot_be_written_kills_every_step(rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -329,7 +329,7 @@ def test_a_refusal_that_lasts_ends_within_the_timeout(cloud: Cloud) -> None:
             "Vertex AI API has not been used in project 1 before or it is disabled.",
             "gcloud services enable",
         ),
-        ("NOT_FOUND", "The project does not exist.", "check project and region"),
+        ("NOT_FOUND", "The project does not exist.", "check the project and the region"),
         ("INVALID_ARGUMENT", "Invalid image", "fix what the message names"),
         ("FAILED_PRECONDITION", "The bucket is in another location", "fix what the message names"),
     ],
@@ -364,7 +364,7 @@ def test_an_id_that_a_stranger_has_is_refused(cloud: Cloud) -> None:
     result = cloud.submit("--job-id", "taken")
 
     assert result.code == 4
-    assert "another run with the id taken" in result.err
+    assert "another run already has the id taken" in result.err
     assert "--job-id" in result.err
     assert "nothing was submitted" in result.err
     assert [job.display_name for job in cloud.made] == ["somebody else's"]

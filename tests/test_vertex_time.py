@@ -125,7 +125,7 @@ def test_an_id_that_is_taken_is_ours_by_its_mark(vertex: FakeVertex, submission:
     if ours:
         assert submission.backend.submit(submission.request) == RUN
     else:
-        with pytest.raises(BackendError, match="already another run with the id chain-1"):
+        with pytest.raises(BackendError, match="another run already has the id chain-1"):
             submission.backend.submit(submission.request)
 
     assert submission.clock.slept == []
@@ -150,7 +150,7 @@ def test_a_run_whose_owner_is_not_told_for_the_whole_time(vertex: FakeVertex, su
         ("PERMISSION_DENIED", "Vertex AI API has not been used in project 1", "gcloud services enable aiplatform"),
         ("PERMISSION_DENIED", "the API is disabled", "--project=test-project"),
         ("PERMISSION_DENIED", "SERVICE_DISABLED", "gcloud services enable aiplatform"),
-        ("NOT_FOUND", "no such project", "check project and region"),
+        ("NOT_FOUND", "no such project", "check the project and the region"),
         ("OUT_OF_RANGE", "too far", ""),
         ("UNAVAILABLE", "down", "network and proxies"),
         ("INTERNAL", "broken", "again later"),

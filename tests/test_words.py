@@ -323,4 +323,4 @@ def test_a_folder_that_is_gone_is_told(cli: Cli) -> None:
     )
 
     assert done.returncode == 2
-    assert "the current folder does not exist any more" in done.stderr
+    assert "the current folder no longer exists" in done.stderr

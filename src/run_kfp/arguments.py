@@ -1,6 +1,6 @@
 """The arguments of a container: a literal string, or one reference to a value that joins later.
 
-There is no template language, so a value is never split, joined or read as shell text.
+There are no templates, so a value is never split, joined or read as shell text.
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ def _look_around() -> None:
     try:
         Path.cwd()
     except OSError:
-        raise InputError("the current folder does not exist any more", hint="go to one that does") from None
+        raise InputError("the current folder no longer exists", hint="change to an existing folder") from None
 
 
 def main() -> None:

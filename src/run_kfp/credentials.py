@@ -100,7 +100,9 @@ def find_credentials(
                 isinstance(error, exceptions.GoogleAuthError) and error.retryable
             )
             if not passing:
-                raise BackendError(f"the Google credentials are refused: {first_sentence(error)}", hint=login) from None
+                raise BackendError(
+                    f"the Google credentials were refused: {first_sentence(error)}", hint=login
+                ) from None
             if left < LAST_ATTEMPT:
                 raise BackendError(
                     f"Google's token service did not answer within {settings.timeout:g} s: {first_sentence(error)}",

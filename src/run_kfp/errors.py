@@ -24,7 +24,7 @@ from run_kfp.findings import Finding
 
 
 class RunKfpError(Exception):
-    """The root of the tree; itself it stands for internal error."""
+    """The root of the tree; itself an internal error."""
 
     exit_code: ClassVar[int] = 1
 
@@ -37,7 +37,7 @@ class RunKfpError(Exception):
 
 
 class InputError(RunKfpError):
-    """The call cannot become a plan: a flag, a file, a setting, a parameter or a secret is at fault."""
+    """Invalid call: a flag, a file, a setting, a parameter or a secret is missing or invalid."""
 
     exit_code: ClassVar[int] = 2
 
@@ -74,7 +74,7 @@ class InputError(RunKfpError):
 
 
 class CheckFailed(RunKfpError):
-    """A check found what would go wrong; the findings were told before."""
+    """The check found an error; nothing was submitted."""
 
     exit_code: ClassVar[int] = 3
 
@@ -87,7 +87,7 @@ class Submitted(StrEnum):
 
 
 class BackendError(RunKfpError):
-    """The backend refused, or could not be reached in time."""
+    """The backend refused the request, or is unreachable."""
 
     exit_code: ClassVar[int] = 4
 
@@ -99,7 +99,7 @@ class BackendError(RunKfpError):
 
 
 class EngineError(RunKfpError):
-    """The engine of this machine is missing, does not answer or refuses; no step was started."""
+    """The Docker Engine is missing, unreachable, or refused the request; no step was started."""
 
     exit_code: ClassVar[int] = 4
 
@@ -111,13 +111,13 @@ class RunFailed(RunKfpError):
 
 
 class RunStopped(RunKfpError):
-    """The run was cancelled or paused: not a failure of a step, and no success either."""
+    """The run was canceled or paused: no step failed, but the run did not succeed."""
 
     exit_code: ClassVar[int] = 6
 
 
 class WatchTimeout(RunKfpError):
-    """The run goes on, but nobody looks at it any more."""
+    """Stopped waiting; the run continues."""
 
     exit_code: ClassVar[int] = 7
 

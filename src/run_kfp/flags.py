@@ -226,7 +226,7 @@ class CheckOptions(CallOptions):
         "--format",
         "|".join(Format),
         WORDS,
-        "The form of the findings: text (the default), data, GitHub's log, SARIF, JUnit.",
+        "The format of the findings: text (the default), data, GitHub's log, SARIF, JUnit.",
         " ".join(Format),
         callback=_use_format,
         is_eager=True,
@@ -361,7 +361,7 @@ class Requires(Conflict):
 
 CONFLICTS: tuple[Conflict, ...] = (
     Conflict("containers", "file", "-f sends a compiled file as it is"),
-    Conflict("caching", "file", "caching is fixed in the file: compile it again"),
+    Conflict("caching", "file", "caching is fixed in the file: recompile it"),
     Conflict("output", "file", "-f sends a compiled file as it is"),
     Conflict("compile_only", "file", "the file is compiled already"),
     Conflict("compile_only", "dry_run", "a dry run shows the plan and needs all values; remove one"),

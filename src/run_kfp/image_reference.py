@@ -183,7 +183,7 @@ def _parse(text: str) -> ImageReference:
     if host:
         found = _HOST.fullmatch(host)
         if not found:
-            raise BadImageError(f"begins with {host!r}, which is no host")
+            raise BadImageError(f"begins with {host!r}, which is not a host")
         if found["port"] and not 0 < int(found["port"][:6]) < 65536:
             raise BadImageError(f"has the port {found['port']}; ports go up to 65535")
     _check_path(repository)
@@ -207,7 +207,7 @@ def _refuse_foreign_text(text: str) -> None:
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise BadImageError(f"begins with {scheme[0]}, and a reference begins with the registry's host or the name")
     if unfilled := _UNFILLED.search(text):
-        raise BadImageError(f"holds {unfilled[0]}, which nothing replaces: it is taken as it stands")
+        raise BadImageError(f"holds {unfilled[0]}, which nothing replaces")
     if not text.isascii() or not text.isprintable():
         raise BadImageError("holds other letters than those of ASCII")
 
@@ -247,7 +247,7 @@ def _check_path(path: str) -> None:
 
 def _check_tag(tag: str, path: str, *, hexadecimal: bool) -> None:
     if not tag:
-        raise BadImageError("ends its name in a colon, with no tag behind it")
+        raise BadImageError("ends in a colon, without a tag")
     if len(tag) > _LONGEST_TAG and ":" not in tag:
         raise BadImageError(f"has a tag of {len(tag)} characters, and {_LONGEST_TAG} are allowed")
     algorithm, colon, rest = tag.partition(":")
@@ -267,10 +267,10 @@ def _check_digest(digest: str, name: str) -> None:
     if not colon and HEX.fullmatch(digest) and len(digest) == _DIGESTS["sha256"]:
         raise BadImageError("has a digest without its algorithm", _if_right(f"{name}@sha256:{digest}"))
     if algorithm not in _DIGESTS:
-        raise BadImageError(f"has {digest!r} behind the @, and a digest is sha256: and 64 hexadecimal digits")
+        raise BadImageError(f"has {digest!r} after the @; a digest is sha256: and 64 hexadecimal digits")
     if len(value) != _DIGESTS[algorithm]:
         raise BadImageError(
-            f"has a digest of {len(value)} characters, and {algorithm} has {_DIGESTS[algorithm]}: copy it whole"
+            f"has a digest of {len(value)} characters, and {algorithm} has {_DIGESTS[algorithm]}: copy all of it"
         )
     if not HEX.fullmatch(value):
         raise BadImageError(

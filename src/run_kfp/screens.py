@@ -73,7 +73,7 @@ def registry_lines(registry: Registry) -> Iterator[Text]:
         )
         if container.description:
             yield Text(f"{pad}{container.description}")
-        yield Text.assemble((f"{pad}image      ", "dim"), container.image or f"made by {container.factory}")
+        yield Text.assemble((f"{pad}image      ", "dim"), container.image or f"created by {container.factory}")
         yield Text.assemble((f"{pad}resources  ", "dim"), resources_words(container))
         for kind, label in (("param", "parameters"), ("secret", "secrets   ")):
             if names := needs(container, kind):
@@ -165,7 +165,7 @@ def pipeline_data(pipeline: CompiledPipeline, path: str | None) -> dict[str, Any
 
 def plan_lines(request: RunRequest, run: RunRef) -> Iterator[Text]:
     """Show what a submission would send; a secret shows only its place."""
-    yield Text("Plan: what a submission would send", "bold")
+    yield Text("Plan of the submission", "bold")
     rows = {
         "run": f"{run}",
         "display name": request.display_name,
@@ -238,7 +238,7 @@ def secrets_note(request: RunRequest) -> str:
     if not request.secrets:
         return ""
     names = ", ".join(sorted(request.secrets))
-    return f"{names}: sent as arguments, so whoever may view the run on Vertex AI can read them there"
+    return f"{names}: sent as arguments, so everyone who may view the run on Vertex AI can read them"
 
 
 def steps_in_order(pipeline: CompiledPipeline, status: RunStatus) -> list[StepStatus]:
@@ -301,7 +301,7 @@ def plain_text(text: str) -> str:
 
 def rehearsal_plan_lines(plan: LocalPlan) -> Iterator[Text]:
     """Show what would run on this machine; a secret shows only its place."""
-    yield Text("Plan: what would run on this machine", "bold")
+    yield Text("Plan of the local run", "bold")
     policy = plan.policy
     rows = {
         "run": f"local://{plan.run_id}",
@@ -311,7 +311,7 @@ def rehearsal_plan_lines(plan: LocalPlan) -> Iterator[Text]:
         if policy.fast
         else "slow (independent steps continue after a failure)",
         "step timeout": f"{policy.step_timeout:g} s" if policy.step_timeout else "",
-        "repeats": f"{plan.base.ref}; done already: {', '.join(sorted(plan.reused)) or 'nothing'}" if plan.base else "",
+        "repeats": f"{plan.base.ref}; already done: {', '.join(sorted(plan.reused)) or 'nothing'}" if plan.base else "",
         "mounted": ", ".join(f"{source} at {place} ({mode})" for place, (source, mode) in plan.docker.mounts.items())
         if plan.docker
         else "",

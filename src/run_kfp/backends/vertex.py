@@ -130,8 +130,8 @@ def _settings_faults(inputs: Inputs) -> Iterator[Finding]:
         yield from settings.require(["project", "region", "service_account", *root])
     if inputs.job_id is not None and not JOB_ID.fullmatch(inputs.job_id):
         yield Finding(
-            f"job id {shown(inputs.job_id)} is not allowed",
-            "up to 128 lower-case letters, digits and dashes, beginning with a letter",
+            f"invalid job id {shown(inputs.job_id)}",
+            "use up to 128 lower-case letters, digits and dashes; start with a letter",
             code="RK-JOB-ID",
             place="--job-id",
         )
@@ -219,7 +219,7 @@ class Vertex:
                     time_slice(deadline - self._clock()),
                 )
                 if code == "OK" and answer.labels.get(SUBMISSION_LABEL) != request.submission:
-                    raise BackendError(f"there is already another run with the id {request.job_id}", hint=_OTHER_ID)
+                    raise BackendError(f"another run already has the id {request.job_id}", hint=_OTHER_ID)
             if code == "OK":
                 return run
             if not taken and code not in _REFUSALS and not any(words in answer.message for words in _NEVER_SENT):
@@ -227,7 +227,7 @@ class Vertex:
             left = deadline - self._clock()
             if taken and (code not in _PASSING or left < LAST_ATTEMPT):
                 raise BackendError(
-                    f"there is a run with the id {request.job_id}, and Vertex AI does not say whose "
+                    f"a run with the id {request.job_id} exists, and Vertex AI does not say whose "
                     f"({code}: {_words(answer)})",
                     hint=_OTHER_ID,
                     submitted=Submitted.UNKNOWN if may_exist else Submitted.NO,
@@ -321,7 +321,8 @@ def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
         json_format.ParseDict(dict(request.pipeline.spec), spec)
     except (json_format.ParseError, TypeError, ValueError, RecursionError):
         raise InputError(
-            f"{request.pipeline.source} holds a value that JSON does not have, such as a date", hint="put it in quotes"
+            f"{request.pipeline.source} contains a value that JSON does not support, such as a date",
+            hint="put it in quotes",
         ) from None
     values: dict[str, struct_pb2.Value] = {}
     for name, found in request.values.items():
@@ -360,7 +361,7 @@ def _create_error(
         if code == "RESOURCE_EXHAUSTED":
             message, hint = (
                 f"Vertex AI refused for {timeout:g} s: too many requests or no quota ({words})",
-                "wait a minute, or ask for more quota",
+                "wait a minute, or request more quota",
             )
     else:
         message, hint = f"Vertex AI refused the run ({code}: {words})", _HINTS.get(code, "")
@@ -384,7 +385,7 @@ _HINTS: Mapping[str, str] = {
     "UNAUTHENTICATED": (
         "the credentials are expired or revoked: run `gcloud auth application-default login`, or use a new key"
     ),
-    "NOT_FOUND": "check project and region",
+    "NOT_FOUND": "check the project and the region",
     "INVALID_ARGUMENT": "fix what the message names",
     "FAILED_PRECONDITION": "fix what the message names",
 }

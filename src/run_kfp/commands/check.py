@@ -37,7 +37,7 @@ STYLES: Mapping[Severity, tuple[str, str]] = {
 }
 # Columns: longer lines are hard to read, however wide a terminal is.
 WIDEST = 120
-_LOOKED = {"offline": "the call itself", "images": "the image registries", "cloud": "Google Cloud"}
+_LOOKED = {"offline": "configuration", "images": "the image registries", "cloud": "Google Cloud"}
 
 
 def examine(
@@ -98,7 +98,7 @@ def before_submitting(screen: Screen, options: CallOptions, call: ResolvedCall, 
         InputError: `--ignore` names no finding.
     """
     _known_codes(options.ignore or ())
-    screen.say("checking …" if options.offline else "checking: the call, its images, Google Cloud …")
+    screen.say("checking …" if options.offline else "checking configuration, images, Google Cloud …")
     context = context_of(call, request.pipeline, request.values, call.call.job_id)
     setup = check_setup(call, inputs_of(call, screen.masker), os.environ, options, screen.say)
     report = run_checks(context, (), setup)
@@ -186,7 +186,7 @@ def _summary(report: Report) -> Text:
     counts = [(severity, report.count(severity)) for severity in Severity]
     words = ", ".join(f"{count} {_plural(severity.value, count)}" for severity, count in counts if count)
     ignored = f"; {len(report.ignored)} ignored" if report.ignored else ""
-    looked = ", ".join(_LOOKED[part] for part in report.looked) or "the call itself, as far as it can be read"
+    looked = ", ".join(_LOOKED[part] for part in report.looked) or "configuration, as far as it is readable"
     worst = next((severity for severity, count in counts if count), None)
     style = "green" if worst not in (Severity.ERROR, Severity.WARNING) else STYLES[worst][1]
     return Text.assemble((words or "nothing found", style), f"{ignored}  ", (f"checked: {looked}", "dim"))

@@ -59,7 +59,7 @@ def _explanation(rule: Rule, width: int) -> Iterator[Text]:
         yield from map(Text, wrapped(paragraph, "", width))
     yield Text("")
     yield Text.assemble(("source: ", "dim"), rule.source)
-    yield Text.assemble(("not to be told it: ", "dim"), f"--ignore {rule.name}, or in the registry")
+    yield Text.assemble(("to suppress it: ", "dim"), f"--ignore {rule.name}, or in the registry")
     yield Text(f'  [check.ignore]\n  {rule.name} = "the reason"')
 
 

@@ -20,15 +20,13 @@ SECRETS = Path("secrets")
 
 _ENV_HEAD = """\
 # Settings of run-kfp in this folder: flags and the environment come before it, [settings] of run-kfp.toml after it.
-# Keys and passwords do not belong here: they go into secrets/. This file is not for Git.
+# Keys and passwords go into secrets/ instead. Keep this file out of Git.
 
 """
 
 # Twice, because the folder may be copied elsewhere without the file above it.
-_GITIGNORE = (
-    "# Settings and keys of one person: what was committed once stays in the history.\n.env\ngit.env\nsecrets/\n"
-)
-_SECRETS_GITIGNORE = "# A key that was committed once stays in the history.\n*\n"
+_GITIGNORE = "# Settings and keys of one person: a committed line stays in the history.\n.env\ngit.env\nsecrets/\n"
+_SECRETS_GITIGNORE = "# A committed key stays in the history.\n*\n"
 
 
 def starter_files() -> Iterator[tuple[Path, str]]:
@@ -94,8 +92,8 @@ def write_starter(folder: Path) -> tuple[list[Path], list[Path]]:
             # Only a folder that is made here gets these permissions: 0o700 for secrets, the umask's for others.
             target.parent.mkdir(mode=0o700 if path.parent == SECRETS else 0o777, parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make the folder {target.parent}: {error.strerror}") from None
-        write_atomically(target, text, hint="give another folder: `run-kfp init FOLDER`")
+            raise InputError(f"cannot create the folder {target.parent}: {error.strerror}") from None
+        write_atomically(target, text, hint="pass another folder: `run-kfp init FOLDER`")
         written.append(target)
     return written, kept
 
@@ -103,7 +101,7 @@ def write_starter(folder: Path) -> tuple[list[Path], list[Path]]:
 def start_folder(screen: Screen, folder: Path) -> None:
     """Write the starter files, and say what was written and what to do next."""
     written, kept = write_starter(folder)
-    screen.say(*(f"kept, it is there already: {path}" for path in kept))
+    screen.say(*(f"kept: {path}" for path in kept))
     screen.data(written=[str(path) for path in written], kept=[str(path) for path in kept])
     for path in written:
         screen.out(str(path))

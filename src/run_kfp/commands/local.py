@@ -194,7 +194,7 @@ def list_runs(screen: Screen) -> None:
     if records:
         screen.show(runs_lines(records, datetime.now(UTC)))
     else:
-        screen.progress("no runs in this folder: `--local` makes one")
+        screen.progress("no runs in this folder: `--local` creates one")
 
 
 def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> int:
@@ -211,7 +211,7 @@ def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> int:
         with screen.live(events=True) as show:
             record = _follow(screen, folder, _View(screen, show).changed, every=every, deadline=None)
     except KeyboardInterrupt:
-        screen.say("stopped watching; the run continues")
+        screen.say("stopped waiting; the run continues")
         return 130
     screen.data(**record_data(record))
     conclude_rehearsal(record, folder)
@@ -230,7 +230,7 @@ def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
         InputError: there is no such run or step, or there are more words.
     """
     if len(words) > 2:
-        raise InputError("logs takes a run and a step", hint="see `run-kfp runs`")
+        raise InputError("logs takes at most a run and a step", hint="see `run-kfp runs`")
     step: str | None = None
     try:
         folder, record = _found(screen, words[0] if words else None)
@@ -266,7 +266,7 @@ def cancel_run(screen: Screen, word: str | None) -> None:
     """
     folder, record = _found(screen, word)
     if record.state.is_final:
-        raise InputError(f"{record.ref} has ended already: {record.state.value}", hint="there is nothing to cancel")
+        raise InputError(f"{record.ref} has already ended: {record.state.value}", hint="nothing to cancel")
     folder.ask_to_cancel()
     screen.say(f"stopping {record.ref} …")
     record = _follow(screen, folder, lambda _: None, every=_LOOK, deadline=_CANCEL_TAKES)
@@ -297,7 +297,7 @@ def _follow(
             known_runs(screen.masker, LocalRuns(), screen.say)
             record = folder.read()
         if record is None:
-            raise InputError(f"the run {folder.id} is not there any more")
+            raise InputError(f"the run {folder.id} no longer exists")
         latest.append(record)
         changed(record)
         return record.status
@@ -355,9 +355,9 @@ def conclude_rehearsal(record: RunRecord, folder: RunFolder) -> None:
     if record.state is RunState.SUCCEEDED:
         return
     if record.state is RunState.CANCELLED:
-        raise RunStopped(f"the run was cancelled: {record.ref}", hint=f"its logs are in {folder.path}")
+        raise RunStopped(f"the run was canceled: {record.ref}", hint=f"its logs are in {folder.path}")
     again = "; ".join(
-        f"`--from {step.name}` repeats it from there" for step in record.status.failed_steps[:1] if _done(record)
+        f"`--from {step.name}` restarts it at this step" for step in record.status.failed_steps[:1] if _done(record)
     )
     faults = [
         Finding(f"step {step.name}: {step.error}", "\n".join(_last_lines(folder, record, step.name)))

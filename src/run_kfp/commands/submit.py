@@ -65,7 +65,7 @@ def pin(resolved: ResolvedCall, masker: Masker, notify: Callable[[str], None]) -
     facts, findings = ask_registries(context_of(resolved, resolved.pipeline, {}, None), setup)
     faults = [
         Finding(
-            f"--pin: {image} has no digest that could be seen",
+            f"--pin: {image} has no readable digest",
             "; ".join(found.message for found in findings if image in found.message) or "remove --pin",
             code="RK-IMAGE-MISSING",
             place="--pin",
@@ -82,7 +82,7 @@ def pin(resolved: ResolvedCall, masker: Masker, notify: Callable[[str], None]) -
         for container in resolved.selection
     )
     if made := [container.name for container in selection if not container.image]:
-        notify(f"note: --pin leaves the image of {', '.join(dict.fromkeys(made))} as it is: a Python factory names it")
+        notify(f"note: --pin leaves the image of {', '.join(dict.fromkeys(made))} unchanged: a Python factory sets it")
     pipeline = compile_pipeline(resolved.registry, selection, fixed=resolved.fixed, caching=resolved.settings.caching)
     return dataclasses.replace(resolved, pipeline=pipeline, selection=selection)
 
@@ -197,8 +197,8 @@ def write_pipeline(screen: Screen, pipeline: CompiledPipeline, output: str | Non
     """
     if screen.masker.mask(pipeline.text) != pipeline.text:
         raise InputError(
-            "the pipeline would hold the value of a secret in clear",
-            hint="look for it in the literals of the registry and in its factories; write { secret = … } there",
+            "the pipeline would contain the value of a secret as plain text",
+            hint="find it in the literals of the registry or its factories; write { secret = … } there",
         )
     if output == "-":
         screen.raw(pipeline.text)
@@ -213,7 +213,7 @@ def compile_only(screen: Screen, resolved: ResolvedCall, output: str | None) -> 
     # The settings are not used: one that was typed is told all the same, one that lies about is not in the way.
     if resolved.faults:
         raise InputError.of("this call", resolved.faults)
-    screen.say(*(f"note: {fault.text}; it is not needed here" for fault in resolved.ambient_faults))
+    screen.say(*(f"note: {fault.text}; not needed here" for fault in resolved.ambient_faults))
     path = write_pipeline(screen, resolved.pipeline, output)
     screen.say(*graph_lines(resolved.pipeline))
     screen.data(**pipeline_data(resolved.pipeline, path))

@@ -102,8 +102,8 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
         if options.engine == "docker" and step.memory is not None and step.memory < LEAST_MEMORY:
             faults.append(
                 Finding(
-                    f"step {step.name} has a memory limit of {step.memory} bytes, and Docker takes no less than 6M",
-                    "write memory with its unit, such as 512M",
+                    f"step {step.name} has a memory limit of {step.memory} bytes; the minimum of Docker is 6M",
+                    "add a unit, such as 512M",
                 )
             )
     processes: dict[str, ProcessEntry] = {}
@@ -119,8 +119,8 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     if not JOB_ID.fullmatch(run_id):
         faults.append(
             Finding(
-                f"job id {run_id!r} is not allowed",
-                "up to 128 lower-case letters, digits and dashes, beginning with a letter",
+                f"invalid job id {run_id!r}",
+                "use up to 128 lower-case letters, digits and dashes; start with a letter",
             )
         )
     base: RunRecord | None = None
@@ -181,7 +181,7 @@ def _docker_settings(
             faults.append(
                 Finding(
                     f"GOOGLE_APPLICATION_CREDENTIALS names {credentials}, which does not exist",
-                    "name the key of a service account, or unset it to run without Google credentials",
+                    "set it to a service account key, or unset it to run without Google credentials",
                 )
             )
         env["GOOGLE_APPLICATION_CREDENTIALS"] = CREDENTIALS if docker else str(credentials.absolute())
@@ -189,11 +189,11 @@ def _docker_settings(
     if options.bucket_dir is not None:
         bucket = inputs.settings.get("bucket")
         if not docker:
-            faults.append(Finding("--bucket-dir needs --engine docker", "a process has no /gcs mount"))
+            faults.append(Finding("--bucket-dir requires --engine docker", "a process has no /gcs mount"))
         elif not options.bucket_dir.is_dir():
-            faults.append(Finding(f"--bucket-dir {options.bucket_dir} is not a folder", "make it first"))
+            faults.append(Finding(f"--bucket-dir {options.bucket_dir} is not a folder", "create it first"))
         elif bucket is None:
-            faults.append(Finding("--bucket-dir needs the name of the bucket", "pass --bucket"))
+            faults.append(Finding("--bucket-dir requires the name of the bucket", "pass --bucket"))
         else:
             mounts[f"/gcs/{bucket}"] = (options.bucket_dir.absolute(), "rw")
     if not docker:
@@ -213,7 +213,7 @@ def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | F
         )
     if container.process is None:
         return Finding(
-            f"{registry.source}: containers.{container.index} ({container.name}) says nothing of a process",
+            f"{registry.source}: containers.{container.index} ({container.name}) has no process",
             f"write [containers.{container.index}.process] with cwd and entrypoint, or use --engine docker",
         )
     cwd = Path(os.path.normpath(registry.folder / container.process.cwd))
@@ -224,7 +224,7 @@ def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | F
     # What `pipeline._call` made of it: `env NAME=value… entrypoint… args…`.
     if step.command != ("env",) or step.args[len(late) : len(late) + len(before)] != before:
         return Finding(
-            f"step {step.name} was not compiled from containers.{container.index} of {registry.source} as it is now",
+            f"step {step.name} is outdated: containers.{container.index} of {registry.source} has changed",
             "recompile it with -r",
         )
     return ProcessEntry(cwd, container.process.entrypoint, len(late), len(before))
@@ -260,7 +260,7 @@ def _resume(
     needed = {name for step in steps if step.name not in reused for name in step.after} - again - reused
     missing = sorted(name for name in needed if name in _ancestors(steps, first))
     faults = [
-        Finding(f"--from {options.from_step}: {base.ref} has not done step {name}", f"start with --from {name}")
+        Finding(f"--from {options.from_step}: {base.ref} did not complete step {name}", f"start with --from {name}")
         for name in missing
     ]
     used = {name for step in steps if step.name in reused for name in step.parameters}
@@ -283,7 +283,7 @@ def _resume(
         old = {}
     changed = [step.name for step in steps if step.name in reused and old.get(step.name) != step]
     if changed:
-        notes.append(f"{', '.join(changed)}: changed since {base.id}, and not run again")
+        notes.append(f"{', '.join(changed)}: changed since {base.id}; not run again")
     return base, reused, tuple(notes)
 
 
@@ -428,7 +428,7 @@ def mend(runs: LocalRuns, masker: Masker) -> list[str]:
         try:
             sweep(runs.path.absolute(), lambda run: not runs.folder(run).abandoned())
         except EngineError as error:
-            words.append(f"containers of a killed run may be left: {error.message}")
+            words.append(f"containers of a killed run may remain: {error.message}")
     now = datetime.now(UTC)
     for folder, record in dead:
         cause = f"the program that ran it was killed (process {record.runner.get('pid')})"

@@ -31,7 +31,7 @@ LEAST_MEMORY = 6 * 1024 * 1024
 
 _SIGKILLED = 128 + 9
 
-_WAYS_OUT = "start Docker, or give steps a process in the registry and run them with `--engine process`"
+_WAYS_OUT = "start Docker, or add process to the containers of the registry and pass --engine process"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class DockerEngine:
                     break
                 found = api.inspect_image(image).get("Architecture")
                 if found not in ("amd64", ""):
-                    warnings.append(f"{image} is made for {found}; Vertex AI runs linux/amd64")
+                    warnings.append(f"{image} is built for {found}; Vertex AI runs linux/amd64")
             for call in calls:
                 by_step[call.step] = list(self._limit_warnings(call))
         except (errors.DockerException, OSError) as error:
@@ -110,7 +110,7 @@ class DockerEngine:
                 if self._settings.pull == "never":
                     raise EngineError(
                         f"image {image} not found on this machine, and --pull is never",
-                        hint="leave --pull never out, or build the image",
+                        hint="remove --pull never, or build the image",
                     ) from None
             else:
                 return
@@ -134,7 +134,7 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise EngineError(
                 f"the image {image} cannot be pulled: {_words(error)}",
-                hint="check its name and `docker login`; an image that is only on this machine needs --pull missing",
+                hint="check its name and `docker login`; an image that is only on this machine requires --pull missing",
             ) from None
         finally:
             progress(image, 1, 1)
@@ -142,11 +142,11 @@ class DockerEngine:
     def _limit_warnings(self, call: StepCall) -> Iterable[str]:
         cpus, memory = float(self._info.get("NCPU") or 0), int(self._info.get("MemTotal") or 0)
         if call.cpu and cpus and call.cpu > cpus:
-            yield f"asks for {call.cpu:g} CPUs, and this Engine has {cpus:g}: it gets those"
+            yield f"requests {call.cpu:g} CPUs; this Engine has {cpus:g}, and the step gets those"
         if call.memory and memory and call.memory > memory:
-            yield f"asks for {_size(call.memory)} of memory, and this Engine has {_size(memory)}: it gets that"
+            yield f"requests {_size(call.memory)} of memory; this Engine has {_size(memory)}, and the step gets that"
         if call.accelerator and not self._has_gpus(call.accelerator[0]):
-            yield f"asks for {call.accelerator[1]} × {call.accelerator[0]}, and this Engine has none: it runs without"
+            yield f"requests {call.accelerator[1]} × {call.accelerator[0]}; this Engine has none: it runs without"
 
     def _has_gpus(self, kind: str) -> bool:
         return kind.startswith("NVIDIA") and "nvidia" in (self._info.get("Runtimes") or {})
@@ -255,9 +255,9 @@ class _Container:
             code = int(answer["StatusCode"])
             state = self._api.inspect_container(self.identity)["State"]
         except lost as error:
-            return Ended(None, f"the Engine does not say how it ended: {_words(error)}")
+            return Ended(None, f"the Engine does not report its exit code: {_words(error)}")
         if state.get("Running") or int(state["ExitCode"]) != code or (answer.get("Error") or {}).get("Message"):
-            return Ended(None, f"the Engine contradicts itself about its end (exit code {code} or {state['ExitCode']})")
+            return Ended(None, f"the Engine reports two different ends (exit code {code} or {state['ExitCode']})")
         warning = ""
         if state.get("OOMKilled"):
             # True as soon as one process was killed; whether the step has failed is for its exit code to say.

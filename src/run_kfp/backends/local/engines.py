@@ -142,11 +142,11 @@ class Engine(Protocol):
 def exit_words(code: int) -> str:
     """Say what an exit code means; the reserved ones are those of shells and of `docker run`."""
     meaning = {
-        126: "the program cannot be executed (is its file executable, and its first line right?)",
+        126: "the program cannot be executed: check its permissions and its first line",
         127: "the program was not found in the image",
-        134: "it aborted (SIGABRT)",
-        137: "it was killed (SIGKILL)",
-        139: "it crashed (SIGSEGV)",
-        143: "it was stopped (SIGTERM)",
+        134: "aborted (SIGABRT)",
+        137: "killed (SIGKILL)",
+        139: "crashed (SIGSEGV)",
+        143: "stopped (SIGTERM)",
     }.get(code)
     return f"exit code {code}: {meaning}" if meaning else f"exit code {code}"

@@ -70,7 +70,9 @@ class ProcessEngine:
                 if call.cpu or call.memory
                 else []
             )
-        warnings = ["engine process: no images, no file system per step, no limits; only containers show what ships"]
+        warnings = [
+            "engine process: no images, no file system per step, no limits; use --engine docker to test what ships"
+        ]
         return warnings, by_step
 
     def outputs_folder(self, step: str) -> str:

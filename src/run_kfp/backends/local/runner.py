@@ -286,7 +286,7 @@ class Runner:
         limit = self.policy.step_timeout
         for active in self._active.values():
             if limit is not None and not active.stopped_for and self.clock() - active.since >= limit:
-                self._stop_step(active, f"stopped: it ran longer than {limit:g} s (--step-timeout)")
+                self._stop_step(active, f"stopped after {limit:g} s (--step-timeout)")
 
     def _over(self) -> bool:
         if self.clock() >= self._stop_deadline:
@@ -417,7 +417,7 @@ class Runner:
             except InputError as error:
                 record.state, record.error = StepState.FAILED, error.message
         else:
-            record.state, record.error = StepState.FAILED, ended.error or "its end is not known"
+            record.state, record.error = StepState.FAILED, ended.error or "its end is unknown"
         if record.state is StepState.FAILED and self.policy.fast:
             self._begin_stop("", f"stopped because step {name} failed")
         self._write()
@@ -437,7 +437,7 @@ class Runner:
         """Stop every step; when that was asked for before by the same person, kill."""
         again = bool(why and self.stopped_by)
         self.stopped_by = self.stopped_by or why
-        words = words or (f"stopped by {why}" if why else "stopped because the run broke off")
+        words = words or (f"stopped by {why}" if why else "stopped because the run was aborted")
         if not self._stopping.is_set():
             self._stopping.set()
             self.record.state = RunState.CANCELLING if why else self.record.state
@@ -461,7 +461,7 @@ class Runner:
                 record.state = StepState.SKIPPED
             elif record.state not in _ENDED:
                 record.state, record.ended = StepState.CANCELLED, self.now()
-                record.error = "did not end when it was stopped; its container may be left"
+                record.error = "did not end when stopped; its container may remain"
         failed = [step for step in self.record.steps if step.state is StepState.FAILED]
         if self._broken is not None:
             self.record.state = RunState.FAILED

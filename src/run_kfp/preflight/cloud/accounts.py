@@ -180,7 +180,7 @@ def check_roles(context: CheckContext, account: str, project: str, session: Goog
             f"{account} lacks {', '.join(lacking)} on project {project}"
             if certain
             else f"the policy of project {project} gives {account} no {', '.join(lacking)} (grants of folders, "
-            "organisations, groups and custom roles cannot be seen from here)"
+            "organizations, groups and custom roles cannot be seen from here)"
         )
         yield code(
             context.place("service_account"),

@@ -93,7 +93,7 @@ def check_pull(
         return
     certain = all(verdict.held is Held.NO for verdict in verdicts)
     mend = _mend(repository, agents)
-    tail = "" if certain else " (grants of folders, organisations, groups and custom roles cannot be seen from here)"
+    tail = "" if certain else " (grants of folders, organizations, groups and custom roles cannot be seen from here)"
     severity = Severity.ERROR if certain else Severity.WARNING
     runs = held[-1].get(_PULL) if account is not None else None
     if runs is not None and runs.held is Held.YES:

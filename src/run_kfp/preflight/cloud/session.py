@@ -230,7 +230,7 @@ class GoogleSession:
                 except exceptions.GoogleAuthError as error:
                     if error.retryable:
                         raise TokenServiceDown(_TOKEN_SERVICE.format(first_sentence(error))) from None
-                    raise BackendError(f"the Google credentials are refused: {first_sentence(error)}") from None
+                    raise BackendError(f"the Google credentials were refused: {first_sentence(error)}") from None
         raise AssertionError("unreachable: the last try returns or raises")
 
     # What is asked

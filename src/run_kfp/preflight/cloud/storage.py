@@ -88,7 +88,7 @@ def check_bucket_access(bucket: str, place: str, account: str, project: str, ses
                 f"{account} lacks {', '.join(lacking)} on bucket {bucket}"
                 if severity is Severity.ERROR
                 else f"no policy of bucket {bucket} or project {owner} gives {account} {', '.join(lacking)} "
-                "(grants of folders, organisations, groups and custom roles cannot be seen from here)"
+                "(grants of folders, organizations, groups and custom roles cannot be seen from here)"
             )
             yield BUCKET_ACCESS(
                 place,

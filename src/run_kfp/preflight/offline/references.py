@@ -123,7 +123,7 @@ def _tag_findings(place: str, image: ImageReference, step: StepSpec) -> Iterator
             place,
             f"{step.image} {tag}, and step {step.name} may be taken from the cache: after a push of the image its old "
             "result would be used",
-            "give each build a tag of its own, pin the digest (name@sha256:…), or run with --no-caching",
+            "give each build a unique tag, pin the digest (name@sha256:…), or run with --no-caching",
             severity=Severity.WARNING,
         )
     else:
@@ -182,7 +182,7 @@ def wrong_address(image: ImageReference, project: str | None = None) -> tuple[st
             f"give it a name and push it: docker tag {_written(image)} NAME && docker push NAME",
         )
     if meant := _letters_swapped(host):
-        return f"there is no registry {host}", f"did you mean {meant}?"
+        return f"unknown registry {host}", f"did you mean {meant}?"
     return _wrong_google_address(image, project)
 
 
@@ -194,12 +194,12 @@ def _wrong_google_address(image: ImageReference, project: str | None) -> tuple[s
     if (host == "pkg.dev" or host.endswith((".pkg.dev", "-pkg.dev"))) and ".rep." not in host:
         if not (found := ARTIFACT_REGISTRY.fullmatch(host)):
             return (
-                f"{host} is no host of Docker images in Artifact Registry",
+                f"{host} is not a Docker host of Artifact Registry",
                 "write LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE, as us-east1-docker.pkg.dev/…",
             )
         if (meant := _location_meant(found["location"])) is not None:
             return (
-                f"there is no location {found['location']} of Artifact Registry",
+                f"unknown Artifact Registry location {found['location']}",
                 f"did you mean {meant}-docker.pkg.dev?" if meant else "find it: gcloud artifacts locations list",
             )
         if google_repository(image) is None or path.count("/") < (3 if "." in path.split("/")[0] else 2):
@@ -213,13 +213,13 @@ def _wrong_google_address(image: ImageReference, project: str | None) -> tuple[s
     if found := re.fullmatch(r"(?P<area>us|europe|asia)(-[a-z]+[0-9]+)?\.gcr\.io", host):
         area = {"europe": "eu"}.get(found["area"], found["area"])
         if host != f"{area}.gcr.io":
-            return f"there is no registry {host}", f"did you mean {area}.gcr.io?"
+            return f"unknown registry {host}", f"did you mean {area}.gcr.io?"
     repository = google_repository(image)
     name = repository.project.rpartition(":")[2] if repository else ""
     # Container Registry had google_containers and others of Google's under an older spelling.
     if ("_" in name and not name.startswith("google_")) or len(name) > 30:
         return (
-            f"{name} is no project id, which has 6 to 30 lower-case letters, digits and dashes",
+            f"{name} is not a project id: 6 to 30 lower-case letters, digits and dashes",
             f"write {project}" if project == name.replace("_", "-") else "find it: gcloud projects list",
         )
     return None

@@ -330,7 +330,7 @@ def _check_requests(step: StepSpec, limits: Limits) -> Iterator[Finding]:
         yield REQUEST_IGNORED(
             step.at(f"resources.{request[0]}"),
             f"the {kind} request {step.resources[request[0]]} has no effect on Vertex AI, and "
-            + ("missing limit" if value is None else f"the limit is {plain(value)}{unit}"),
+            + ("a limit is missing" if value is None else f"the limit is {plain(value)}{unit}"),
             f"set the {kind} limit to it (set_{kind.lower()}_limit)",
         )
 

@@ -93,8 +93,8 @@ def check_values(context: CheckContext) -> Iterator[Finding]:
         count = "1 secret travels" if len(hidden) == 1 else f"{len(hidden)} secrets travel"
         yield SECRET_VISIBLE(
             ", ".join(f"secrets.{name}" for name in hidden),
-            f"{count} as parameters of the run: whoever may view the run can read them",
-            "use tokens with few rights and a short life",
+            f"{count} as parameters of the run: everyone who may view the run can read them",
+            "use short-lived tokens with few permissions",
         )
 
 
