@@ -249,7 +249,7 @@ def test_ctrl_c_while_watching_leaves_the_run_and_prints_its_ref(cloud: Cloud) -
     assert process.returncode == 130
     (name,) = [create.pipeline_job_id for create in cloud.vertex.creates]
     assert f"vertex://{PARENT}/pipelineJobs/{name}" in out
-    assert "the run goes on" in err
+    assert "the run continues" in err
     assert [request.method for request in cloud.vertex.requests].count("CancelPipelineJob") == 0
 
 
