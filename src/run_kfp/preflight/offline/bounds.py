@@ -39,7 +39,7 @@ def check_bounds(context: CheckContext, spec: Spec) -> Iterator[Finding]:
     yield from _check_limits(spec)
     if (size := len(context.pipeline.text.encode(errors="replace"))) > _LARGEST_SPEC:
         yield HUGE(
-            spec.at("the whole file"),
+            spec.at("the file"),
             f"has {size / 1024**2:.1f} MiB, and more than {_LARGEST_SPEC // 1024**2} MiB may be refused",
             "write loops as loops, and put long constants into files",
         )
@@ -188,7 +188,7 @@ def _long(place: str, what: str, size: int) -> Finding:
     return LONG_VALUE(
         place,
         f"{what} has {size:,} bytes; from {LONGEST_ARGUMENT:,} on it fits into no argument and no output",
-        "upload it (gcloud storage cp FILE gs://BUCKET/FILE) and hand over /gcs/BUCKET/FILE",
+        "upload it (gcloud storage cp FILE gs://BUCKET/FILE) and pass /gcs/BUCKET/FILE",
     )
 
 
@@ -208,11 +208,11 @@ def _check_retries(spec: Spec) -> Iterator[Finding]:
 
 def _check_retry(place: str, policy: Any) -> Iterator[Finding]:
     if not isinstance(policy, Mapping):
-        yield RETRY(place, "is no table", "write maxRetryCount and the durations under it")
+        yield RETRY(place, "is not a table", "write maxRetryCount and the durations under it")
         return
     for key, value in policy.items():
         if holds_placeholder(value):
-            yield RETRY(f"{place}.{key}", "waits for a parameter", "write a literal, and compile anew when it changes")
+            yield RETRY(f"{place}.{key}", "waits for a parameter", "write a literal, and recompile when it changes")
     count = policy.get("maxRetryCount", 0)
     if not holds_placeholder(count) and not (_is_number(count) and count >= 0 and float(count).is_integer()):
         yield RETRY(f"{place}.maxRetryCount", f"is {shown(count)}, and takes an integer from 0", "write 0 for none")
