@@ -202,6 +202,15 @@ def demo_calls() -> tuple[str, ...]:
     return tuple(f"$ {call}" for call in text.rpartition("\nopen in a browser")[0].split("\n$ ")[1:])
 
 
+def demo_end() -> str:
+    """The calls of the demo, and the end of the last one."""
+    calls = demo_calls()
+    *_, report = (line for line in calls[-1].splitlines() if line.startswith("report: "))
+    ended = [line for line in calls[-1].splitlines() if line.startswith("09:30:15Z  train-model") or " run " in line]
+    lines = [call.splitlines()[0] for call in calls] + ["…", *ended[-5:], f"open in a browser: build/demo/{report[8:]}"]
+    return fenced("\n".join(lines))
+
+
 def demo_call(number: int) -> str:
     """One call of the demo, by its place."""
     return fenced(demo_calls()[number])
@@ -421,6 +430,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "five-mistakes": five_mistakes,
     "plan": functools.partial(demo_call, 2),
     "rehearsal": functools.partial(demo_call, 3),
+    "demo": demo_end,
     "list": registry_list,
     "init": starter_files,
     "help": help_screens,
