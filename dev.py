@@ -120,7 +120,7 @@ def bench(args: Sequence[str]) -> None:
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     failed = [file.name for file in files if run([script("python"), file, *args], env=env)]
     if failed or not files:
-        raise Stop(f"failed: {', '.join(failed)}" if failed else "there is no benchmarks/bench_*.py")
+        raise Stop(f"failed: {', '.join(failed)}" if failed else "no benchmarks/bench_*.py found")
 
 
 def mutate(args: Sequence[str]) -> None:
@@ -146,7 +146,7 @@ def wheel() -> int:
     with zipfile.ZipFile(made) as archive:
         packed = {name for name in archive.namelist() if name.startswith("run_kfp/")}
     for name in sorted(sources ^ packed):
-        say(f"{name} is {'missing from the wheel' if name in sources else 'in the wheel alone'}")
+        say(f"{name} is {'missing from the wheel' if name in sources else 'in the wheel only'}")
     say(f"{made.relative_to(ROOT)}: {len(packed)} files, {made.stat().st_size // 1024} KiB")
     return int(sources != packed)
 
@@ -185,7 +185,7 @@ def versions(pytest_args: Sequence[str]) -> None:
             chosen,
         ]
         if run([uv, "pip", "compile", "--quiet", *resolve]):
-            raise Stop("the ranges of pyproject.toml cannot be kept together")
+            raise Stop("the version ranges of pyproject.toml conflict")
         installer(python, "install", "--no-deps", "--no-build-isolation", "--requirement", chosen)
         installer(python, "install", "--no-deps", "--no-build-isolation", "--editable", ROOT)
         shown = (

@@ -18,7 +18,7 @@ asks_google() {
     for word in "$@"; do
         case $word in
         --compile-only | --dry-run | --offline | --local | --help | -h | --version | --show-completion) return 1 ;;
-        list | init | explain | machines | runs | watch | logs | cancel) return 1 ;;
+        list | init | schema | explain | machines | runs | watch | logs | cancel) return 1 ;;
         esac
     done
 }
@@ -46,11 +46,11 @@ set_project_and_region() {
 
 log_in() {
     if grep -q '<.*>' "$key"; then
-        say "$key is the template still: put the key of your service account in its place"
+        say "$key is still a placeholder: replace it with the key of your service account"
         return
     fi
     if ! command -v gcloud >/dev/null; then
-        say "no gcloud in this image: going on without; run-kfp itself needs none"
+        say "no gcloud in this image: continuing without; run-kfp itself does not need it"
         return
     fi
     status=0
@@ -58,22 +58,22 @@ log_in() {
         status=$?
     case $status in
     0) ;;
-    124) say "gcloud could not log in with $key within $GCLOUD_SECONDS s (no network?): going on without" ;;
+    124) say "gcloud could not log in with $key within $GCLOUD_SECONDS s (no network?): continuing without" ;;
     *) say "gcloud could not log in with $key: $(printf '%s\n' "$words" | grep -m 1 ERROR | cut -c 1-200)" ;;
     esac
 }
 
 if [ ! -d /secrets ] || ! ls /secrets >/dev/null 2>&1; then
-    say "the folder mounted at /secrets cannot be read by user $(id -u): going on without its files"
+    say "the folder mounted at /secrets is not readable by user $(id -u): continuing without its files"
 elif [ -f "$key" ] && [ -r "$key" ]; then
     export GOOGLE_APPLICATION_CREDENTIALS="$key"
     if asks_google "$@"; then
         log_in
     fi
 elif [ -e "$key" ]; then
-    say "$key cannot be read by user $(id -u): going on without; \`chmod u+r\` it, or own it"
+    say "$key cannot be read by user $(id -u): continuing without; \`chmod u+r\` it, or own it"
 elif asks_google "$@"; then
-    say "no service account key at $key: going on without; put it into the secrets folder"
+    say "no service account key at $key: continuing without; put it into the secrets folder"
 fi
 if asks_google "$@"; then
     set_project_and_region

@@ -22,7 +22,7 @@ if not defined image set "image=run-kfp"
 rem cmd's 9009: there is no such program
 docker info --format "{{.SecurityOptions}}" >nul 2>nul
 if errorlevel 9009 (
-    call :say "no docker on this machine: https://docs.docker.com/get-docker/ says how to get it"
+    call :say "docker not found: install it (https://docs.docker.com/get-docker/)"
     exit /b 2
 )
 if errorlevel 1 (
@@ -33,7 +33,7 @@ if errorlevel 1 (
 set "secrets="
 if defined SECRETS_DIR (
     if not exist "%SECRETS_DIR%\" (
-        call :say "SECRETS_DIR is no folder: %SECRETS_DIR%"
+        call :say "SECRETS_DIR is not a folder: %SECRETS_DIR%"
         exit /b 2
     )
     call :full secrets "%SECRETS_DIR%"
@@ -42,14 +42,14 @@ if defined SECRETS_DIR (
 ) else if exist "..\secrets\" (
     call :full secrets "..\secrets"
 ) else (
-    call :say "no secrets folder, going on without: copy %here%\secrets.example to secrets and fill it in"
+    call :say "no secrets folder, continuing without: copy %here%\secrets.example to secrets and fill it in"
 )
 
 set "base="
 if defined RUN_KFP_BASE set base=--build-arg "BASE=%RUN_KFP_BASE%"
 docker build %base% --tag "%image%" "%here%" 1>&2
 if errorlevel 1 (
-    call :say "the image was not built: the builder's words are above"
+    call :say "the image was not built: see the output of the builder above"
     exit /b 2
 )
 
@@ -98,7 +98,7 @@ rem mount "source" TARGET: shows a file or folder of this machine, read-only unl
 :mount
 set "source=%~1"
 if not "%source:,=%"=="%source%" (
-    call :say "docker cannot mount a path with a comma in it: %~1"
+    call :say "docker cannot mount a path that contains a comma: %~1"
     set "stopped=1"
     exit /b 0
 )
@@ -156,7 +156,7 @@ exit /b 0
 rem missing VARIABLE "file": a secret that only the environment has
 :missing
 if defined %~1 if not exist "%~2" (
-    call :say "%~1 is set, but no secret is passed by environment: write it into %~2 (see secrets.example)"
+    call :say "%~1 is set, but secrets are not passed by environment: write it to %~2 (see secrets.example)"
 )
 exit /b 0
 
@@ -164,7 +164,7 @@ exit /b 0
 set "key=%GOOGLE_APPLICATION_CREDENTIALS%"
 set "GOOGLE_APPLICATION_CREDENTIALS=/credentials/key.json"
 if not exist "%key%" (
-    call :say "GOOGLE_APPLICATION_CREDENTIALS is no file: %key%"
+    call :say "GOOGLE_APPLICATION_CREDENTIALS is not a file: %key%"
     exit /b 0
 )
 call :full key "%key%"
@@ -175,7 +175,7 @@ exit /b 0
 call :full registry "%RUN_KFP_REGISTRY%"
 call :inside "%registry%"
 if not defined inner (
-    call :say "RUN_KFP_REGISTRY has to lie in the current folder: %RUN_KFP_REGISTRY%"
+    call :say "RUN_KFP_REGISTRY must be in the current folder: %RUN_KFP_REGISTRY%"
     set "stopped=1"
 )
 set "RUN_KFP_REGISTRY=/work/%inner%"

@@ -38,12 +38,12 @@ here=$(folder "$(dirname "$0")")
 work=$(pwd)
 image=${RUN_KFP_IMAGE:-run-kfp}
 
-command -v docker >/dev/null || stop "no docker on this machine: https://docs.docker.com/get-docker/ says how to get it"
+command -v docker >/dev/null || stop "docker not found: install it (https://docs.docker.com/get-docker/)"
 security=$(docker info --format '{{.SecurityOptions}}' 2>/dev/null) ||
-    stop "the Docker daemon does not answer: start Docker, or join the group that may use it (see \`docker info\`)"
+    stop "the Docker daemon does not answer: start Docker, or join the docker group (see \`docker info\`)"
 
 if is_set SECRETS_DIR; then
-    [ -d "$SECRETS_DIR" ] || stop "SECRETS_DIR is no folder: $SECRETS_DIR"
+    [ -d "$SECRETS_DIR" ] || stop "SECRETS_DIR is not a folder: $SECRETS_DIR"
     secrets=$(folder "$SECRETS_DIR")
 elif [ -d secrets ]; then
     secrets=$work/secrets
@@ -51,11 +51,11 @@ elif [ -d ../secrets ]; then
     secrets=$(folder ../secrets)
 else
     secrets=
-    say "no secrets folder, going on without: \`cp -r '$here/secrets.example' secrets\` makes one to fill in"
+    say "no secrets folder, continuing without: \`cp -r '$here/secrets.example' secrets\` creates one to fill in"
 fi
 
 docker build ${RUN_KFP_BASE:+--build-arg "BASE=$RUN_KFP_BASE"} --tag "$image" "$here" >&2 ||
-    stop "the image was not built: the builder's words are above"
+    stop "the image was not built: see the output of the builder above"
 
 # "$@" is the caller's command; the arguments of `docker run` are put in front of it, the last ones first.
 set -- "$image" "$@"
@@ -64,7 +64,7 @@ set -- "$image" "$@"
 # it is the work folder.
 mount() {
     case $1 in
-    *,*) stop "docker cannot mount a path with a comma in it: $1" ;;
+    *,*) stop "docker cannot mount a path that contains a comma: $1" ;;
     esac
     bind=type=bind,source=$1,target=$2
     if [ "$2" != /work ]; then
@@ -110,7 +110,7 @@ if [ -n "$secrets" ]; then
     # missing VARIABLE FILE: a secret that only the environment has
     missing() {
         if is_set "$1" && [ ! -f "$2" ]; then
-            say "$1 is set, but no secret is passed by environment: write it into $2 (see secrets.example)"
+            say "$1 is set, but secrets are not passed by environment: write it to $2 (see secrets.example)"
         fi
     }
     missing WANDB_API_KEY "$secrets/wandb.txt"
@@ -125,14 +125,14 @@ if is_set GOOGLE_APPLICATION_CREDENTIALS; then
         mount "$(folder "$(dirname "$key")")/$(basename "$key")" /credentials/key.json
         set -- --mount "$bind" "$@"
     else
-        say "GOOGLE_APPLICATION_CREDENTIALS is no file: $key"
+        say "GOOGLE_APPLICATION_CREDENTIALS is not a file: $key"
     fi
     export GOOGLE_APPLICATION_CREDENTIALS=/credentials/key.json
 fi
 if is_set RUN_KFP_REGISTRY; then
     case $RUN_KFP_REGISTRY in
     "$work"/*) export RUN_KFP_REGISTRY="/work/${RUN_KFP_REGISTRY#"$work"/}" ;;
-    /* | ../*) stop "RUN_KFP_REGISTRY has to lie in the current folder: $RUN_KFP_REGISTRY" ;;
+    /* | ../*) stop "RUN_KFP_REGISTRY must be in the current folder: $RUN_KFP_REGISTRY" ;;
     esac
 fi
 for name in $passed; do

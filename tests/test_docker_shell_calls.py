@@ -372,7 +372,7 @@ def test_a_missing_docker_is_one_line(script: Script, work: Path) -> None:
     outcome = script("true", work=work, docker=False)
     assert (outcome.code, outcome.calls) == (2, [])
     assert outcome.words.count("\n") == 1
-    assert "no docker on this machine" in outcome.words
+    assert "docker not found" in outcome.words
 
 
 def test_a_daemon_that_does_not_answer_is_one_line(script: Script, work: Path) -> None:
@@ -404,19 +404,19 @@ def test_a_secrets_dir_that_is_not_there_stops(script: Script, work: Path) -> No
     outcome = script("true", work=work, env={"SECRETS_DIR": script.path(work / "sekrets")})
     assert outcome.code == 2
     assert outcome.words.count("\n") == 1
-    assert "SECRETS_DIR is no folder" in outcome.words
+    assert "SECRETS_DIR is not a folder" in outcome.words
 
 
 def test_a_registry_outside_the_work_folder_stops(script: Script, work: Path) -> None:
     outcome = script("true", work=work, env={"RUN_KFP_REGISTRY": script.path(work.parent / "r.toml")})
     assert outcome.code == 2
-    assert "RUN_KFP_REGISTRY has to lie in the current folder" in outcome.words
+    assert "RUN_KFP_REGISTRY must be in the current folder" in outcome.words
 
 
 def test_a_key_that_is_not_there_is_said(script: Script, work: Path) -> None:
     outcome = script("true", work=work, env={KEY: script.path(work / "no.json")})
     assert outcome.code == 0
-    assert f"{KEY} is no file" in outcome.words
+    assert f"{KEY} is not a file" in outcome.words
 
 
 def test_a_path_with_a_comma_stops(script: Script, tmp_path: Path) -> None:
