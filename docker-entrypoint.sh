@@ -71,7 +71,7 @@ elif [ -f "$key" ] && [ -r "$key" ]; then
         log_in
     fi
 elif [ -e "$key" ]; then
-    say "$key cannot be read by user $(id -u): continuing without; \`chmod u+r\` it, or own it"
+    say "$key is not readable by user $(id -u): continuing without; \`chmod u+r\` it, or own it"
 elif asks_google "$@"; then
     say "no service account key at $key: continuing without; put it into the secrets folder"
 fi

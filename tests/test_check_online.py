@@ -426,7 +426,7 @@ def test_pin_of_an_image_that_is_not_there(world: World) -> None:
     result = world.cli("-r", "1-4", "--compile-only", "--pin")
 
     assert result.code == 2
-    assert f"{TRAIN}has no readable digest" in result.err
+    assert f"{TRAIN} has no readable digest" in result.err
     assert "crispinnosidam/01-get-raw-data" not in result.err
     assert list(world.cli.folder.iterdir()) == []
 
@@ -437,7 +437,7 @@ def test_pin_where_no_registry_answers(world: World) -> None:
     result = world.cli("-r", "1-4", "--compile-only", "--pin")
 
     assert result.code == 2
-    assert all(f"--pin: {name}has no readable digest" in result.err for name in ENTRYPOINTS)
+    assert all(f"--pin: {name} has no readable digest" in result.err for name in ENTRYPOINTS)
 
 
 def test_a_submission_of_pinned_images(world: World) -> None:

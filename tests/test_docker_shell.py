@@ -469,7 +469,7 @@ def test_what_is_missing_is_one_line_and_the_command_runs(shell: Shell, account_
     secrets_folder = shell.work / "secrets"
     shutil.copytree(shell.checkout / "secrets.example", secrets_folder)
     shell.give(secrets_folder)
-    assert "is the template still" in said()
+    assert "is still a placeholder" in said()
 
     key = secrets_folder / "ac215-dermaid.json"
     key.unlink()
@@ -482,7 +482,7 @@ def test_what_is_missing_is_one_line_and_the_command_runs(shell: Shell, account_
 
     os.chown(key, 0, 0)
     key.chmod(0o600)
-    assert "/secrets/ac215-dermaid.json cannot be read by user 54321" in said()
+    assert "/secrets/ac215-dermaid.json is not readable by user 54321" in said()
     os.chown(secrets_folder, 0, 0)
     secrets_folder.chmod(0o700)
-    assert "the folder mounted at /secrets cannot be read by user 54321" in said()
+    assert "the folder mounted at /secrets is not readable by user 54321" in said()

@@ -169,7 +169,7 @@ def test_local_flags_without_local_are_refused(local: Cli) -> None:
 def test_nothing_is_needed_that_no_parameter_refers_to(local: Cli) -> None:
     shown = local("-r", "1", "-t", "v1", "--local", "--dry-run")
     assert shown.code == 0, shown.err
-    assert "what would run on this machine" in shown.out
+    assert "Plan of the local run" in shown.out
     missing = local("-r", "1-2", "--local")
     assert missing.code == 2
     assert "missing tag" in missing.err
