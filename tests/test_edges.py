@@ -17,9 +17,9 @@ from test_check_calls import call, codes, one
 
 
 @pytest.mark.parametrize(
-    ("engine", "memory", "refused"), [("docker", "5M", True), ("docker", "7M", False), ("process", "5M", False)]
+    ("runs_on", "memory", "refused"), [("docker", "5M", True), ("docker", "7M", False), ("process", "5M", False)]
 )
-def test_docker_takes_no_less_than_6_mb(cli: Cli, write: Write, engine: str, memory: str, refused: bool) -> None:
+def test_docker_takes_no_less_than_6_mb(cli: Cli, write: Write, runs_on: str, memory: str, refused: bool) -> None:
     write(
         "run-kfp.toml",
         registry('process = { cwd = ".", entrypoint = ["x"] }').replace("busybox:1.36", "busybox"),
@@ -27,7 +27,7 @@ def test_docker_takes_no_less_than_6_mb(cli: Cli, write: Write, engine: str, mem
     file = pipeline_text("test-pipeline", {"step": task("busybox", resources={"resourceMemoryLimit": memory})})
     write("p.yaml", file)
 
-    result = cli("-f", "p.yaml", "--local", "--engine", engine, "--dry-run")
+    result = cli("-f", "p.yaml", "--local", "--engine", runs_on, "--dry-run")
 
     assert result.code == (2 if refused else 0), result.err
     assert ("the minimum of Docker is 6M" in result.err) is refused

@@ -559,7 +559,7 @@ def test_from_goes_on_where_it_failed(local: Cli, write: Write, folder: Path, bu
 
     other = local("-r", "1-3", "-t", "v2", "--local", *BUCKET, "--from", "third", KEY=key)
     assert other.code == 2
-    assert "ran with tag='v1'; this call has 'v2'" in other.err
+    assert "ran with tag='v1', this call has 'v2'" in other.err
     early = local(*call, "--from", "third", "--from-run", base, KEY=key)
     assert early.code == 2
     assert f"local://{base} did not complete step second" in early.err
@@ -614,7 +614,7 @@ def test_images_are_pulled_with_progress(
     assert "pulling" not in again.err
     write("q.yaml", pipeline_text("pulls", {"one": task(other)}))
     foreign = local("-f", "q.yaml", "--local", "--pull", "always")
-    assert f"{other} is made for arm64" in foreign.err or "no matching manifest" in foreign.err
+    assert f"{other} is built for arm64" in foreign.err or "no matching manifest" in foreign.err
 
 
 def test_the_executed_file_is_the_compiled_one(local: Cli, write: Write, folder: Path, bucket: Path) -> None:

@@ -58,9 +58,9 @@ def test_what_a_test_started_is_killed_behind_it(tmp_path: Path) -> None:
 def test_what_takes_the_machine_is_done_by_one_worker(request: pytest.FixtureRequest) -> None:
     for item in request.session.items:
         heavy = {"engine", "browser"} & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("example")
-        if heavy:
-            assert group_of(item.nodeid) == "machine"
-        elif item.get_closest_marker("install"):
+        if item.get_closest_marker("install"):
             assert group_of(item.nodeid) == "install"
+        elif heavy:
+            assert group_of(item.nodeid) == "machine"
     assert group_of("tests/test_started.py::test_one") == "tests/test_started.py::test_one"
     assert group_of("tests/test_local_docker.py::test_one") == group_of("tests/test_example.py::test_two") == "machine"

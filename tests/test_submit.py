@@ -195,7 +195,7 @@ def test_cancelled_and_paused_are_no_success(cloud: Cloud) -> None:
     paused = cloud.submit("--wait", "--poll-every", "0.01")
 
     assert (cancelled.code, paused.code) == (6, 6)
-    assert "the run was cancelled" in cancelled.err
+    assert "the run was canceled" in cancelled.err
     assert "the run was paused" in paused.err
 
 

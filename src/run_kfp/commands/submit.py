@@ -129,7 +129,8 @@ def conclude(run: RunRef, status: RunStatus, console_url: str) -> None:
     if status.state is RunState.SUCCEEDED:
         return
     if status.state in (RunState.CANCELLED, RunState.PAUSED):
-        raise RunStopped(f"the run was {status.state.value.lower()}: {run}", hint=f"see {console_url}")
+        how = "paused" if status.state is RunState.PAUSED else "canceled"
+        raise RunStopped(f"the run was {how}: {run}", hint=f"see {console_url}")
     said = [f"step {step.name}{f': {step.error}' if step.error else ''}" for step in status.failed_steps]
     if not any(step.error for step in status.failed_steps):
         said.append(status.error or "no reason given")
