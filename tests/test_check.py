@@ -610,7 +610,7 @@ def test_a_secret_in_clear_is_found_and_not_repeated(cli: Cli, write: Write) -> 
     write("run-kfp.toml", REGISTRY.replace("args = [", f'args = ["--key={key}", {{ secret = "api_key" }}, '))
     result = cli("check", "-r", "1", "-t", "v1", "--offline", **{**RIGHT, "API_KEY": key})
     assert result.code == 3
-    assert "error: RK-SECRET-WRITTEN: run-kfp.toml: containers.1.args: holds the value of a secret" in result.out
+    assert "error: RK-SECRET-WRITTEN: run-kfp.toml: containers.1.args: contains the value of a secret" in result.out
     assert key not in result.out + result.err
 
 

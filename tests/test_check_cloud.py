@@ -508,7 +508,7 @@ def test_a_gpu_quota_of_zero(world: World) -> None:
     found = only(world.check())
     assert (found.code, found.severity) == ("RK-QUOTA-GPU", Severity.ERROR)
     assert found.place == "run-kfp.toml: containers.1.accelerator.count"
-    assert "4 asked for" in found.message
+    assert "4 requested" in found.message
     assert "a quota of 0 in us-east1" in found.message
 
 
@@ -593,7 +593,7 @@ def test_no_permission_to_look_is_skipped_everywhere(world: World) -> None:
     words = only(report).message
     for what in ("bucket a-bucket", f"project {PROJECT}", f"service account {RUNNER}", T4, "job id chain-1", OURS):
         assert what in words
-    assert "no permission to look" in words
+    assert "missing permission" in words
 
 
 def test_an_api_that_is_off_for_the_checks_is_skipped(world: World) -> None:

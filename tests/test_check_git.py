@@ -86,7 +86,7 @@ def test_a_login_that_is_refused(remote: Remote, makes_tag: bool) -> None:
 def test_a_tag_that_is_taken(remote: Remote) -> None:
     (found,) = check(remote, "dataset_v21")
     assert (found.code, found.severity, found.place) == ("RK-GIT-TAG-TAKEN", Severity.ERROR, "-t")
-    assert found.message == f"{remote.url} has a tag dataset_v21 already; tags near it: dataset_v20"
+    assert found.message == f"{remote.url} already has the tag dataset_v21; tags near it: dataset_v20"
 
 
 def test_a_tag_that_is_not_there(remote: Remote) -> None:
@@ -109,7 +109,7 @@ def test_a_remote_that_cannot_be_looked_at_is_skipped(remote: Remote, url: str) 
 
 def test_without_a_login_a_private_remote_is_skipped(remote: Remote) -> None:
     (found,) = check(remote, login=None)
-    assert (found.severity, found.message) == (Severity.SKIPPED, "it asks for a login")
+    assert (found.severity, found.message) == (Severity.SKIPPED, "it requires a login")
 
 
 def test_a_login_in_the_url_is_neither_used_nor_shown(remote: Remote) -> None:
@@ -174,7 +174,7 @@ def ask(fake: FakeGit, token: str, *, makes_tag: bool = True, tag: str | None = 
 def test_a_login_that_may_read_and_not_push(fake: FakeGit) -> None:
     fake.answers = {"git-upload-pack": refs("git-upload-pack"), "git-receive-pack": (403, {}, b"Write access denied")}
     (found,) = ask(fake, secrets.token_urlsafe(16))
-    assert (found.code, "may not push" in found.message) == ("RK-GIT-LOGIN", True)
+    assert (found.code, "not allowed to push" in found.message) == ("RK-GIT-LOGIN", True)
     assert ask(fake, secrets.token_urlsafe(16), makes_tag=False, tag=None) == []
 
 

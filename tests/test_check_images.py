@@ -176,7 +176,7 @@ def test_an_image_of_docker_hub_that_only_a_login_sees_is_out_of_reach_for_verte
 
     found = only(report, "RK-IMAGE-DENIED")
     assert found.severity is Severity.ERROR
-    assert "shows it to your login" in found.message
+    assert "your login can read it" in found.message
     assert report.facts[HUB_IMAGE].needs_login
     assert {seen.host for seen in registries.requests if "Basic" in str(seen.authorization)} == {HUB_AUTH}
     assert password not in repr(report)
@@ -361,7 +361,7 @@ def test_what_the_caller_may_not_see_is_a_warning_since_another_pulls(registries
     found = only(look(GOOGLE_IMAGE, google_token=lambda: token), "RK-IMAGE-DENIED")
 
     assert found.severity is Severity.WARNING
-    assert "does not exist, or you may not read it" in found.message
+    assert "does not exist, or you cannot read it" in found.message
     assert "downloadArtifacts" in found.message
     assert "gcloud auth" in found.hint
     assert token not in repr(found)
@@ -422,7 +422,7 @@ def test_nobody_is_sent_for_a_token_without_tls(
 def test_an_index_without_its_images_is_told(registries: FakeImageRegistry) -> None:
     registries.add(HUB, "team/train", "v1", Pushed(index(image(oci=True)).top))
 
-    assert "not the image in it" in only(look(HUB_IMAGE), "RK-IMAGE-UNREACHED").message
+    assert "not its image" in only(look(HUB_IMAGE), "RK-IMAGE-UNREACHED").message
 
 
 @pytest.mark.parametrize("realm", ["https://token.example.com/token", f"http://{ARTIFACTS}/v2/token", "", "https://["])
@@ -682,7 +682,7 @@ def test_an_image_that_is_known_only_later_is_skipped() -> None:
     found = only(look("{{$.inputs.parameters['image']}}"), "RK-IMAGE-UNREACHED")
 
     assert found.severity is Severity.SKIPPED
-    assert "known only when the run is made" in found.message
+    assert "only known when the run is created" in found.message
 
 
 def test_a_text_that_names_no_image_is_left_to_the_grammar() -> None:
@@ -699,22 +699,22 @@ CONFIG = image().blobs[0].digest
     [
         (MANIFEST, Reply.error(429, "TOOMANYREQUESTS", "slow down"), "429"),
         (MANIFEST, Reply(503), "status 503"),
-        (MANIFEST, Reply(200, b"<html>"), "else than JSON"),
-        (MANIFEST, Reply(200, b"[]"), "else than JSON"),
-        (MANIFEST, Reply(200, b"[" * 100_000), "else than JSON"),
-        (MANIFEST, Reply.json({"schemaVersion": 2}), "no manifest of an image"),
-        (MANIFEST, Reply.json({"manifests": [1, {"platform": 2}], "config": 3}), "names no platforms"),
-        (MANIFEST, Reply.json({"config": {"digest": "../../x"}, "layers": []}), "no manifest of an image"),
+        (MANIFEST, Reply(200, b"<html>"), "does not answer with JSON"),
+        (MANIFEST, Reply(200, b"[]"), "does not answer with JSON"),
+        (MANIFEST, Reply(200, b"[" * 100_000), "does not answer with JSON"),
+        (MANIFEST, Reply.json({"schemaVersion": 2}), "without an image manifest"),
+        (MANIFEST, Reply.json({"manifests": [1, {"platform": 2}], "config": 3}), "without platforms"),
+        (MANIFEST, Reply.json({"config": {"digest": "../../x"}, "layers": []}), "without an image manifest"),
         (MANIFEST, Reply(200, b"{" + b" " * 9_000_000 + b"}"), "more than 8 MiB"),
         (MANIFEST, Reply(200, b'{"a": 1}', {"Docker-Content-Digest": f"sha256:{'1' * 64}"}), "other content"),
         (MANIFEST, Reply(307, b"", {"Location": f"https://{HUB}{MANIFEST}"}), "in circles"),
         (MANIFEST, Reply(307, b"", {"Location": "http://plain.example.com/"}), "no address with TLS"),
         (MANIFEST, Reply(307), "in circles"),
-        (MANIFEST, Reply(307, b"", {"Location": "https://["}), "else than HTTP allows"),
+        (MANIFEST, Reply(307, b"", {"Location": "https://["}), "does not answer with valid HTTP"),
         (MANIFEST, Reply(307, b"", {"Location": "https://:x/"}), "cannot be reached"),
-        (MANIFEST, Reply.json({"layers": [], "manifests": [{"platform": {}, "digest": "../x"}]}), "no platforms"),
+        (MANIFEST, Reply.json({"layers": [], "manifests": [{"platform": {}, "digest": "../x"}]}), "without platforms"),
         (f"/v2/team/train/blobs/{CONFIG}", Reply.json({"architecture": "amd64"}), "other content"),
-        (f"/v2/team/train/blobs/{CONFIG}", Reply(404), "not the config"),
+        (f"/v2/team/train/blobs/{CONFIG}", Reply(404), "not its config"),
     ],
 )
 def test_whatever_a_registry_does_is_told_and_nothing_else(

@@ -302,7 +302,7 @@ def test_an_accelerator_without_support(kind: str, today: date, severity: str | 
 @pytest.mark.failure("F48", "RK-GPU-COUNT")
 @pytest.mark.parametrize(
     ("kind", "count", "hint"),
-    [(T4, 3, "take 2 or 4"), (T4, 8, "take 4"), ("NVIDIA_L4", 16, "take 8"), ("NVIDIA_B200", 1, "take 8")],
+    [(T4, 3, "use 2 or 4"), (T4, 8, "use 4"), ("NVIDIA_L4", 16, "use 8"), ("NVIDIA_B200", 1, "use 8")],
 )
 def test_a_count_that_no_machine_has(kind: str, count: int, hint: str) -> None:
     (finding,) = found(limits(both(kind=kind, count=count)))
@@ -314,10 +314,10 @@ def test_a_count_that_no_machine_has(kind: str, count: int, hint: str) -> None:
 @pytest.mark.parametrize(
     ("resources", "hint"),
     [
-        (both(cpu=64, memory=512, kind="NVIDIA_TESLA_V100", count=3), "take 8, for the CPU and memory asked for"),
-        (both(memory=200, kind=T4, count=3), "take 2 or 4, for the CPU and memory asked for"),
-        (both(memory=600, kind="NVIDIA_L4", count=3), "take 2 or 4, and ask for less CPU or memory"),
-        (both(memory=200, kind="NVIDIA_T4", count=3), "take 2 or 4, for the CPU and memory asked for"),
+        (both(cpu=64, memory=512, kind="NVIDIA_TESLA_V100", count=3), "use 8, for the requested CPU and memory"),
+        (both(memory=200, kind=T4, count=3), "use 2 or 4, for the requested CPU and memory"),
+        (both(memory=600, kind="NVIDIA_L4", count=3), "use 2 or 4, and request less CPU or memory"),
+        (both(memory=200, kind="NVIDIA_T4", count=3), "use 2 or 4, for the requested CPU and memory"),
     ],
 )
 def test_the_count_that_is_named_leads_to_a_machine(resources: dict[str, Any], hint: str) -> None:

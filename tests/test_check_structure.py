@@ -172,12 +172,12 @@ HANDLER = "components/comp-exit-handler-1/dag/tasks"
     ("path", "value", "words"),
     [
         (f"{HANDLER}/ask/componentRef/name", "comp-aks", "unknown component 'comp-aks'"),
-        (f"{HANDLER}/ask/componentRef", {}, "names no component"),
+        (f"{HANDLER}/ask/componentRef", {}, "has no component"),
         ("components/comp-ask/executorLabel", "exec-ak", "executor 'exec-ak' missing"),
         ("components/comp-ask/executorLabel", None, "has neither executorLabel nor dag"),
         ("components/comp-ask", None, "unknown component 'comp-ask'"),
         ("deploymentSpec/executors/exec-ask", None, "executor 'exec-ask' missing"),
-        (f"{HANDLER}/ask/dependentTasks", ["importer", "gone"], "waits for the task 'gone'"),
+        (f"{HANDLER}/ask/dependentTasks", ["importer", "gone"], "depends on the task 'gone'"),
         (
             f"{HANDLER}/ask/inputs/parameters/text/componentInputParameter",
             "pipelinechannel--tga",

@@ -253,7 +253,7 @@ TOKENS = {
 def test_what_looks_like_a_token_is_found_in_a_registry(kind: str, form: str) -> None:
     context = context_of_registry(registry(form.format(TOKENS[kind])))
     (found,) = check_written(context, never)
-    assert f"holds what looks like {kind}, in clear" == found.message
+    assert f"contains what looks like {kind}, as plain text" == found.message
     assert found.place.startswith("run-kfp.toml: containers.1.")
     assert TOKENS[kind] not in f"{found}"
 
@@ -471,7 +471,7 @@ _TEMPLATE = ("RK-SETTING-TEMPLATE", "looks like a placeholder")
         (
             {"service_account": "service-12@gcp-sa-aiplatform.iam.gserviceaccount.com"},
             "RK-ACCOUNT-FORM",
-            "Google's own",
+            "Google service",
         ),
         pytest.param(
             {"service_account": "12-compute@developer.gserviceaccount.com"},
@@ -563,9 +563,9 @@ def test_no_login_is_told_where_none_can_be_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "no such file is there"),
+        (None, "which does not exist"),
         ("", "not JSON"),
-        ("[]", "no key"),
+        ("[]", "not a key"),
         ("{}", "no type"),
         ('{"type": "service_account"}', "without client_email, private_key, token_uri"),
     ],
@@ -586,7 +586,7 @@ def test_a_key_in_the_place_of_its_file_is_not_shown(tmp_path: Path) -> None:
     for text in (json.dumps(key), key["private_key"], secrets.token_urlsafe(40)):
         (found,) = login(Path(text), tmp_path)
         assert found.code == "RK-LOGIN-FILE"
-        assert found.message == "names a text that is not the path of a key file, and no such file is there"
+        assert found.message == "names a text that is not the path of a key file, which does not exist"
 
 
 def test_a_key_whose_private_key_was_replaced(tmp_path: Path) -> None:

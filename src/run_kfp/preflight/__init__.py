@@ -122,9 +122,9 @@ def find_rule(word: str) -> Rule | Finding:
     name = word.upper() if word.upper().startswith("RK-") else f"RK-{word.upper()}"
     known = rules()
     # What is no name at all may be a secret in the wrong place, and nothing has told the mask yet: it is not repeated.
-    shown = f" {word!r}" if re.fullmatch(r"[A-Za-z-]{1,40}", word) else " of the name given"
+    shown = f" {word!r}" if re.fullmatch(r"[A-Za-z-]{1,40}", word) else " of that name"
     near = [each for each in known if name.removeprefix("RK-") in each.split("-")] if shown.endswith("'") else []
-    hint = f"there are {', '.join(near)}" if near else did_you_mean(name, known) or "see `run-kfp explain`"
+    hint = f"did you mean {', '.join(near)}?" if near else did_you_mean(name, known) or "see `run-kfp explain`"
     return known.get(name) or Finding(f"unknown finding{shown}", hint)
 
 
@@ -248,7 +248,8 @@ def _check_section(registry: Registry) -> Iterator[Finding]:
                 yield REGISTRY(
                     f"{registry.source}: check.{key}.{name}",
                     f"unknown {'service' if key == 'endpoints' else 'finding'} {name!r}",
-                    did_you_mean(name, known) or (f"known are {', '.join(known)}" if key == "endpoints" else _EXPLAIN),
+                    did_you_mean(name, known)
+                    or (f"valid names: {', '.join(known)}" if key == "endpoints" else _EXPLAIN),
                 )
 
 

@@ -47,8 +47,8 @@ def refusals(session: GoogleSession) -> Seen:
     if session.refused_for_scopes:
         yield SCOPES(
             CREDENTIALS_PLACE,
-            f"Google refuses the token for its scopes (asked: {session.refused_for_scopes})",
-            "gcloud auth application-default login, or give the machine the access scope cloud-platform",
+            f"Google refuses the token for its scopes (requested:  {session.refused_for_scopes})",
+            "gcloud auth application-default login, or set the access scope cloud-platform on the machine",
         )
     elif session.refused:
         yield CREDENTIALS(
@@ -116,9 +116,7 @@ def check_act_as(context: CheckContext, account: str, session: GoogleSession) ->
         f"--member={session.member} --role=roles/iam.serviceAccountUser"
     )
     if _TOKEN_CREATOR in held:
-        yield TOKEN_CREATOR(
-            at, f"you may make tokens of {account}, but lack {_USER} on it: the role is the wrong one of two", mend
-        )
+        yield TOKEN_CREATOR(at, f"you can create tokens for {account} but lack {_USER} on it: the wrong role", mend)
     else:
         yield ACT_AS(at, f"you do not have {_USER} on {account}", mend)
 
@@ -145,7 +143,7 @@ def check_act_as_itself(context: CheckContext, account: str, session: GoogleSess
     if verdict.held in (Held.NO, Held.ABSENT):
         yield ACT_AS_ITSELF(
             context.place("service_account"),
-            f"step {step.name} starts a job on Vertex AI, and {account} has no grant to act as itself",
+            f"step {step.name} starts a job on Vertex AI, and {account} has no permission to act as itself",
             f"gcloud iam service-accounts add-iam-policy-binding {account} --project={owner} "
             f"--member=serviceAccount:{account} --role=roles/iam.serviceAccountUser",
         )

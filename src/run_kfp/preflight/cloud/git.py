@@ -72,12 +72,12 @@ def check_git(
         if answer.status in (401, 403) and login is not None:
             yield GIT_LOGIN(
                 place,
-                f"the login may not {verb} there (the remote answers {answer.status})",
-                "make a new token with the right to " + ("read and write" if makes_tag else "read") + " the repository",
+                f"the login is not allowed to {verb} there (the remote answers {answer.status})",
+                "create a token with permission to " + ("read and write" if makes_tag else "read") + " the repository",
             )
             return
         if answer.status != 200:
-            why = answer.why or {401: "it asks for a login", 404: "it has no such repository, or hides it"}.get(
+            why = answer.why or {401: "it requires a login", 404: "it has no such repository, or hides it"}.get(
                 answer.status, f"it answers {answer.status}"
             )
             yield GIT_SKIPPED(place, why)
@@ -91,7 +91,7 @@ def _judge_tag(tag: str, refs: frozenset[str], shown: str, *, makes_tag: bool) -
     near = difflib.get_close_matches(tag, [one for one in tags if one != tag], n=5, cutoff=0.5)
     nearby = f"; tags near it: {', '.join(near)}" if near else ""
     if makes_tag and tag in tags:
-        yield TAG_TAKEN("-t", f"{shown} has a tag {tag} already{nearby}", "choose a tag that is not there yet")
+        yield TAG_TAKEN("-t", f"{shown} already has the tag {tag}{nearby}", "choose a new tag")
     elif not makes_tag and tag not in tags:
         yield TAG_ABSENT("-t", f"{shown} has no tag {tag}{nearby}", f"git ls-remote --tags {shown}")
 
@@ -140,13 +140,13 @@ def _refs(remote: str, service: str, basic: str | None, seconds: float) -> _Refs
                     while piece := response.raw.read1(65536, decode_content=True):
                         content += piece
                         if time.monotonic() > end or len(content) > _LARGEST:
-                            return _Refs(0, "its list of refs did not come to an end")
+                            return _Refs(0, "its list of refs did not end")
                     return _read(bytes(content), service)
-            return _Refs(0, "it redirects without an end")
+            return _Refs(0, "it redirects endlessly")
     except (requests.Timeout, urllib3.exceptions.TimeoutError):
         return _Refs(0, f"it did not answer within {seconds:g} s")
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-        return _Refs(0, f"it could not be reached ({type(error).__name__})")
+        return _Refs(0, f"it is unreachable ({type(error).__name__})")
 
 
 def _authorize(basic: str | None) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:

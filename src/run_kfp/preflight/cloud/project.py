@@ -117,7 +117,7 @@ def check_job_id(context: CheckContext, project: str, region: str, session: Goog
     if answer.ok:
         yield JOB_ID_TAKEN(
             "--job-id",
-            f"{region} has a run {job_id} already",
+            f"{region} already has a run {job_id}",
             "choose another --job-id, or remove it to get a new id",
         )
     elif answer.status != 404:

@@ -89,9 +89,8 @@ def check_quota(
             code = CPU_QUOTA if metric == CPU_METRIC else GPU_QUOTA
             yield code(
                 need.place,
-                f"{need.amount:g} asked for, and project {project} has a quota of {limit} in {region} "
-                f"({SERVICE}/{metric})",
-                f"ask for more at {page} (filter: {metric}), or run in a region with quota",
+                f"{need.amount:g} requested; project {project} has a quota of {limit} in {region} ({SERVICE}/{metric})",
+                f"request more at {page} (filter: {metric}), or run in a region with quota",
                 Severity.ERROR if need.firm else Severity.WARNING,
             )
 

@@ -99,12 +99,12 @@ def check_pull(
     if runs is not None and runs.held is Held.YES:
         yield READER_MISPLACED(
             place,
-            f"{account} may read {repository.path}, but {agents[1]} pulls the images, and it may not{tail}",
+            f"{account} can read {repository.path}, but {agents[1]}, which pulls the images, cannot{tail}",
             mend,
             severity,
         )
     else:
-        yield IMAGE_PULL(place, f"{agents[1]} may not read {repository.path}{tail}", mend, severity)
+        yield IMAGE_PULL(place, f"{agents[1]} cannot read {repository.path}{tail}", mend, severity)
 
 
 def _mend(repository: GoogleRepository, agents: list[str]) -> str:

@@ -108,7 +108,7 @@ class Answer:
         if self.error_info.get("reason") == "SERVICE_DISABLED" and isinstance(metadata, Mapping):
             return printable(f"{metadata.get('service')} is not enabled in {metadata.get('consumer')}")
         said = printable(str(self.error.get("message") or "")).rstrip(".")
-        kind = {401: "the credentials are refused", 403: "no permission to look", 404: "not found"}.get(
+        kind = {401: "the credentials are refused", 403: "missing permission", 404: "not found"}.get(
             self.status, f"the server answers {self.status}"
         )
         return f"{kind} ({said[:300]})" if said else kind
@@ -341,7 +341,7 @@ class GoogleSession:
                 while piece := response.raw.read1(65536, decode_content=True):
                     content += piece
                     if time.monotonic() > end or len(content) > _LARGEST:
-                        return Answer(0, fault=f"{host} did not come to an end of its answer")
+                        return Answer(0, fault=f"{host} did not complete its response")
                 return Answer(response.status_code, _object(bytes(content)))
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
             return Answer(0, fault=f"{host} did not answer in time")

@@ -48,11 +48,11 @@ def check_bucket(bucket: str, place: str, region: str | None, session: GoogleSes
     if kind != "region":
         yield BUCKET_LOCATION(
             place,
-            f"bucket {bucket} is of location type {kind} ({location}), and a run in {region} needs a region",
+            f"bucket {bucket} is of location type {kind} ({location}); a run in {region} requires a regional bucket",
             mend,
         )
     elif location.lower() != region:
-        yield BUCKET_LOCATION(place, f"bucket {bucket} is in {location.lower()}, and the run is in {region}", mend)
+        yield BUCKET_LOCATION(place, f"bucket {bucket} is in {location.lower()}; the run is in {region}", mend)
 
 
 def check_bucket_access(bucket: str, place: str, account: str, project: str, session: GoogleSession) -> Seen:

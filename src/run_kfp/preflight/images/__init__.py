@@ -194,7 +194,7 @@ def pinned(image: str, facts: ImageFacts) -> str:
 def _unknown_yet(context: CheckContext) -> Iterator[Finding]:
     for step in context.steps:
         if holds_placeholder(step.image):
-            yield UNREACHED(image_place(step), f"the image of step {step.name} is known only when the run is made")
+            yield UNREACHED(image_place(step), f"the image of step {step.name} is only known when the run is created")
 
 
 def _looker(image: ImageReference, token: _Once[str | None], deadline: float) -> Callable[[], _Look]:
@@ -226,26 +226,26 @@ def _look(client: RegistryClient, image: ImageReference) -> _Look:
         by_platform = dict(_platforms(entries))
         platforms = tuple(sorted(by_platform))
         if not platforms:
-            return Unreachable(f"{image.host} answers with an index that names no platforms")
+            return Unreachable(f"{image.host} answers with an index without platforms")
         ours = next((by_platform[name] for name in platforms if _is_ours(name)), None)
         if ours is None:
             return ImageFacts(top.digest, platforms, None, None, frozenset(), client.login is not None)
         found = client.manifest(ours)
     if isinstance(found, Missing):
-        return Unreachable(f"{image.host} has an index, and not the image in it")
+        return Unreachable(f"{image.host} has an index, but not its image")
     if not isinstance(found, Found):
         return found
     descriptor, layers = found.body.get("config"), found.body.get("layers")
     if not isinstance(descriptor, Mapping) or not isinstance(layers, list):
-        return Unreachable(f"{image.host} answers with no manifest of an image")
+        return Unreachable(f"{image.host} answers without an image manifest")
     media_type, digest = str(descriptor.get("mediaType", "")), str(descriptor.get("digest", ""))
     if media_type.startswith("application/vnd.") and "image" not in media_type:
         return _Foreign(media_type, top.digest)
     if not _DIGEST.fullmatch(digest):
-        return Unreachable(f"{image.host} answers with no manifest of an image")
+        return Unreachable(f"{image.host} answers without an image manifest")
     config = client.config(digest)
     if isinstance(config, Missing):
-        return Unreachable(f"{image.host} has the manifest, and not the config that it names")
+        return Unreachable(f"{image.host} has the manifest, but not its config")
     if not isinstance(config, Found):
         return config
     if not platforms and config.body.get("architecture"):
@@ -324,13 +324,13 @@ def _findings(step: StepSpec, image: ImageReference, found: _Look, local: _Local
         )
     elif isinstance(found, _Foreign):
         yield NO_IMAGE(
-            place, f"{step.image} is of the kind {printable(found.media_type)}, and no image", "name an image"
+            place, f"{step.image} is of the kind {printable(found.media_type)}, not an image", "name an image"
         )
     else:
         if found.needs_login and not image.on_google and not image.on_loopback:
             yield DENIED(
                 place,
-                f"{step.image} is private: {image.host} shows it to your login, and Vertex AI has none there",
+                f"{step.image} is private: your login can read it on {image.host}, Vertex AI has no login there",
                 "make the repository public, or copy the image to Artifact Registry",
                 severity=Severity.ERROR if image.on_docker_hub else Severity.WARNING,
             )
@@ -349,9 +349,9 @@ def _denied(place: str, step: StepSpec, image: ImageReference, found: Denied) ->
     said = f" ({found.words})" if found.words else ""
     return DENIED(
         place,
-        f"{image.host} does not show {step.image} to you: it does not exist, or you may not read it{said}; whether the "
+        f"{image.host} does not show {step.image}: it does not exist, or you cannot read it{said}; whether the "
         "service agents of Vertex AI may is not known",
-        "log in with an account that may read it: gcloud auth application-default login"
+        "log in with an account that can read it: gcloud auth application-default login"
         if image.on_google
         else f"docker login {image.host}",
     )
@@ -391,7 +391,7 @@ def _facts_findings(
             place,
             f"{step.image} has {facts.compressed_size / 1e9:.0f} GB of compressed layers, unpacked about "
             f"{facts.compressed_size * _UNPACKED / 1e9:.0f} GB; the disk of a step has {_DISK / 1e9:.0f} GB",
-            "leave data and caches out of the image, and read them from /gcs/BUCKET",
+            "remove data and caches from the image, and read them from /gcs/BUCKET",
         )
     if facts.config is None:
         return
@@ -400,7 +400,7 @@ def _facts_findings(
         if ahead > datetime.timedelta(0):
             yield STALE(
                 place,
-                f"the {step.image} of this machine was built {_ago(ahead)} after the pushed one, and is another image",
+                f"the {step.image} of this machine was built {_ago(ahead)} after the pushed image and differs from it",
                 f"docker push {_named(image)}",
             )
     yield from _call_findings(place, step, facts.config)
@@ -458,7 +458,7 @@ def _call_findings(place: str, step: StepSpec, config: ImageConfig) -> Iterator[
             step.at("command"),
             f"{step.image} seems to be made of copied files alone ({printable(config.history[0])[:60]}), and the step "
             f"runs {_base(program[0])}",
-            "name the program of the image itself, or build it on a base with a shell",
+            "set the program of the image, or build it on a base with a shell",
         )
 
 
@@ -483,7 +483,7 @@ def _argument_findings(step: StepSpec, entrypoint: tuple[str, ...]) -> Iterator[
         yield ARGUMENTS(
             place,
             f"the arguments start with {_shown(args[:1])}, and the image's ENTRYPOINT is {_shown(entrypoint)}",
-            "leave these words out, or set command to replace the ENTRYPOINT",
+            "remove these words, or set command to replace the ENTRYPOINT",
         )
         return
     if not _INTERPRETER.fullmatch(_base(entrypoint[0])):
@@ -502,7 +502,7 @@ def _argument_findings(step: StepSpec, entrypoint: tuple[str, ...]) -> Iterator[
         yield ARGUMENTS(
             place,
             f"the image's ENTRYPOINT is {_shown(entrypoint)}, which would read {_shown(args[:1])} as a script",
-            "leave that word out, or set command to replace the ENTRYPOINT",
+            "remove that word, or set command to replace the ENTRYPOINT",
         )
 
 

@@ -172,7 +172,7 @@ class RegistryClient:
             return refused.answer
         body = _object(raw)
         if not body:
-            return Unreachable(f"{self._image.host} answers with something else than JSON")
+            return Unreachable(f"{self._image.host} does not answer with JSON")
         media_type = str(body.get("mediaType") or response.headers.get("Content-Type", "").partition(";")[0]).strip()
         computed = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         if body.get("schemaVersion") == 1:  # its digest leaves out the signatures at its end
@@ -269,7 +269,7 @@ class RegistryClient:
         scheme = challenge.strip().partition(" ")[0].lower()
         if scheme == "basic":
             if login is None:
-                raise _RefusedError(Denied(f"{self._image.host} wants a login"))
+                raise _RefusedError(Denied(f"{self._image.host} requires a login"))
             return login.header
         fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         realm, service = fields.get("realm", ""), fields.get("service", "")
@@ -366,7 +366,7 @@ class RegistryClient:
         except (requests.ConnectionError, urllib3.exceptions.HTTPError, OSError):
             words = f"{self._image.host} cannot be reached"
         except (requests.RequestException, ValueError):  # a URL or a header that cannot be
-            words = f"{self._image.host} answers with something else than HTTP allows"
+            words = f"{self._image.host} does not answer with valid HTTP"
         raise _RefusedError(Unreachable(words))
 
     def _body(self, response: requests.Response) -> bytes:

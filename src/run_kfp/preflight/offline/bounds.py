@@ -72,14 +72,14 @@ def _check_limits(spec: Spec) -> Iterator[Finding]:
             yield code(
                 spec.at("root"),
                 f"the job has {_count(number)} {words}, and at most {most:,} are allowed",
-                "spread them over several pipelines, or let a task do several items",
+                "split them over several pipelines, or process several items in one task",
                 None if sure > most else Severity.WARNING,
             )
     if size.at_once > _MOST_AT_ONCE:
         yield PARALLEL(
             spec.at("root"),
             f"{_count(size.at_once)} tasks could run side by side, and {_MOST_AT_ONCE} do",
-            "nothing to do, if waiting is fine",
+            "nothing to do, if waiting is acceptable",
         )
     for dag in spec.dags.values():
         for name, task in dag.tasks.items():
@@ -87,7 +87,7 @@ def _check_limits(spec: Spec) -> Iterator[Finding]:
             if number > _MOST_ARTIFACTS_OF_TASK:
                 yield MANY_ARTIFACTS(
                     spec.at(f"{dag.place}.dag.tasks.{name}"),
-                    f"has {number} artifacts as inputs and outputs, and at most {_MOST_ARTIFACTS_OF_TASK} are allowed",
+                    f"has {number} artifacts as inputs and outputs; at most {_MOST_ARTIFACTS_OF_TASK} are allowed",
                     "put files into a folder that is one artifact",
                 )
 
@@ -172,7 +172,7 @@ def _check_values(context: CheckContext, spec: Spec) -> Iterator[Finding]:
                     told.add(place)
                     yield LONG_VALUE(
                         place,
-                        f"has {size:,} bytes, and Linux takes fewer than {LONGEST_ARGUMENT:,} in one argument",
+                        f"has {size:,} bytes; Linux takes fewer than {LONGEST_ARGUMENT:,} in one argument",
                         "put it into a file of the image or of the bucket",
                         Severity.ERROR,
                     )
@@ -219,8 +219,8 @@ def _check_retry(place: str, policy: Any) -> Iterator[Finding]:
     elif _is_number(count) and count > 10:
         yield RETRY(
             f"{place}.maxRetryCount",
-            f"is {count:g}: a step that always fails would run {count + 1:g} times, each on a machine that is paid for",
-            "two or three are enough against faults that pass",
+            f"is {count:g}: a step that always fails would run {count + 1:g} times, each on a paid machine",
+            "two or three are enough for temporary failures",
             Severity.NOTE,
         )
     factor = policy.get("backoffFactor", 2.0)

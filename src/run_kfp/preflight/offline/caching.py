@@ -29,7 +29,7 @@ def check_caching(context: CheckContext) -> Iterator[Finding]:
         Findings of the group "caching", one of a kind for the whole pipeline.
     """
     place, own = source_of(context), compiled_here(context)
-    switch_off = "give --no-caching" if own else "compile with task.set_caching_options(False)"
+    switch_off = "pass --no-caching" if own else "compile with task.set_caching_options(False)"
     cached = [step for step in context.steps if step.cached]
     if cached:
         yield EXPIRY(
@@ -61,14 +61,14 @@ def check_caching(context: CheckContext) -> Iterator[Finding]:
     if again := [step for step in context.steps if step.side_effects]:
         yield RESTART(
             place,
-            f"{_names(again)} {'has' if len(again) == 1 else 'have'} side effects, and a failed container starts again",
-            "let it look first whether its work is done",
+            f"{_names(again)} {'has' if len(again) == 1 else 'have'} side effects, and a failed container is restarted",
+            "let it check first whether its work is done",
         )
     if context.settings.failure_policy == "slow" and _has_branches(context):
         yield SLOW(
             "--failure-policy",
             "is slow: independent steps continue after a failure",
-            "give --failure-policy fast to stop them",
+            "pass --failure-policy fast to stop them",
         )
 
 

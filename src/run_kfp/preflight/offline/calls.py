@@ -152,14 +152,14 @@ def _check_scripts(step: StepSpec) -> Iterator[Finding]:
         if pasted and _PLACEHOLDER.sub("", script.text).strip():
             yield SHELL_PLACEHOLDER(
                 step.at(script.key),
-                f"the text of a script holds the value of {names_in_words(pasted)}",
+                f"a script contains the value of {names_in_words(pasted)}",
                 'keep the script constant, write "$1" in it, and give the value behind it: '
                 '["-c", \'exec program "$1"\', "program", VALUE]',
             )
         if script.for_shell and _quote_is_open(script.text):
             yield QUOTES(
                 step.at(script.key),
-                "a shell script has a quote that is never closed",
+                "missing closing quote in a shell script",
                 "close the quote",
                 severity=None if script.sure else Severity.WARNING,
             )
@@ -209,15 +209,15 @@ def _lost_words(script: _Script) -> tuple[str, str] | None:
     optional = any(match["braces"] == str(highest) and match["more"] in tuple(":-+=") for match in used)
     if highest and len(behind) <= highest and behind and not optional:
         return (
-            f"${highest} is empty: the first word behind a script is $0, and {len(behind)} "
+            f"${highest} is empty: the first word after a script is $0, and {len(behind)} "
             f"{'word follows' if len(behind) == 1 else 'words follow'}",
-            'write a word for $0 in front of the values: ["-c", \'program "$1"\', "program", VALUE]',
+            'write a word for $0 before the values: ["-c", \'program "$1"\', "program", VALUE]',
         )
     if not numbers and behind and _is_value(behind[0]):
         first = _option(behind[0]) if behind[0].startswith("-") else "the first value"
         return (
             f"{first} is $0, which $@ does not hold",
-            'write a word for $0 in front of the values: ["-c", \'program "$@"\', "program", VALUE]',
+            'write a word for $0 before the values: ["-c", \'program "$@"\', "program", VALUE]',
         )
     return None
 
@@ -279,7 +279,7 @@ def _check_words(step: StepSpec) -> Iterator[Finding]:
     command, args = step.command, step.args
     for key, word in (("command", word) for word in command):
         if _is_conditional(word):
-            yield COMMAND_PLACEHOLDER(step.at(key), "holds an IfPresent placeholder", "move it into args")
+            yield COMMAND_PLACEHOLDER(step.at(key), "contains an IfPresent placeholder", "move it into args")
     if command and re.search(r"\s", command[0].strip()) and "{" not in command[0]:
         yield _one_word(step.at("command"), command[0])
     again = bool(command and args) and _program(args[0]) == _program(command[0])
@@ -366,10 +366,10 @@ def _check_typography(step: StepSpec) -> Iterator[Finding]:
                 match, severity = _LONG_DASH.match(word), Severity.WARNING
             if match:
                 yield TYPOGRAPHY(
-                    step.at(key), f"{_short(match[0], 40)} begins with a long dash", "retype the dashes", severity
+                    step.at(key), f"{_short(match[0], 40)} starts with a long dash", "retype the dashes", severity
                 )
             elif word not in scripts and _CURLY.fullmatch(word):
-                yield TYPOGRAPHY(step.at(key), "a value is in curly quotes", "take the quotes out", Severity.NOTE)
+                yield TYPOGRAPHY(step.at(key), "a value is in curly quotes", "remove the quotes", Severity.NOTE)
 
 
 def _check_docker_words(step: StepSpec) -> Iterator[Finding]:

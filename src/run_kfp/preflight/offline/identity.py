@@ -60,13 +60,13 @@ def check_identity(context: CheckContext, environ: Mapping[str, str]) -> Iterato
         yield KEY_REGION(
             context.place("encryption_key"),
             f"the key is in {location}, the run is in {region}",
-            f"name a key of {region}: gcloud kms keys list --location={region} --keyring=NAME",
+            f"set a key of {region}: gcloud kms keys list --location={region} --keyring=NAME",
         )
     if region and settings.values["region"].place.startswith(f"{PACKAGED}: ") and _is_file(context):
         yield REGION_PACKAGED(
             context.place("region"),
             f"the run is in {region}, set by the packaged registry only",
-            f"if that is not meant: --region REGION, or {RULES['region'].variable} in .env",
+            f"to change it: --region REGION, or {RULES['region'].variable} in .env",
         )
     endpoint = context.setting("api_endpoint") or ""
     if meant := _endpoint_meant(endpoint):
@@ -77,7 +77,7 @@ def check_identity(context: CheckContext, environ: Mapping[str, str]) -> Iterato
     if host and region and host[1] != region:
         yield ENDPOINT_REGION(
             context.place("api_endpoint"),
-            f"{endpoint} serves {host[1]}, and the run is in {region}",
+            f"{endpoint} serves {host[1]}; the run is in {region}",
             f"remove it, or set {region}-aiplatform.googleapis.com",
         )
     network = context.setting("network")
@@ -149,13 +149,13 @@ def _account(context: CheckContext) -> Iterator[Finding]:
         yield ACCOUNT_DEFAULT(
             place,
             f"{account} is the Compute Engine default account",
-            "make one for pipelines: gcloud iam service-accounts create pipeline-runner",
+            "create one for pipelines: gcloud iam service-accounts create pipeline-runner",
         )
     elif domain.startswith("gcp-sa-") or domain in ("cloudservices.gserviceaccount.com", "system.gserviceaccount.com"):
         yield ACCOUNT_FORM(
             place,
-            f"{account} is an account of Google's own services",
-            "name an account of your project: gcloud iam service-accounts list",
+            f"{account} is an account of a Google service",
+            "set an account of your project: gcloud iam service-accounts list",
         )
     elif match := re.fullmatch(r"(.+)\.iam\.gserviceaccount\.com", domain):
         if not re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", name):
@@ -171,7 +171,7 @@ def _account(context: CheckContext) -> Iterator[Finding]:
                 f"{account} is of project {_project_of(match[1])!r}, and the run is in {project!r}",
                 f"did you mean {name}@{project}.iam.gserviceaccount.com?"
                 if ":" not in project and _differ_by_a_letter(match[1], project)
-                else f"name an account of {project}: gcloud iam service-accounts list --project={project}",
+                else f"set an account of {project}: gcloud iam service-accounts list --project={project}",
             )
 
 
@@ -194,7 +194,7 @@ def _buckets(context: CheckContext) -> Iterator[Finding]:
         yield BUCKET_TWO(
             context.place("pipeline_root"),
             f"the pipeline root is in {bucket!r} and the bucket is {data!r}",
-            f"if one bucket is meant: gs://{data}{root.removeprefix('gs://').removeprefix(bucket)}",
+            f"to use one bucket: gs://{data}{root.removeprefix('gs://').removeprefix(bucket)}",
         )
 
 
@@ -220,7 +220,7 @@ def _bucket_fault(name: str) -> str:
     if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", name):
         return "looks like an IP address"
     if name.startswith("goog") or "google" in name:
-        return "begins with goog or holds google, which Google keeps for itself"
+        return "starts with goog or contains google, which Google reserves"
     return ""
 
 
@@ -238,7 +238,7 @@ def _login(context: CheckContext, environ: Mapping[str, str]) -> Iterator[Findin
             else str(Path(environ.get("HOME", "")) / ".config" / "gcloud")
         )
         if not is_file(Path(folder) / "application_default_credentials.json"):
-            yield LOGIN_MISSING(place, "no Google login is found on this machine", _LOGIN)
+            yield LOGIN_MISSING(place, "no Google login found on this machine", _LOGIN)
         return
     words, key = _read_login(file)
     if words:
@@ -249,7 +249,7 @@ def _login(context: CheckContext, environ: Mapping[str, str]) -> Iterator[Findin
         yield LOGIN_PROJECT(
             place,
             f"the key is of project {of!r}, and the run is in {project!r}",
-            "use a key of that project, or see that the account has its roles there",
+            "use a key of that project, or grant the account its roles there",
         )
 
 
@@ -263,7 +263,7 @@ def _shown(file: Path) -> str:
 def _read_login(file: Path) -> tuple[str, Mapping[str, Any]]:
     """Return what is wrong with a key file, and what it holds."""
     if not is_file(file):
-        return "and no such file is there", {}
+        return "which does not exist", {}
     try:
         key = json.loads(read_text(file, "the key file") or "")
     except InputError:
@@ -271,7 +271,7 @@ def _read_login(file: Path) -> tuple[str, Mapping[str, Any]]:
     except (ValueError, RecursionError):
         return "which is not JSON", {}
     if not isinstance(key, dict) or not isinstance(key.get("type"), str):
-        return "which is JSON but no key: it has no type", {}
+        return "which is JSON but not a key: it has no type", {}
     if key["type"] == "service_account":
         missing = [name for name in ("client_email", "private_key", "token_uri") if not isinstance(key.get(name), str)]
         if missing:

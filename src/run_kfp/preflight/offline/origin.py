@@ -56,7 +56,7 @@ def _check_names(context: CheckContext, spec: Spec) -> Iterator[Finding]:
                 yield TASK_NAME(
                     spec.at(f"{dag.place}.dag.tasks"),
                     f"the task name {shown(name)} has characters beside letters, digits, dashes and underscores",
-                    "rename it, and put what a person shall read into taskInfo.name",
+                    "rename it, and put the visible name into taskInfo.name",
                 )
 
 
@@ -65,7 +65,7 @@ def _check_versions(context: CheckContext, spec: Spec) -> Iterator[Finding]:
     if schema not in _SCHEMAS:
         yield SCHEMA(
             spec.at("schemaVersion"),
-            f"is {shown(schema)}, and known are {', '.join(_SCHEMAS)}" if schema is not None else "is missing",
+            f"is {shown(schema)}; known versions: {', '.join(_SCHEMAS)}" if schema is not None else "is missing",
             "compile the file with kfp 2",
         )
     installed = {name: found for name in _SDKS if (found := _installed(name))}
@@ -75,7 +75,7 @@ def _check_versions(context: CheckContext, spec: Spec) -> Iterator[Finding]:
         yield SDK_NEWER(
             spec.at("sdkVersion"),
             f"the file was compiled by {shown(spec.body['sdkVersion'])}, and kfp {installed['kfp']} is installed here",
-            "nothing to do, if the run does what it shall",
+            "nothing to do, if the run works as expected",
         )
     try:
         required = metadata.requires("run-kfp") or []
@@ -109,7 +109,7 @@ def version_findings(required: Sequence[str], installed: Mapping[str, str]) -> I
         if not all(_satisfies(version, bound.strip()) for bound in allowed.split(",")):
             yield SDK_PAIR(
                 f"the package {match[1]}",
-                f"version {version} is installed, and this program was tried with {allowed}",
+                f"version {version} is installed; run-kfp was tested with {allowed}",
                 f"python -m pip install '{match[1]}{allowed}'",
             )
 
@@ -143,5 +143,5 @@ def _check_platforms(context: CheckContext, spec: Spec) -> Iterator[Finding]:
             yield KUBERNETES(
                 spec.at(f"platforms.{platform}"),
                 f"the file has settings for {shown(platform)}{what}",
-                "give the step what it needs by its arguments and /gcs/BUCKET/…",
+                "pass what the step needs as arguments and under /gcs/BUCKET/…",
             )

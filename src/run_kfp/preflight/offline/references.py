@@ -101,7 +101,7 @@ def _host_findings(place: str, image: ImageReference, context: CheckContext) -> 
     elif not (image.on_docker_hub or image.on_google or image.host.endswith(".goog")):
         yield OTHER_HOST(
             place,
-            f"{image.name} is on {image.host}; Vertex AI names Artifact Registry and Docker Hub as places of images",
+            f"{image.name} is on {image.host}; Vertex AI documents Artifact Registry and Docker Hub only",
             (did_you_mean(image.host, [*GCR, "ghcr.io", "quay.io", DOCKER_HUB]) if image.host not in _OTHERS else "")
             or f"to be sure, copy it: docker pull {_written(image)} && {_push_elsewhere(image, context)}",
         )
@@ -171,14 +171,14 @@ def wrong_address(image: ImageReference, project: str | None = None) -> tuple[st
     host, path = image.host, image.repository
     if host in ("hub.docker.com", "www.docker.com", "docker.com"):
         name = re.sub(r"^(r|_|repository/docker)/|/(tags|general)$", "", path)
-        return f"{host} is a web site, not a registry", f"write {name}{_suffix(image)}"
+        return f"{host} is a website, not a registry", f"write {name}{_suffix(image)}"
     if host in ("console.cloud.google.com", "github.com", "gitlab.com", "cloud.google.com"):
-        return f"{host} is a web site, not a registry", "write the address that `docker push` was given"
+        return f"{host} is a website, not a registry", "write the address that `docker push` was given"
     if host == "docker.pkg.github.com":
         return f"{host} was closed; GitHub's registry is ghcr.io", f"write ghcr.io/{path}{_suffix(image)}"
     if _is_local_id(image):
         return (
-            "this is the id of an image of this machine, which no registry knows",
+            "this is the id of a local image, unknown to registries",
             f"give it a name and push it: docker tag {_written(image)} NAME && docker push NAME",
         )
     if meant := _letters_swapped(host):
@@ -209,7 +209,7 @@ def _wrong_google_address(image: ImageReference, project: str | None) -> tuple[s
                 f"--project={project}",
             )
     if host in GCR and google_repository(image) is None:
-        return f"{path} has no project in front", f"write {host}/{own}/{end}"
+        return f"{path} has no project before it", f"write {host}/{own}/{end}"
     if found := re.fullmatch(r"(?P<area>us|europe|asia)(-[a-z]+[0-9]+)?\.gcr\.io", host):
         area = {"europe": "eu"}.get(found["area"], found["area"])
         if host != f"{area}.gcr.io":

@@ -203,16 +203,16 @@ def _check_most(step: StepSpec, limits: Limits, machines: Machines, region: str 
     if limits.cpu is not None and limits.cpu > MAX_CPUS:
         yield CPU_LIMIT(
             _place(step, Limit.CPU),
-            f"{plain(limits.cpu)} CPUs; a step may ask for {MAX_CPUS}",
+            f"{plain(limits.cpu)} CPUs; a step can request at most {MAX_CPUS}",
             f"ask for {cpus_most} at most{of if cpus_most < MAX_CPUS else ''}",
         )
     if limits.memory is not None and limits.memory > MAX_MEMORY:
         within = limits.memory <= MAX_MEMORY * GIB
         yield MEMORY_LIMIT(
             _place(step, Limit.MEMORY),
-            f"{plain(limits.memory)} GB of memory; a step may ask for {MAX_MEMORY:g} GB"
+            f"{plain(limits.memory)} GB of memory; a step can request at most {MAX_MEMORY:g} GB"
             + (
-                ", which is enough only if Google's GB is 2^30 bytes: its documentation leaves it open"
+                ", which is enough only if Google's GB is 2^30 bytes, which its documentation does not say"
                 if within
                 else ""
             ),
@@ -267,11 +267,11 @@ def _check_accelerator(
         return
     if known.retired:
         words = f"{name} was retired" + (f" on {known.end_of_support}" if known.end_of_support else "")
-        yield GPU_RETIRED(type_place, words, "take NVIDIA_TESLA_T4 or NVIDIA_L4")
+        yield GPU_RETIRED(type_place, words, "use NVIDIA_TESLA_T4 or NVIDIA_L4")
         return
     if not known.is_supported(today):
         words = f"support for {name} ended on {known.end_of_support}"
-        yield GPU_RETIRED(type_place, words, "take NVIDIA_TESLA_T4 or NVIDIA_L4", severity=Severity.WARNING)
+        yield GPU_RETIRED(type_place, words, "use NVIDIA_TESLA_T4 or NVIDIA_L4", severity=Severity.WARNING)
     if known.is_tpu:
         yield TPU(type_place, f"{name} in a step of a pipeline", "run it as a CustomJob with a TPU machine type")
     if count is not None and counts and count not in counts:
@@ -280,8 +280,8 @@ def _check_accelerator(
         words = f"{count} × {name}; a machine has {either(counts)}"
         more = ""
         if fitting is not None and fitting != counts:
-            more = ", for the CPU and memory asked for" if fitting else ", and ask for less CPU or memory"
-        yield GPU_COUNT(count_place, words, f"take {either(near)}{more}")
+            more = ", for the requested CPU and memory" if fitting else ", and request less CPU or memory"
+        yield GPU_COUNT(count_place, words, f"use {either(near)}{more}")
     if region:
         yield from _check_offer(known, type_place, machines, region)
 
@@ -305,7 +305,7 @@ def _unknown_accelerator(name: str, place: str, machines: Machines, region: str 
     if "/" in name:
         here = [one.name for one in current if not region or one.offered(region)]
         return GPU_TYPE(
-            place, f"{name!r} is a resource of Kubernetes, not an accelerator of Vertex AI", f"take {either(here)}"
+            place, f"{name!r} is a resource of Kubernetes, not an accelerator of Vertex AI", f"use {either(here)}"
         )
     like = [one for one in accelerators_like(machines, name) if not machines.accelerators[one].retired]
     hint = f"write {either(like)}" if like else did_you_mean(name.upper(), machines.accelerators)

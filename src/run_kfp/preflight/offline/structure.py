@@ -57,12 +57,12 @@ def _check_references(spec: Spec) -> Iterator[Finding]:
                 for missing in sorted(waits_for(task) - dag.tasks.keys()):
                     yield REFERENCE(
                         spec.at(place),
-                        f"waits for the task {missing!r}, which this DAG does not have",
+                        f"depends on the task {missing!r}, which this DAG does not have",
                         did_you_mean(missing, dag.tasks) or f"it has {names_in_words(list(dag.tasks))}",
                     )
         if name and (circle := cycle({key: waits_for(task) for key, task in dag.tasks.items()})):
             yield CYCLE(
-                spec.at(base), f"these tasks depend on each other: {names_in_words(circle)}", "take a dependency out"
+                spec.at(base), f"these tasks depend on each other: {names_in_words(circle)}", "remove a dependency"
             )
         yield from _check_outputs(spec, dag)
     inner = {
@@ -73,7 +73,7 @@ def _check_references(spec: Spec) -> Iterator[Finding]:
         yield CYCLE(
             spec.at("components"),
             f"these components contain each other: {names_in_words(circle)}",
-            "a pipeline cannot hold itself",
+            "a pipeline cannot contain itself",
         )
 
 
@@ -159,7 +159,7 @@ def _check_task(spec: Spec, dag: Dag, place: str, task: Mapping[str, Any]) -> It
     if not isinstance(reference, str) or not isinstance(spec.components.get(reference), Mapping):
         yield REFERENCE(
             spec.at(f"{place}.componentRef"),
-            f"unknown component {reference!r}" if reference is not None else "names no component",
+            f"unknown component {reference!r}" if reference is not None else "has no component",
             did_you_mean(str(reference), spec.components) or "recompile the file",
         )
         return
@@ -190,8 +190,8 @@ def _check_given(
         if needed and not filled and name not in given and name not in iterated:
             yield INPUT_MISSING(
                 spec.at(f"{place}.inputs"),
-                f"the component needs the {kind[:-1]} {name!r}, and the task does not give it",
-                did_you_mean(name, given) or f"give it under inputs.{kind}.{name}",
+                f"the component needs the {kind[:-1]} {name!r}, and the task does not set it",
+                did_you_mean(name, given) or f"set it under inputs.{kind}.{name}",
                 # Files of kfp before 2.0 do not mark what is optional.
                 None if spec.body.get("schemaVersion") == "2.1.0" else Severity.WARNING,
             )
@@ -260,7 +260,7 @@ def _check_input(
     wanted = table_at(spec.component_of(task), "inputDefinitions", kind, name)
     outer = table_at(dag.component, "inputDefinitions", kind)
     if not isinstance(source, Mapping):
-        yield NULL(spec.at(place), "has no value", "give a constant, a parameter or an output")
+        yield NULL(spec.at(place), "has no value", "set a constant, a parameter or an output")
         return
     from_dag = source.get(f"componentInput{one.capitalize()}")
     from_task = table_at(source, f"taskOutput{one.capitalize()}")
@@ -292,7 +292,7 @@ def _check_input(
     elif "runtimeValue" in source:
         yield from _check_constant(spec, place, task, wanted, source["runtimeValue"])
     elif not source.keys() & {"taskFinalStatus", f"taskOutput{one.capitalize()}", f"componentInput{one.capitalize()}"}:
-        yield NULL(spec.at(place), "has no value", "give a constant, a parameter or an output")
+        yield NULL(spec.at(place), "has no value", "set a constant, a parameter or an output")
     if (
         kind == "parameters"
         and given in _JSON_TYPES
@@ -300,7 +300,7 @@ def _check_input(
         and given != _type(wanted)
         and "parameterExpressionSelector" not in source
     ):
-        yield TYPE(spec.at(place), f"is {given}, and the input takes {_type(wanted)}", "make the two types the same")
+        yield TYPE(spec.at(place), f"is {given}; the input takes {_type(wanted)}", "use the same type for both")
 
 
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
@@ -330,7 +330,7 @@ def _check_constant(
         yield NULL(
             spec.at(f"{place}.runtimeValue.constant"),
             "is null, which is not a value",
-            "take the input out: it is optional" if optional else 'give a value; an empty text is ""',
+            "remove the input: it is optional" if optional else 'set a value; an empty string is ""',
             Severity.WARNING if optional else None,
         )
         return
@@ -339,7 +339,7 @@ def _check_constant(
             yield PLACEHOLDER(
                 spec.at(f"{place}.runtimeValue.constant"),
                 f"refers to the input {kind[:-1]} {name!r}, which the task does not have",
-                did_you_mean(name, table_at(task, "inputs", kind)) or "give it as an input of the task",
+                did_you_mean(name, table_at(task, "inputs", kind)) or "add it as an input of the task",
             )
     kinds = _JSON_TYPES.get(_type(wanted))
     if kinds is None or (isinstance(constant, str) and holds_placeholder(constant)):
@@ -367,7 +367,7 @@ def _check_condition(spec: Spec, place: str, task: Mapping[str, Any]) -> Iterato
             yield REFERENCE(
                 spec.at(f"{place}.{key}"),
                 f"{does} the input {name!r}, which the task does not have",
-                did_you_mean(name, given) or "give it as an input of the task",
+                did_you_mean(name, given) or "add it as an input of the task",
             )
 
 

@@ -59,7 +59,7 @@ def check_paths(place: str, text: str, around: Surroundings, told: set[str]) -> 
             f"{_short(path)} is {whose}",
             f"upload it (gcloud storage cp -r {shlex.quote(path)} gs://BUCKET/) and write /gcs/BUCKET/…"
             if severity is Severity.WARNING
-            else "a file that is not in the image is found under /gcs/BUCKET/…",
+            else "a file that is not in the image must be under /gcs/BUCKET/…",
             severity,
         )
 
@@ -152,7 +152,7 @@ def check_text(place: str, text: str, name: str = "") -> Iterator[Finding]:
             f"write {_short(match[0].replace('gs:/', 'gs://', 1), 200)}",
         )
     elif _SPACE.fullmatch(text):
-        yield STORAGE_PATH(place, "an address of gs:// has a space in it", "remove it", Severity.NOTE)
+        yield STORAGE_PATH(place, "a gs:// address contains a space", "remove it", Severity.NOTE)
     elif match := _BROWSER.search(text):
         yield STORAGE_PATH(
             place,
@@ -172,11 +172,11 @@ def check_text(place: str, text: str, name: str = "") -> Iterator[Finding]:
 
 def _services(place: str, text: str, name: str) -> Iterator[Finding]:
     for pattern, why in (
-        (_HOST_OF_DOCKER, "exists on Docker's desktops only"),
+        (_HOST_OF_DOCKER, "only exists in Docker Desktop"),
         (_DOCKER_SOCKET, "is not mounted: a step has no Docker daemon"),
     ):
         if match := pattern.search(text):
-            yield LOCAL_SERVICE(place, f"{match[0]} {why}", "name a host that the network of the run reaches")
+            yield LOCAL_SERVICE(place, f"{match[0]} {why}", "set a host that the network of the run reaches")
             return
     if match := _LOCAL_URL.search(text):
         known = match["scheme"].partition("+")[0] in _DATABASES or _OF_CLIENTS.fullmatch(name) is not None
@@ -184,7 +184,7 @@ def _services(place: str, text: str, name: str) -> Iterator[Finding]:
         yield LOCAL_SERVICE(
             place,
             f"{match['scheme']}://{'…@' if '@' in match[0] else ''}{match['host']} is the container of the step itself",
-            "name a host that the network of the run reaches"
+            "set a host that the network of the run reaches"
             if sure
             else "nothing to do, if the step starts that service itself",
             None if sure else Severity.NOTE,

@@ -123,7 +123,7 @@ def check_written(context: CheckContext, holds_secret: Callable[[str], bool]) ->
             seen.add(text)
             yield SECRET_WRITTEN(
                 place,
-                f"{name} has a value that looks like a secret, in clear",
+                f"{name} has a plain-text value that looks like a secret",
                 _REQUIRE if place.endswith(".defaultValue") else instead,
                 Severity.WARNING if sure else Severity.NOTE,
             )
@@ -138,14 +138,14 @@ def check_written(context: CheckContext, holds_secret: Callable[[str], bool]) ->
                 yield SECRET_WRITTEN(f"{context.registry.source}: containers.{index}", words, _REPLACE)
 
 
-_REPLACE = 'write { secret = "NAME" } and declare [secrets.NAME]; then make the old value invalid'
+_REPLACE = 'write { secret = "NAME" } and declare [secrets.NAME]; then revoke the old value'
 _REPLACE_IN_FILE = (
     "make it a parameter without a default, and declare a secret of that name in the registry; then make the old value "
     "invalid"
 )
 _REQUIRE = (
     "remove the default, so that the value is set at submission: declare a secret of the parameter's name in the "
-    "registry; then make the old value invalid"
+    "registry; then revoke the old value"
 )
 
 
@@ -198,8 +198,8 @@ def _is_random(value: str) -> bool:
 def _written(text: str, holds_secret: Callable[[str], bool]) -> str:
     """Say what stands in a text that must not, without any part of it; an empty text where nothing does."""
     if kind := next((kind for kind, pattern in TOKENS.items() if pattern.search(text)), ""):
-        return f"holds what looks like {kind}, in clear"
-    return "holds the value of a secret in clear" if holds_secret(text) else ""
+        return f"contains what looks like {kind}, as plain text"
+    return "contains the value of a secret as plain text" if holds_secret(text) else ""
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -234,7 +234,7 @@ def _null_defaults(context: CheckContext) -> Iterator[Finding]:
         if "defaultValue" in body and body["defaultValue"] is None and name not in context.values:
             yield PARAM_NULL(
                 f"{context.pipeline.source}: root.inputDefinitions.parameters.{name}",
-                f"the default of parameter {name} is null, and no value is given",
+                f"the default of parameter {name} is null, and no value is set",
                 f"pass -p {name}=…",
                 Severity.WARNING,
             )
@@ -247,7 +247,7 @@ def _artifact_inputs(context: CheckContext) -> Iterator[Finding]:
         if not (isinstance(body, Mapping) and body.get("isOptional")):
             yield ARTIFACT_INPUT(
                 f"{context.pipeline.source}: root.inputDefinitions.artifacts.{name}",
-                f"the pipeline takes the artifact {name!r}, which a run of this program cannot give",
+                f"the pipeline takes the artifact {name!r}, which run-kfp cannot pass",
                 "fetch it inside of the pipeline: dsl.importer(artifact_uri=…)",
             )
 
