@@ -190,9 +190,9 @@ def test_a_run_that_succeeded_is_no_error() -> None:
     conclude(RUN, RunStatus(RunState.SUCCEEDED, (failed("tried"),)), "https://page")
 
 
-@pytest.mark.parametrize("state", [RunState.CANCELLED, RunState.PAUSED])
-def test_a_run_that_was_stopped_is_told_by_its_ref(state: RunState) -> None:
-    with pytest.raises(RunStopped, match=f"{state.value.lower()}.*{RUN}") as error:
+@pytest.mark.parametrize(("state", "word"), [(RunState.CANCELLED, "canceled"), (RunState.PAUSED, "paused")])
+def test_a_run_that_was_stopped_is_told_by_its_ref(state: RunState, word: str) -> None:
+    with pytest.raises(RunStopped, match=f"{word}.*{RUN}") as error:
         conclude(RUN, RunStatus(state), "https://page")
 
     assert "https://page" in error.value.hint
