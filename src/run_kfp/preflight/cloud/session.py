@@ -226,7 +226,7 @@ class GoogleSession:
                 except (exceptions.TransportError, TimeoutError) as error:
                     if last or not self.left:
                         raise TokenServiceDown(_TOKEN_SERVICE.format(first_sentence(error))) from None
-                    self._tell(f"Google's token service: {first_sentence(error)}; trying again")
+                    self._tell(f"Google's token service: {first_sentence(error)}; retrying")
                 except exceptions.GoogleAuthError as error:
                     if error.retryable:
                         raise TokenServiceDown(_TOKEN_SERVICE.format(first_sentence(error))) from None
