@@ -261,7 +261,7 @@ def ask(case: Case, count: int) -> Iterator[Run]:
         bucket=BUCKET,
         service_account=RUNNER,
     )
-    finder = SecretFinder(Layers({}, os.environ, {}), None, Path.cwd(), Masker())
+    finder = SecretFinder(Layers({}, os.environ, {}), None, None, Path.cwd(), Masker())
     setup = preflight.CheckSetup(context.registry, finder, os.environ, False, (), notify=lambda line: None)
     machines, calls = load_machines(), noted_calls()
     for run in range(count + 1):

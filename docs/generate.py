@@ -48,6 +48,7 @@ from run_kfp.registry_file import PACKAGED, REGISTRY_FILE, REGISTRY_VARIABLE, pa
 from run_kfp.schema import SCHEMA_FILE, schema_text
 from run_kfp.secrets import SECRETS_FOLDERS
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES, SECRETS_VARIABLE
+from run_kfp.trust import FACTORIES_VARIABLE, HOSTS_VARIABLE, POWERS
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -310,6 +311,8 @@ def variables() -> str:
             files = [f"first line of `{secret.file}`"] if secret.file else []
             files += [f"line `{secret.env}=…` of `{secret.env_file}`"] if secret.env_file else []
             yield [code(secret.env), f"secret `{name}`", anywhere, ", ".join(files)]
+        yield [code(HOSTS_VARIABLE), "[hosts that you trust](security.md#consent)", "environment", ""]
+        yield [code(FACTORIES_VARIABLE), "`1`: the factories of a registry may run", "environment", "`run-kfp trust`"]
         yield ["`NO_COLOR`", "no colors, unless it is empty", "environment", ""]
 
     return table(["variable", "what it gives", "read from", "else"], rows())
@@ -417,6 +420,12 @@ def failures() -> str:
 # ── contributing ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def powers() -> str:
+    """Who decides what, from the module that enforces it."""
+    rows = ([power.decision, power.user, power.folder] for power in POWERS)
+    return table(["decision", "you decide it by", "what the folder can do"], rows)
+
+
 def layers() -> str:
     """The layers of the package, from the contract of import-linter."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -449,6 +458,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "codes": finding_codes,
     "failures": failures,
     "layers": layers,
+    "powers": powers,
 }
 
 # Files that are generated as a whole.

@@ -32,6 +32,9 @@ BASE = {
     "LANG": "C.UTF-8",
     "NO_GCE_CHECK": "true",
     "PYTHONWARNINGS": "error",
+    # The fakes of these tests listen there, and the factories are theirs; tests/test_trust.py takes both away.
+    "RUN_KFP_TRUST_HOSTS": "127.0.0.1,localhost",
+    "RUN_KFP_ALLOW_FACTORIES": "1",
 }
 
 # A parent that ignores Ctrl-C (nohup, a job in the background of a script) bequeaths that to all that is started here,

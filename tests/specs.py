@@ -155,7 +155,7 @@ def _context(
     settings, _, _ = load_settings(
         layers, registry.settings, registry_source=registry.source, caching=caching, failure_policy=failure_policy
     )
-    finder = SecretFinder(layers, None, folder, Masker())
+    finder = SecretFinder(layers, None, None, folder, Masker())
     tag = params.get("tag")
     values, _ = fill(pipeline, Inputs(settings, registry, layers, finder, params, tag, job_id))
     return CheckContext(

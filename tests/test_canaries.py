@@ -477,7 +477,7 @@ def test_the_search_finds_what_was_sent_to_each(open_field: OpenField, write: Wr
         [containers.1]
         name = "one"
         image = "team/{value}:1"
-        args = [{{ param = "tag" }}]
+        args = [{{ param = "tag" }}, {{ secret = "git_login" }}]
         [containers.2]
         name = "two"
         image = "{value}.example.org/one:1"

@@ -128,6 +128,24 @@ def init(
     start_folder(ctx.obj, folder)
 
 
+@app.command(rich_help_panel=LOOK_UP)
+def trust(
+    ctx: typer.Context,
+    registry: Path | None = flags.REGISTRY,
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Forget what you agreed to.", rich_help_panel=flags.HOW)
+    ] = False,
+    yes: bool = flags.YES,
+) -> None:
+    """Agree to the hosts, code and credentials that this folder names.
+
+    It shows what each host would get. A change asks again; a folder that names none needs no consent.
+    """
+    from run_kfp.commands.trust import trust_folder
+
+    trust_folder(ctx.obj, registry, revoke=revoke, yes=yes)
+
+
 @app.command("list", rich_help_panel=LOOK_UP)
 def list_(ctx: typer.Context, registry: Path | None = flags.REGISTRY) -> None:
     """Show the containers of the registry: index, name, image, resources, what each takes."""

@@ -115,8 +115,21 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def write_atomically(path: Path, text: str, hint: str = "pass another file with -o") -> None:
-    """Write `text` to `path` in UTF-8, whole or not at all.
+def is_below(path: Path, folder: Path) -> bool:
+    """Say whether a path lies below a folder once all links are followed; a name that no file can have does not.
+
+    Args:
+        path: absolute, or from the current folder; it need not exist.
+        folder: without links.
+    """
+    try:
+        return Path(os.path.realpath(path)).is_relative_to(folder)
+    except (OSError, ValueError):  # a NUL in the name, a circle of links
+        return False
+
+
+def write_atomically(path: Path, text: str, hint: str = "pass another file with -o", *, private: bool = False) -> None:
+    """Write `text` to `path` in UTF-8, whole or not at all; where it is `private`, for its owner alone.
 
     What is no file, such as /dev/stdout or a fifo, is written to as it is: renaming would take its place.
 
@@ -140,7 +153,8 @@ def write_atomically(path: Path, text: str, hint: str = "pass another file with 
                 file.write(text)
                 file.flush()
                 # What the umask leaves of 0666, or what the file had: a temporary file is made for the owner alone.
-                temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+                if not private:
+                    temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
                 file.close()
                 temporary.replace(target)
             except BaseException:
@@ -149,6 +163,23 @@ def write_atomically(path: Path, text: str, hint: str = "pass another file with 
     except (OSError, ValueError) as error:
         words = error.strerror if isinstance(error, OSError) else "invalid file name"
         raise InputError(f"cannot write {path}: {words}", hint=hint) from None
+
+
+def make_private_folder(path: Path, hint: str) -> None:
+    """Make a folder, with those above it, that only its owner can read; one that is there stays as it is.
+
+    Args:
+        path: the folder.
+        hint: what to do where it cannot be made.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) else "invalid file name"
+        raise InputError(f"cannot create {path}: {words}", hint=hint) from None
 
 
 def _umask() -> int:

@@ -103,6 +103,7 @@ REGISTRY = _text(
     "--registry", "FILE", WHAT, "The registry file. Else $RUN_KFP_REGISTRY, ./run-kfp.toml, the packaged one."
 )
 REGION = _text("--region", "REGION", WHERE, "The region, such as us-east1. Else $GCP_REGION.")
+YES = _switch("--yes", HOW, "Agree without being asked.")
 JSON = _switch("--json", WORDS, "Print the result as one JSON object.", callback=_use_json, is_eager=True)
 DEBUG = _switch("--debug", WORDS, "Show the traceback of an error (never values).", callback=_use_debug, is_eager=True)
 VERSION = _switch("--version", WORDS, "Show the version.", callback=_show_version, is_eager=True)
@@ -161,6 +162,9 @@ class CallOptions:
     api_endpoint: str | None = _text(
         "--api-endpoint", "HOST", WHERE, "Another host for the API than REGION-aiplatform.googleapis.com."
     )
+    trust_host: list[str] | None = _text(
+        "--trust-host", "HOST", WHERE, "A host that may get what the registry sends there. Else $RUN_KFP_TRUST_HOSTS."
+    )
     job_id: str | None = _text(
         "--job-id", "ID", HOW, "The id of the run. Else the pipeline's name, the time and a random part."
     )
@@ -214,6 +218,7 @@ class CallOptions:
             self.caching,
             self.failure_policy,
             self.timeout,
+            self.trust_host or (),
             faults,
         )
 

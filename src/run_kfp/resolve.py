@@ -16,6 +16,7 @@ from run_kfp.plans import Inputs, find_secrets, param_faults
 from run_kfp.registry import Container, Registry
 from run_kfp.registry_file import PACKAGED, REGISTRY_VARIABLE, load_registry, read_registry
 from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file
+from run_kfp.trust import judge, read_user, untrusted_factories
 
 # Characters from which on the value of a variable is taken for a key, whether a step takes it or not.
 _LOOKS_LIKE_A_KEY = 12
@@ -37,6 +38,7 @@ class Call:
     caching: bool | None = None
     failure_policy: str | None = None
     timeout: str | None = None
+    trust_hosts: Sequence[str] = ()
     faults: tuple[Finding, ...] = ()
 
 
@@ -58,6 +60,7 @@ class PartialCall:
         notes: worth a line to the user.
         unreadable: the faults of the registry and of `.env`; values of the right lines of both are taken all the same.
         obstacles: what keeps the call from becoming a pipeline.
+        untrusted: what its user has not agreed to, and a check does without.
     """
 
     call: Call
@@ -73,6 +76,7 @@ class PartialCall:
     notes: tuple[str, ...]
     unreadable: tuple[Finding, ...]
     obstacles: tuple[Finding, ...]
+    untrusted: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,9 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
     labels = {**registry.pipeline.labels, **pairs("--label", call.labels, faults)}
     layers = Layers(_joined_flags(call.flags, params, faults), environ, dotenv)
     _teach(masker, registry, params, layers)
+    user = read_user(environ, call.trust_hosts, faults)
+    judged = judge(layers, registry, user, here=Path.cwd().resolve())
+    layers, registry = judged.layers, judged.registry
     settings, typed, ambient = load_settings(
         layers,
         registry.settings,
@@ -149,6 +156,8 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
         timeout=call.timeout,
         labels=labels,
     )
+    settings = dataclasses.replace(settings, refused=judged.refused)
+    ambient += judged.wrong
     if call.tag is not None and params.get("tag", call.tag) != call.tag:
         faults.append(Finding("-t and -p tag= give two different tags", "remove one"))
     faults += typed
@@ -180,6 +189,9 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
         )
     elif registry.containers or registry.whole:
         selection = registry.select(call.containers, obstacles)
+        foreign = untrusted_factories(registry, selection, user)
+        obstacles += foreign.values()
+        selection = tuple(container for container in selection if container.index not in foreign)
         fixed = _fixed_params(registry, selection, params, layers, obstacles)
         if thorough:
             selection = tuple(_with_resources(registry, container, fixed, obstacles) for container in selection)
@@ -206,6 +218,7 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
         tuple(_notes(selection, settings)),
         tuple(unreadable),
         tuple(obstacles),
+        judged.skipped,
     )
 
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from run_kfp.arguments import text_fault
 from run_kfp.errors import InputError
-from run_kfp.files import from_here, is_folder, read_text
+from run_kfp.files import from_here, is_below, is_folder, read_text
 from run_kfp.findings import Finding
 from run_kfp.masking import SHORTEST_SECRET, Masker
 from run_kfp.registry import Registry, SecretSource
@@ -67,12 +67,14 @@ class SecretFinder:
     Attributes:
         layers: environment and `.env` of the call.
         folder: the secrets folder, or None when there is none.
+        within: the folder that links below the secrets folder must not leave; None where the user chose it.
         registry_folder: where an env file lies when it is not in the secrets folder.
         masker: learns every value that is read, right or not.
     """
 
     layers: Layers = field(repr=False)
     folder: Path | None
+    within: Path | None
     registry_folder: Path
     masker: Masker
 
@@ -87,10 +89,15 @@ class SecretFinder:
                 yield f"{layer} {source.env}", values.get(source.env) or None
         if source.file:
             path = self._file(source)
+            _refuse_way_out(path, self.within)
             yield str(path), _first_line(path)
         if source.env_file and source.env:
-            for folder in dict.fromkeys((self.folder or Path(SECRETS_FOLDERS[0]), self.registry_folder)):
+            folders = [(self.folder or Path(SECRETS_FOLDERS[0]), self.within)]
+            if self.registry_folder != folders[0][0]:
+                folders.append((self.registry_folder, self.registry_folder.resolve()))
+            for folder, within in folders:
                 path = folder / source.env_file
+                _refuse_way_out(path, within)
                 yield f"{path} ({source.env}=…)", read_env_file(path).get(source.env)
 
     def locate(self, name: str, source: SecretSource) -> SecretRef | list[Finding]:
@@ -175,7 +182,35 @@ def secret_finder(
         faults.append(fault)
     candidates = [named] if named is not None else [Path(name) for name in SECRETS_FOLDERS]
     chosen = next((path for path in candidates if is_folder(path)), None)
-    return SecretFinder(layers, chosen, from_here(registry.folder), masker)
+    return SecretFinder(layers, chosen, _bounds(chosen, named, asked), from_here(registry.folder), masker)
+
+
+def _bounds(chosen: Path | None, named: Path | None, asked: str) -> Path | None:
+    """Return the folder that links below the secrets folder must not leave; None where a user's word chose it.
+
+    /secrets is mounted into a container by its user.
+    """
+    if named is not None and not asked.startswith(ENV_FILE):
+        return None
+    if chosen == Path(SECRETS_FOLDERS[-1]):
+        return None
+    here = Path.cwd().resolve()
+    return here.parent if chosen == Path(SECRETS_FOLDERS[1]) else here
+
+
+def _refuse_way_out(path: Path, within: Path | None) -> None:
+    """Refuse a path that a link leads out of `within`.
+
+    Raises:
+        InputError: it does; nothing was read.
+    """
+    if within is not None and not is_below(path, within):
+        raise InputError(
+            "is a link out of the project and is not followed",
+            "copy the file, or choose the folder yourself with --secrets-dir",
+            code="RK-TRUST-PATH",
+            place=str(path),
+        )
 
 
 def locate_all(

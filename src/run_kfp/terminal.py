@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from run_kfp.errors import RunKfpError
+from run_kfp.errors import InputError, RunKfpError
 
 # Imported by the function that needs it: a help screen needs none of it.
 if TYPE_CHECKING:
@@ -226,6 +226,20 @@ class Screen:
     def say(self, *lines: str | Text) -> None:
         """Print words."""
         self._print(lines, stderr=True)
+
+    def agree(self, question: str) -> bool:
+        """Ask the user; only y and yes are a yes.
+
+        Raises:
+            InputError: nobody can be asked: input or the words are no terminal.
+        """
+        if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+            raise InputError(
+                "your consent is needed, and there is not a terminal to ask on",
+                "pass --yes to agree to what is shown",
+            )
+        self.say(f"{question} [y/N]")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def tell(self, error: RunKfpError) -> int:
         """Print an error, with its traceback where `--debug` asks for it; return its exit code."""

@@ -128,6 +128,7 @@ def _settings_faults(inputs: Inputs) -> Iterator[Finding]:
     root = [] if settings.get("pipeline_root") else ["bucket"]
     if inputs.registry.whole:
         yield from settings.require(["project", "region", "service_account", *root])
+    yield from settings.refused
     if inputs.job_id is not None and not JOB_ID.fullmatch(inputs.job_id):
         yield Finding(
             f"invalid job id {shown(inputs.job_id)}",

@@ -48,6 +48,7 @@ def examine(
     inputs = inputs_of(found, masker)
     backend = load_backend(BackendName.VERTEX)
     faults = [*found.unreadable, *inputs.faults, *found.obstacles, *backend.plan_faults(found.pipeline, inputs)]
+    faults += () if options.offline else found.untrusted
     setup = check_setup(found, inputs, environ, options, notify)
     if found.pipeline is None:
         return found, run_checks(None, faults, setup)
@@ -101,7 +102,7 @@ def before_submitting(screen: Screen, options: CallOptions, call: ResolvedCall, 
     screen.say("checking …" if options.offline else "checking configuration, images, Google Cloud …")
     context = context_of(call, request.pipeline, request.values, call.call.job_id)
     setup = check_setup(call, inputs_of(call, screen.masker), os.environ, options, screen.say)
-    report = run_checks(context, (), setup)
+    report = run_checks(context, () if options.offline else call.untrusted, setup)
     if screen.takes_data:
         screen.data(check=report_data(report, call, strict=options.strict))
     worst = [found for found in report.findings if found.severity in (Severity.ERROR, Severity.WARNING)]

@@ -24,6 +24,7 @@ from run_kfp.preflight.rules import Rule, in_order, rule, rules
 from run_kfp.registry import CheckSection, Registry
 from run_kfp.secrets import SecretFinder, SecretRef
 from run_kfp.threads import in_background
+from run_kfp.trust import SERVICES
 
 if TYPE_CHECKING:
     from run_kfp.preflight.images import ImageFacts
@@ -212,8 +213,11 @@ def _git(context: CheckContext, section: CheckSection, setup: CheckSetup) -> Ite
     from run_kfp.preflight.cloud.git import check_git
 
     login = None
-    if section.git.login and section.git.login in setup.registry.secrets:
-        located = setup.finder.locate(section.git.login, setup.registry.secrets[section.git.login])
+    name = section.git.login or ""
+    if name and name not in context.values:
+        return  # no selected container takes the login, so that none goes to this remote either
+    if name in setup.registry.secrets:
+        located = setup.finder.locate(name, setup.registry.secrets[name])
         login = located.reveal() if isinstance(located, SecretRef) else None
     tag = context.values.get("tag")
     makers = {step.container.index for step in context.steps if step.container} | {
@@ -240,8 +244,6 @@ def _machines(registry: Registry, findings: list[Finding]) -> Machines:
 
 
 def _check_section(registry: Registry) -> Iterator[Finding]:
-    from run_kfp.preflight.cloud.session import SERVICES
-
     for key, known in (("endpoints", SERVICES), ("ignore", tuple(rules()))):
         for name in getattr(registry.check, key):
             if name not in known:

@@ -31,12 +31,13 @@ from run_kfp.settings.rules import (
 class Layers:
     """What the settings of a call are read from, each a plain mapping; a missing key is not set.
 
-    `dotenv` is the content of `.env` in the current folder.
+    `dotenv` is the content of `.env` in the current folder, `user` what the user's own file sets.
     """
 
     flags: Mapping[str, str | None]
     environ: Mapping[str, str]
     dotenv: Mapping[str, str]
+    user: Mapping[str, str] = field(default_factory=dict)
 
     def variable(self, name: str) -> tuple[str, str] | None:
         """Return the value of an environment variable and where it was found; an empty one counts as not set.
@@ -44,7 +45,7 @@ class Layers:
         A blank `NAME=` in `.env` and an unset variable that `docker run -e NAME=` hands on are how people leave a
         setting out.
         """
-        for place, layer in (("environment", self.environ), (ENV_FILE, self.dotenv)):
+        for place, layer in (("environment", self.environ), (ENV_FILE, self.dotenv), ("config.toml", self.user)):
             if value := layer.get(name):
                 return value, f"{place} {name}"
         return None
@@ -79,6 +80,7 @@ class Settings:
         labels: of the run.
         credentials_file: what GOOGLE_APPLICATION_CREDENTIALS names.
         credentials_place: where that variable is set.
+        refused: what the folder asked for, a submission needs, and its user has not agreed to.
     """
 
     values: Mapping[str, Setting]
@@ -90,6 +92,7 @@ class Settings:
     labels: Mapping[str, str] = field(default_factory=dict)
     credentials_file: Path | None = None
     credentials_place: str = CREDENTIALS_VARIABLE
+    refused: tuple[Finding, ...] = ()
 
     def get(self, name: str) -> str | None:
         """Return the value of the setting `name` (a key of `RULES`), or None when it is not set."""

@@ -13,13 +13,13 @@ from functools import partial
 from run_kfp.findings import Finding
 from run_kfp.machines import Machines, load_machines
 from run_kfp.preflight.cloud import accounts, project, quota, repositories, storage
-from run_kfp.preflight.cloud.session import SERVICES, Answer, GoogleSession
+from run_kfp.preflight.cloud.session import Answer, GoogleSession
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, bucket
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import in_order, rule
 from run_kfp.threads import in_background
 
-__all__ = ["SERVICES", "Answer", "CloudReport", "GoogleSession", "check_cloud"]
+__all__ = ["Answer", "CloudReport", "GoogleSession", "check_cloud"]
 
 NOT_SEEN = rule("RK-CLOUD-SKIPPED")
 

@@ -20,6 +20,7 @@ from run_kfp.credentials import find_credentials, first_sentence, in_time, print
 from run_kfp.errors import BackendError
 from run_kfp.settings import Settings
 from run_kfp.threads import in_background
+from run_kfp.trust import SERVICES
 
 if TYPE_CHECKING:
     import requests
@@ -27,19 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Params = Mapping[str, str | Sequence[str]]
-
-SERVICES = (
-    "aiplatform",
-    "artifactregistry",
-    "cloudquotas",
-    "cloudresourcemanager",
-    "iam",
-    "oauth2",
-    "policytroubleshooter",
-    "serviceusage",
-    "storage",
-)
-"""The services that are asked; each may have an endpoint of its own, such as Private Service Connect gives one."""
 
 # Seconds: for one try, for reaching a server, and before the second try.
 ONE_TRY, CONNECT, PAUSE = 10.0, 5.0, 0.2

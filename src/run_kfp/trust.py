@@ -1,0 +1,495 @@
+"""Trust: what the user of a folder decides, and what the folder may decide by itself.
+
+A folder (its registry, its `.env`) says what is to be run. Where a token or a secret goes, which login is used, and
+whether code of the folder runs is for the user to say: by a flag, the real environment, the user's own file, or once
+for the folder with `run-kfp trust`. `POWERS` is the table of it. `judge` takes away what the folder may not decide, so
+that nothing behind it has to ask; what it took away are findings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from run_kfp.errors import InputError, did_you_mean
+from run_kfp.files import from_here, is_below, make_private_folder, read_text, write_atomically
+from run_kfp.findings import Finding, Severity
+from run_kfp.registry import Container, Registry
+from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, SECRETS_VARIABLE, Layers
+
+HOSTS_VARIABLE = "RUN_KFP_TRUST_HOSTS"
+FACTORIES_VARIABLE = "RUN_KFP_ALLOW_FACTORIES"
+
+# What the folder's own credentials file may be: Google's token service is all that such a file leads to. Others name
+# addresses, files and programs (https://google.aip.dev/auth/4117), whose content would be sent to the addresses.
+_PLAIN_CREDENTIALS = ("service_account", "authorized_user")
+
+SERVICES = (
+    "aiplatform",
+    "artifactregistry",
+    "cloudquotas",
+    "cloudresourcemanager",
+    "iam",
+    "oauth2",
+    "policytroubleshooter",
+    "serviceusage",
+    "storage",
+)
+"""Google's services that a check asks; each may have an endpoint of its own, as Private Service Connect gives one."""
+
+_TOKEN = "a Google access token"
+_TOKEN_AND_SECRETS = f"{_TOKEN} and the secrets of a run"
+
+
+@dataclass(frozen=True)
+class Power:
+    """A row of the table of who decides what.
+
+    Attributes:
+        decision: what is decided.
+        user: the ways in which the user decides it.
+        folder: what the registry and the `.env` of a folder can do about it.
+    """
+
+    decision: str
+    user: str
+    folder: str
+
+
+POWERS = (
+    Power(
+        "The hosts that get a Google access token",
+        "`--api-endpoint`, `--trust-host`, `RUN_KFP_TRUST_HOSTS`, `trust_hosts`, `run-kfp trust`",
+        "Google's own (`*.googleapis.com`). Another `api_endpoint` or `[check.endpoints]` gets none.",
+    ),
+    Power(
+        "The Git remote that gets a login",
+        "`--trust-host`, `RUN_KFP_TRUST_HOSTS`, `trust_hosts`, `run-kfp trust`",
+        "`[check.git]` is asked without a login. Without TLS, only loopback addresses ever get one; and only a secret "
+        "that a selected container takes is sent.",
+    ),
+    Power(
+        "The image registries that get a login",
+        "`docker login`",
+        "Google's registries get the Google token; every other one the login in Docker's own configuration, or none.",
+    ),
+    Power(
+        "The file of Google credentials",
+        "`GOOGLE_APPLICATION_CREDENTIALS` of the environment, `credentials_file`, `gcloud auth`",
+        "`.env` can name a service account key or a user login below the current folder. A file with addresses or "
+        "programs in it (`external_account`, …) requires `run-kfp trust`, again when it changes.",
+    ),
+    Power(
+        "The secrets folder",
+        "`--secrets-dir`, `RUN_KFP_SECRETS` of the environment, `secrets_dir`",
+        "`.env` can name a folder below the current one. No link is followed out of the project.",
+    ),
+    Power(
+        "Whether Python code of the folder runs",
+        "`run-kfp trust`, `RUN_KFP_ALLOW_FACTORIES=1`",
+        "A `factory` is imported at a compilation alone, after your consent to its name; never for `list`, `--help` or "
+        "completion.",
+    ),
+    Power(
+        "Containers, parameters, project, region, bucket, service account",
+        "The flags, the environment",
+        "All of it: the plan names them, and each secret, before anything is submitted.",
+    ),
+)
+
+
+class Kind(StrEnum):
+    """What a user agrees to."""
+
+    HOST = "host"
+    CREDENTIALS = "credentials"
+    FACTORY = "factory"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One thing that a folder wants and that its user has to agree to.
+
+    Attributes:
+        kind: what it is.
+        subject: the host with its port, the factory, the file.
+        gets: what the host would get; for a file the digest of its content, so that a change asks again.
+        place: where it is written.
+        folder: the folder that the agreement is for.
+    """
+
+    kind: Kind
+    subject: str
+    gets: str
+    place: str
+    folder: Path
+
+    @property
+    def agreement(self) -> str:
+        """The text that is kept when the user agrees; another text has to be agreed to again."""
+        return f"{self.kind} {self.subject} {self.gets}".rstrip()
+
+    @property
+    def words(self) -> str:
+        """What the user is asked to agree to."""
+        match self.kind:
+            case Kind.HOST:
+                return f"{self.subject} gets {self.gets}"
+            case Kind.FACTORY:
+                return f"the Python code {self.subject} runs on this machine"
+            case Kind.CREDENTIALS:
+                return f"{self.subject} logs in to Google with the addresses, files and programs that it names"
+
+
+@dataclass(frozen=True)
+class User:
+    """What the user decided, outside of any folder.
+
+    Attributes:
+        hosts: `host` or `host:port`, in lower case; they get what a folder wants to send there.
+        factories: whether the factories of every folder run.
+        records: where agreements are kept, one file for each folder; None where there is no home folder.
+        credentials_file: of the user's own file.
+        secrets_dir: likewise.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    factories: bool = False
+    records: Path | None = None
+    credentials_file: Path | None = None
+    secrets_dir: Path | None = None
+
+    def agrees(self, wish: Wish) -> bool:
+        """Say whether the user agreed to a wish, by itself or with `run-kfp trust`."""
+        if wish.kind is Kind.HOST and {wish.subject, wish.subject.rpartition(":")[0]} & self.hosts:
+            return True
+        if wish.kind is Kind.FACTORY and self.factories:
+            return True
+        return wish.agreement in self.agreed(wish.folder)
+
+    def agreed(self, folder: Path) -> tuple[str, ...]:
+        """Return the agreements for a folder; a record that cannot be read is none."""
+        if self.records is None:
+            return ()
+        try:
+            found = json.loads(read_text(_record(self.records, folder), "the record of trust") or "{}")
+        except (InputError, ValueError, RecursionError):
+            return ()
+        kept = found.get("agreed") if isinstance(found, dict) and found.get("folder") == str(folder) else None
+        return tuple(one for one in kept if isinstance(one, str)) if isinstance(kept, list) else ()
+
+    def keep(self, folder: Path, agreements: Collection[str]) -> Path:
+        """Replace the agreements for a folder; return the file that keeps them.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self.records is None:
+            raise InputError(
+                "cannot keep your consent without a home folder",
+                f"set HOME; in CI, pass --trust-host or set {HOSTS_VARIABLE}, and {FACTORIES_VARIABLE}=1 for factories",
+            )
+        file = _record(self.records, folder)
+        hint = f"check the permissions of {self.records}"
+        make_private_folder(self.records, hint)
+        text = json.dumps({"folder": str(folder), "agreed": sorted(agreements)}, indent=2) + "\n"
+        write_atomically(file, text, hint, private=True)
+        return file
+
+
+def _record(records: Path, folder: Path) -> Path:
+    return records / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()}.json"
+
+
+# ── the user's own file ──────────────────────────────────────────────────────────────────────────────────────────────
+
+_CONFIG_KEYS = ("trust_hosts", "credentials_file", "secrets_dir")
+
+
+def read_user(environ: Mapping[str, str], hosts: Sequence[str], faults: list[Finding]) -> User:
+    """Return what the user decided by flags, the real environment and `config.toml` in the user's own folder.
+
+    Args:
+        environ: the environment, without any `.env`.
+        hosts: of `--trust-host`.
+        faults: takes what is wrong with them.
+    """
+    home = environ.get("HOME") or environ.get("USERPROFILE") or ""
+    # https://specifications.freedesktop.org/basedir-spec/latest/
+    configs = environ.get("XDG_CONFIG_HOME") or (home and f"{home}/.config")
+    states = environ.get("XDG_STATE_HOME") or (home and f"{home}/.local/state")
+    config = _read_config(Path(configs, "run-kfp", "config.toml"), faults) if configs else {}
+    named = [
+        *((host, "--trust-host") for host in hosts),
+        *((host, HOSTS_VARIABLE) for host in environ.get(HOSTS_VARIABLE, "").replace(",", " ").split()),
+        *((host, "config.toml: trust_hosts") for host in config.get("trust_hosts", ())),
+    ]
+    trusted: set[str] = set()
+    for host, place in named:
+        if fault := _host_fault(host):
+            faults.append(Finding(f"{host!r} {fault}", "write a host, or host:port", "RK-TRUST-INVALID", place))
+        trusted.add(host.lower())
+
+    def path(key: str) -> Path | None:
+        named = config.get(key)
+        return Path(home, named[2:]) if named and named.startswith("~/") else Path(named) if named else None
+
+    return User(
+        frozenset(trusted),
+        environ.get(FACTORIES_VARIABLE) == "1",
+        Path(states, "run-kfp", "trust") if states else None,
+        path("credentials_file"),
+        path("secrets_dir"),
+    )
+
+
+def _host_fault(host: str) -> str:
+    """Say why a text is no host to trust: a pattern or an address would promise more than is compared."""
+    try:
+        parts = urlsplit(f"//{host}")
+        plain = parts.hostname is not None and parts.netloc == host and not parts.path and parts.username is None
+        _ = parts.port
+    except ValueError:
+        plain = False
+    return "" if plain and not set(host) & set("*@ ") else "is not a host"
+
+
+def _read_config(file: Path, faults: list[Finding]) -> dict[str, Any]:
+    try:
+        read = tomllib.loads(read_text(file, str(file)) or "")
+    except InputError as error:
+        faults += error.all_faults
+        return {}
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        faults.append(Finding(f"is not TOML: {error}", "correct it", "RK-TRUST-INVALID", str(file)))
+        return {}
+    right: dict[str, Any] = {}
+    for key, value in read.items():
+        place = f"{file}: {key}"
+        if key not in _CONFIG_KEYS:
+            hint = did_you_mean(key, _CONFIG_KEYS) or f"valid keys: {', '.join(_CONFIG_KEYS)}"
+            faults.append(Finding("unknown key", hint, "RK-TRUST-INVALID", place))
+        elif key == "trust_hosts" and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+            faults.append(Finding("must be an array of strings", '["git.example.com"]', "RK-TRUST-INVALID", place))
+        elif key != "trust_hosts" and not isinstance(value, str):
+            faults.append(Finding("must be a string", "write a path in quotes", "RK-TRUST-INVALID", place))
+        else:
+            right[key] = value
+    return right
+
+
+# ── what a folder wants, and what it gets ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is left of a folder's files after judgment.
+
+    Attributes:
+        layers: without the variables of `.env` that it may not set, and with those of the user's own file.
+        registry: without addresses that would get what the user did not agree to.
+        wishes: everything that the folder wants the user to agree to, agreed to or not.
+        refused: findings of what was taken away and what a submission cannot do without.
+        skipped: findings of what was taken away and what a check can do without.
+        wrong: findings of what no agreement makes right.
+    """
+
+    layers: Layers
+    registry: Registry
+    wishes: tuple[Wish, ...] = ()
+    refused: tuple[Finding, ...] = ()
+    skipped: tuple[Finding, ...] = ()
+    wrong: tuple[Finding, ...] = ()
+
+
+def judge(layers: Layers, registry: Registry, user: User, *, here: Path) -> Judged:
+    """Take away what a folder may not decide.
+
+    Args:
+        layers: of the call, `.env` among them.
+        registry: as it was read.
+        user: what the user decided.
+        here: the current folder, where `.env` lies; no link in it.
+    """
+    dotenv = dict(layers.dotenv)
+    wrong, skipped = list(_outside(layers, here)), list[Finding]()
+    for fault in wrong:
+        del dotenv[fault.place.rpartition(" ")[2]]
+    wishes = list(_wishes(dataclasses.replace(layers, dotenv=dotenv), registry, here))
+    unmet = [wish for wish in wishes if not user.agrees(wish)]
+    places = {wish.place for wish in unmet}
+    if any(wish.kind is Kind.CREDENTIALS for wish in unmet):
+        del dotenv[CREDENTIALS_VARIABLE]
+    settings, check = registry.settings, registry.check
+    if _place(registry, "settings.api_endpoint") in places:
+        settings = settings.model_copy(update={"api_endpoint": None})
+    endpoints = {
+        name: url for name, url in check.endpoints.items() if _place(registry, f"check.endpoints.{name}") not in places
+    }
+    git = check.git
+    if git is not None and git.login is not None:
+        place = _place(registry, "check.git.remote")
+        if (clear := _in_clear(git.remote)) or place in places:
+            git = git.model_copy(update={"login": None})
+        if clear:
+            message = f"{_address(git.remote)} would get the login without TLS; it is asked without one"
+            skipped.append(_warning("RK-TRUST-CLEAR", place, message, "write https://"))
+            unmet = [wish for wish in unmet if wish.place != place]
+    check = check.model_copy(update={"endpoints": endpoints, "git": git})
+    refused, more = _told(unmet, registry)
+    return Judged(
+        dataclasses.replace(layers, dotenv=dotenv, user=_user_layer(user)),
+        dataclasses.replace(registry, settings=settings, check=check),
+        tuple(wishes),
+        refused,
+        (*skipped, *more),
+        tuple(wrong),
+    )
+
+
+def untrusted_factories(registry: Registry, selection: Iterable[Container], user: User) -> dict[str, Finding]:
+    """Return a finding, by index, for each container whose factory the user did not agree to run."""
+    found: dict[str, Finding] = {}
+    for container in selection:
+        if container.factory and not user.agrees(wish := _factory_wish(registry, container)):
+            found[container.index] = Finding(
+                f"{wish.words} only after your consent",
+                f"read it, then run `run-kfp trust`; in CI, set {FACTORIES_VARIABLE}=1",
+                "RK-TRUST-FACTORY",
+                wish.place,
+            )
+    return found
+
+
+def _user_layer(user: User) -> dict[str, str]:
+    """Return the variables that the user's own file stands for."""
+    paths = {CREDENTIALS_VARIABLE: user.credentials_file, SECRETS_VARIABLE: user.secrets_dir}
+    return {name: str(path) for name, path in paths.items() if path is not None}
+
+
+def _place(registry: Registry, key: str) -> str:
+    return f"{registry.source}: {key}"
+
+
+def _outside(layers: Layers, here: Path) -> Iterator[Finding]:
+    """Yield a finding for each variable of `.env` that leads out of the folder and counts."""
+    for name in (CREDENTIALS_VARIABLE, SECRETS_VARIABLE):
+        value = layers.dotenv.get(name)
+        if value and not layers.environ.get(name) and not is_below(Path(value), here):
+            yield Finding(
+                "leads out of this folder, which only you can do",
+                f"move it below this folder, or set {name} in the environment",
+                "RK-TRUST-PATH",
+                f"{ENV_FILE} {name}",
+            )
+
+
+def _wishes(layers: Layers, registry: Registry, here: Path) -> Iterator[Wish]:
+    folder = Path(os.path.realpath(registry.folder))
+    if (endpoint := registry.settings.api_endpoint) and not layers.flags.get("api_endpoint"):
+        yield from _host_wish(registry, folder, "settings.api_endpoint", f"https://{endpoint}", _TOKEN_AND_SECRETS)
+    for name in (name for name in registry.check.endpoints if name in SERVICES):
+        yield from _host_wish(registry, folder, f"check.endpoints.{name}", registry.check.endpoints[name], _TOKEN)
+    if (git := registry.check.git) is not None and git.login is not None:
+        yield from _host_wish(registry, folder, "check.git.remote", git.remote, f"the secret {git.login}")
+    if (named := layers.dotenv.get(CREDENTIALS_VARIABLE)) and not layers.environ.get(CREDENTIALS_VARIABLE):
+        yield from _credentials_wish(Path(named), here)
+    yield from (_factory_wish(registry, one) for one in registry.containers.values() if one.factory)
+
+
+def _host_wish(registry: Registry, folder: Path, key: str, url: str, gets: str) -> Iterator[Wish]:
+    address = _address(url)
+    if not _is_google(address.rpartition(":")[0]):
+        yield Wish(Kind.HOST, address, gets, _place(registry, key), folder)
+
+
+def _factory_wish(registry: Registry, container: Container) -> Wish:
+    place = _place(registry, f"containers.{container.index}.factory")
+    return Wish(Kind.FACTORY, container.factory or "", "", place, Path(os.path.realpath(registry.folder)))
+
+
+def _credentials_wish(path: Path, here: Path) -> Iterator[Wish]:
+    try:
+        text = read_text(path, "the credentials file") or ""
+        found = json.loads(text)
+    except (InputError, ValueError, RecursionError):  # told by who logs in with it
+        return
+    if not isinstance(found, dict):
+        return
+    service = found.get("token_uri", "https://oauth2.googleapis.com")
+    if found.get("type") in _PLAIN_CREDENTIALS and isinstance(service, str) and _is_google(_host(service)):
+        return
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    yield Wish(Kind.CREDENTIALS, str(from_here(path)), digest, f"{ENV_FILE} {CREDENTIALS_VARIABLE}", here)
+
+
+def _told(unmet: Sequence[Wish], registry: Registry) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """Return the findings of wishes that were not granted: what a submission needs, and what a check can do without."""
+    refused: list[Finding] = []
+    asked: list[Wish] = []
+    for wish in unmet:
+        if wish.kind is Kind.CREDENTIALS:
+            message = f"{wish.words}, which only you can agree to; it is not used"
+            refused.append(
+                Finding(
+                    message,
+                    f"run `run-kfp trust`, or set {CREDENTIALS_VARIABLE} in the environment",
+                    "RK-TRUST-CREDENTIALS",
+                    wish.place,
+                )
+            )
+        elif wish.place == _place(registry, "settings.api_endpoint"):
+            message = f"{wish.words} only after your consent; Google's own address is asked until then"
+            refused.append(Finding(message, _consent(wish), "RK-TRUST-ENDPOINT", wish.place))
+        elif wish.kind is Kind.HOST:
+            asked.append(wish)
+    if not asked:
+        return tuple(refused), ()
+    words = "; ".join(dict.fromkeys(wish.words for wish in asked))
+    message = f"only after your consent: {words}; until then, a Git remote is asked without a login, and Google's own "
+    message += "addresses instead of others"
+    return tuple(refused), (_warning("RK-TRUST-HOST", asked[0].place, message, _consent(*asked)),)
+
+
+def _warning(code: str, place: str, message: str, hint: str) -> Finding:
+    return Finding(message, hint, code, place, Severity.WARNING)
+
+
+def _consent(*wishes: Wish) -> str:
+    hosts = " ".join(f"--trust-host {host}" for host in dict.fromkeys(wish.subject for wish in wishes))
+    return f"run `run-kfp trust`; in CI, pass {hosts}"
+
+
+def _in_clear(url: str) -> bool:
+    """Say whether what is sent to a URL can be read on the way: without TLS, to another machine."""
+    return url.startswith("http://") and _host(url) not in ("localhost", "127.0.0.1", "::1")
+
+
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _address(url: str) -> str:
+    """Return the host of a URL with its port, in lower case; text that names no host as it is."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    except ValueError:
+        return url
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_google(host: str) -> bool:
+    return host == "accounts.google.com" or host == "googleapis.com" or host.endswith(".googleapis.com")
