@@ -221,7 +221,8 @@ def execute(argv: list[str]) -> int:
     screen = Screen()
     # Python's own way of telling a warning passes by the mask.
     warnings.showwarning = lambda message, *_, **__: screen.say(f"warning: {message}")
-    return screen.finish(_execute(screen, argv))
+    with screen.guarded():
+        return screen.finish(_execute(screen, argv))
 
 
 def _execute(screen: Screen, argv: list[str]) -> int:

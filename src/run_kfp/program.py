@@ -15,7 +15,7 @@ from run_kfp.flags import FIRST_DAY, RunOptions
 
 # A help screen imports Rich when it is printed.
 if TYPE_CHECKING:
-    from rich.text import Text
+    from run_kfp.lines import Text
 
 _EXAMPLES = {
     "run-kfp -r 1 -r 2 -r 3 -r 4 -t dataset_v22": "chain four containers, submit",
@@ -75,7 +75,7 @@ def overview(commands: Mapping[str, Any]) -> Iterator[Text]:
     Args:
         commands: of the program, by name; their panels are the groups, in the order in which they come.
     """
-    from rich.text import Text
+    from run_kfp.lines import Text
 
     yield Text("Run Docker images as a Kubeflow pipeline: on this machine, and from the same file on Vertex AI.")
     yield Text.assemble(("Usage: ", "bold"), "run-kfp [COMMAND] [FLAGS]\n")
@@ -97,7 +97,7 @@ def overview(commands: Mapping[str, Any]) -> Iterator[Text]:
 
 
 def _rows(rows: Mapping[str, str], *, width: int = 0) -> Iterator[Text]:
-    from rich.text import Text
+    from run_kfp.lines import Text
 
     width = width or max(map(len, rows))
     for word, meaning in rows.items():
@@ -106,7 +106,7 @@ def _rows(rows: Mapping[str, str], *, width: int = 0) -> Iterator[Text]:
 
 def _pairs(rows: Mapping[str, str], *, width: int) -> Iterator[Text]:
     """Two commands a line, each with the beginning of what it does."""
-    from rich.text import Text
+    from run_kfp.lines import Text
 
     room = 44 - width
 

@@ -7,26 +7,22 @@ colour and masks what they hold.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from run_kfp.arguments import Argument, Reference
 from run_kfp.errors import BackendError, RunKfpError
+from run_kfp.lines import Text
 from run_kfp.pipeline import CompiledPipeline, Step
 from run_kfp.plans import RunRequest, Value
 from run_kfp.registry import Container, Registry
 from run_kfp.runs import RunRef, RunState, RunStatus, StepState, StepStatus
+from run_kfp.visible import visible_line
 
 if TYPE_CHECKING:
     from run_kfp.backends.local import LocalPlan
     from run_kfp.localruns import RunRecord, StepRecord
-
-# Escape sequences of terminals (ECMA-48) and control characters.
-_CONTROL = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)?|[\x00-\x1f\x7f-\x9f]")
 
 _MARKS = {
     StepState.WAITING: ("○", "dim"),
@@ -294,11 +290,6 @@ def _duration(step: StepStatus | StepRecord | RunRecord, now: datetime) -> str:
     return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
 
 
-def plain_text(text: str) -> str:
-    """Return a line of a container without what would move a terminal's cursor or colour what follows."""
-    return _CONTROL.sub("", text.expandtabs(4))
-
-
 def rehearsal_plan_lines(plan: LocalPlan) -> Iterator[Text]:
     """Show what would run on this machine; a secret shows only its place."""
     yield Text("Plan of the local run", "bold")
@@ -357,7 +348,9 @@ def record_lines(record: RunRecord, tails: Mapping[str, Sequence[str]], now: dat
         yield line
         if step.state in (StepState.RUNNING, StepState.CANCELLING):
             for text in tails.get(step.name, ()):
-                yield Text(f"      {plain_text(text)}", "dim", no_wrap=True, overflow="ellipsis")
+                yield Text(
+                    f"      {visible_line(text, colour=False).expandtabs(4)}", "dim", no_wrap=True, overflow="ellipsis"
+                )
         before = step
 
 

@@ -1,4 +1,7 @@
-"""What is printed, and where: results on stdout, words on stderr, both through the one masking function.
+"""What is printed, and where: results on stdout, words on stderr; the one place that writes to the two.
+
+Every text passes the masking function, and then `visible`: a terminal obeys nothing that comes from elsewhere. What
+other code prints while a command runs passes both as well.
 
 A command says its result as lines for a person and as data for a program; the writer of the format that was asked for
 takes what is its own.
@@ -6,7 +9,9 @@ takes what is its own.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,15 +20,17 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TextIO, TypeAlias, cast
 
 from run_kfp.errors import InputError, RunKfpError
+from run_kfp.visible import visible, visible_but_colour, visible_line
 
 # Imported by the function that needs it: a help screen needs none of it.
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
     from rich.console import Console
-    from rich.text import Text
 
+    from run_kfp.lines import Text
     from run_kfp.masking import Masker
 
 # What the live view draws of a moment.
@@ -132,10 +139,11 @@ _WRITERS: Mapping[Format, Callable[[Screen], TextWriter]] = {
 
 
 class Screen:
-    """What is printed, and where: results on stdout, words on stderr, both masked."""
+    """What is printed, and where: results on stdout, words on stderr, both masked and visible."""
 
     def __init__(self) -> None:
         self.debug = False
+        self._streams = {False: sys.stdout or _closed(), True: sys.stderr or _closed()}
         self.use(Format.TEXT)
         self._unwritten: OSError | None = None
         self._consoles: dict[bool, Console] = {}
@@ -151,19 +159,53 @@ class Screen:
 
         return Masker()
 
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Let what other code prints meanwhile, and what is written to `sys.stdout`, pass here too."""
+        out, err = (
+            _Guard.stream(stream, partial(self._pass_on, stderr=stderr)) for stderr, stream in self._streams.items()
+        )
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            yield
+
+    def _pass_on(self, text: str, *, stderr: bool) -> None:
+        # Until a secret is read there is nothing to mask, and a help screen does without the module.
+        text = self.masker.mask(text) if "masker" in vars(self) else text
+        text = visible_but_colour(text) if "\x1b" in text and self._in_colour(stderr=stderr) else visible(text)
+        self._put(lambda: self._write(text, end="", stderr=stderr), stderr=stderr)
+
     def out(self, text: str) -> None:
         """Print a result."""
-        self._result(lambda: print(self.masker.mask(text), flush=True))
+        self._result(lambda: self._write(visible(self.masker.mask(text))))
 
-    def raw(self, text: str) -> None:
-        """Print a file as it is: what goes to stdout and what goes to a file are the same bytes."""
+    def log(self, text: str, front: str = "", *, stderr: bool = False) -> None:
+        """Print a line of a container, with its colours where a person sees them.
+
+        Args:
+            text: the line.
+            front: what stands in front of it.
+            stderr: whether it is one of the words, and not the result.
+        """
 
         def write() -> None:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(text.encode("utf-8"))
-            sys.stdout.buffer.flush()
+            line = visible_line(self.masker.mask(text), colour=self._in_colour(stderr=stderr))
+            self._write(visible(self.masker.mask(front)) + line, stderr=stderr)
+
+        self._writer.text(lambda: self._put(write, stderr=stderr))
+
+    def raw(self, text: str) -> None:
+        """Print a file that the program made, in ASCII: what goes to stdout and to a file are the same bytes."""
+
+        def write() -> None:
+            stream = self._streams[False]
+            stream.flush()
+            stream.buffer.write(text.encode("utf-8"))
+            stream.buffer.flush()
 
         self._result(write)
+
+    def _write(self, text: str, *, end: str = "\n", stderr: bool = False) -> None:
+        print(text, end=end, file=self._streams[stderr], flush=True)
 
     def show(self, lines: Iterable[Text]) -> None:
         """Print a result that is made for a person."""
@@ -205,15 +247,16 @@ class Screen:
         """Print an object; every string in it is masked."""
         import json
 
-        text = json.dumps(_masked(data, self.masker), indent=indent, ensure_ascii=True)
-        self._put(lambda: print(text, flush=True), stderr=False)
+        # The escapes of JSON leave one character that a terminal may obey.
+        text = json.dumps(_masked(data, self.masker), indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
+        self._put(lambda: self._write(text), stderr=False)
 
     def print_report(self, data: Mapping[str, Any], form: str) -> None:
         """Print the data of a check in a form of `formats`; every string in it is masked."""
         from run_kfp.formats import RENDERERS
 
-        text = RENDERERS[form](_masked(data, self.masker))
-        self._put(lambda: print(text, flush=True), stderr=False)
+        text = visible(RENDERERS[form](_masked(data, self.masker)))
+        self._put(lambda: self._write(text), stderr=False)
 
     def _result(self, write: Callable[[], None]) -> None:
         self._writer.text(lambda: self._put(write, stderr=False))
@@ -271,17 +314,22 @@ class Screen:
         try:
             write()
         except (OSError, ValueError) as error:  # ValueError: the stream is closed
-            silence(sys.stderr if stderr else sys.stdout)
+            silence(self._streams[stderr])
             if not stderr and not isinstance(error, BrokenPipeError):
                 self._unwritten = error if isinstance(error, OSError) else OSError(9, "it is closed")
 
     def masked(self, line: str | Text) -> Text:
         """Mask a line; a styled one that holds a secret loses its styles, since they may cut it into pieces."""
-        from rich.text import Text
+        from run_kfp.lines import Text
 
-        plain = line if isinstance(line, str) else line.plain
-        masked = self.masker.mask(plain)
-        return line if isinstance(line, Text) and masked == plain else Text(masked)
+        if isinstance(line, str):
+            return Text(self.masker.mask(line))
+        masked = self.masker.mask(line.plain)
+        return line if masked == line.plain else Text(masked)
+
+    def _in_colour(self, *, stderr: bool) -> bool:
+        console = self._console(stderr=stderr)
+        return console.is_terminal and not console.no_color and console.color_system is not None
 
     def _console(self, *, stderr: bool = True) -> Console:
         from rich.console import Console
@@ -293,7 +341,7 @@ class Screen:
                 silence(self.file)
 
         if stderr not in self._consoles:
-            self._consoles[stderr] = Steady(stderr=stderr)
+            self._consoles[stderr] = Steady(file=self._streams[stderr])
         return self._consoles[stderr]
 
     @contextmanager
@@ -323,6 +371,47 @@ class Screen:
                 view.refresh()
 
             yield show
+
+
+class _Guard(io.BufferedIOBase):
+    """What is below a stream that other code prints to, instead of the one that it stands for."""
+
+    def __init__(self, stream: TextIO, pass_on: Callable[[str], None]) -> None:
+        self._pass_on = pass_on
+        self._decoder = codecs.getincrementaldecoder(stream.encoding)(stream.errors or "strict")
+        self._stream = stream
+
+    @classmethod
+    def stream(cls, stream: TextIO, pass_on: Callable[[str], None]) -> TextIO:
+        """Return a stream with all that code may expect of `stream`, whose texts are passed on at once."""
+        guard = cls(stream, pass_on)
+        return io.TextIOWrapper(
+            cast("io.BufferedWriter", guard), stream.encoding, stream.errors, newline="", write_through=True
+        )
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Take bytes, which are printed at once."""
+        self._pass_on(self._decoder.decode(bytes(data)))
+        return memoryview(data).nbytes
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def fileno(self) -> int:
+        """Return that of the stream that it stands for."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """Return whether that is a terminal."""
+        return not self._stream.closed and self._stream.isatty()
+
+
+def _closed() -> TextIO:
+    """Return what stands for a stream that was closed before the program began: what is written to it fails."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    stream.close()
+    return stream
 
 
 def silence(stream: IO[str]) -> None:

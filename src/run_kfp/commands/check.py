@@ -8,11 +8,10 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from run_kfp.backends import load_backend
 from run_kfp.errors import InputError
 from run_kfp.flags import CallOptions, conflicts
+from run_kfp.lines import Text
 from run_kfp.places import Places
 from run_kfp.plans import Inputs, Values, fill
 from run_kfp.preflight import CheckContext, CheckSetup, Finding, Report, Severity, find_rule, read_steps

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from run_kfp.commands.check import STYLES, WIDEST, wrapped
 from run_kfp.errors import InputError
 from run_kfp.findings import Finding
+from run_kfp.lines import Text
 from run_kfp.preflight import find_rule, rules
 from run_kfp.preflight.rules import Rule
 

@@ -26,7 +26,6 @@ from run_kfp.resolve import inputs_of
 from run_kfp.runs import RunState, RunStatus, watch
 from run_kfp.screens import (
     graph_lines,
-    plain_text,
     record_changes,
     record_data,
     record_lines,
@@ -101,7 +100,7 @@ class _View:
         self._tails.setdefault(step, deque(maxlen=_TAIL)).append(line.text)
         self._screen.event("log", step=step, time=line.time.isoformat(), stream=line.stream, text=line.text)
         if self._show is None:
-            self._screen.progress(f"{line.time:%H:%M:%S}Z  {step} │ {plain_text(line.text)}")
+            self._screen.log(line.text, f"{line.time:%H:%M:%S}Z  {step} │ ", stderr=True)
 
     def pulling(self, image: str, done: int, total: int) -> None:
         """Show how far a pull is: every tenth, so that a file does not fill with it."""
@@ -254,7 +253,7 @@ def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
 
     for name, line in follow_logs(paths, ended):
         screen.event("log", step=name, time=line.time.isoformat(), stream=line.stream, text=line.text)
-        screen.out(line.text if step else f"{name:<{width}} │ {plain_text(line.text)}")
+        screen.log(line.text, "" if step else f"{name:<{width}} │ ")
 
 
 def cancel_run(screen: Screen, word: str | None) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
 from run_kfp.errors import InputError, did_you_mean
+from run_kfp.lines import Text
 from run_kfp.machines import (
     Machines,
     accelerator_rows,
