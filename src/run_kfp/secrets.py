@@ -6,6 +6,7 @@ masker and keeps only the place; `SecretRef.reveal` reads it again.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,14 +24,25 @@ from run_kfp.settings import ENV_FILE, SECRETS_VARIABLE, Layers, read_env_file
 
 SECRETS_FOLDERS = ("secrets", "../secrets", "/secrets")
 
-# Text of a template that nobody replaced: `<paste your key here>`, also as the parts of a login URL; a variable that no
-# shell expanded; what people write into templates. Narrow on purpose: a password may hold any of these characters.
+# Text of a template that nobody replaced: `<paste your key here>`, also as the parts of a login URL; a variable or
+# command that no shell expanded; what people write into templates. Narrow on purpose: a password may hold any of these
+# characters.
 _TEMPLATE = re.compile(
     r"(?:[a-z]+://)?(?:[^<>\s:@/]*:)?(?:<[a-z][^<>]*>[:@]?)+[^<>\s]*"
-    r"|(?:[a-z]+://)?(?:\$(?:\{\w+\}|\(\w+\)|[a-z_]\w*)[:@]?)+"
+    r"|(?:[a-z]+://)?(?:\$(?:\{\w+(?::?[-=?+][^{}]*)?\}|\([^()]*(?:\([^()]*\)[^()]*)*\)|[a-z_]\w*)[:@]?)+"
+    # A command with an argument, also as a part of a word: `run-$(date +%F)`. Text around it is a script.
+    r"|[^\s$`]*(?:\$\([a-z][\w./-]*\s[^()`]*\)|`[a-z][\w./-]*\s[^`]*`)[^\s$`]*|`[a-z]+`"
     r"|(?:change|replace|fill)[-_ ]?(?:me|this|in)|your[-_ ][a-z_ -]*",
     re.IGNORECASE,
 )
+
+_LINE_END = r"\r\n|\n|\r"
+
+# What a key of SSH, TLS or PGP begins with (RFC 7468).
+_PEM = re.compile(r"\s*-----BEGIN [A-Z0-9 ]+-----\s*$")
+
+# The next step for a secret of several lines.
+ONE_LINE = "encode it as one line (base64 -w0 FILE) and decode it in the container"
 
 # Words that stand for a secret in a template. Of a parameter they may be the value: the name of a token, a null.
 _SECRET_WORDS = re.compile(
@@ -40,12 +52,19 @@ _SECRET_WORDS = re.compile(
 
 @dataclass(frozen=True)
 class SecretRef:
-    """A secret that was found and can be right: its name and its place. The value is read again when it is needed."""
+    """A secret that was found and can be right. The value is read again when it is needed.
+
+    Attributes:
+        name: as the registry calls it.
+        place: where it was found, in words.
+        more_lines: whether the file of its place has text behind the first line, which is not taken.
+    """
 
     name: str
     place: str
     _source: SecretSource = field(repr=False)
     _finder: SecretFinder = field(repr=False)  # it knows the environment
+    more_lines: bool = False
 
     def reveal(self) -> SecretStr:
         """Return the value.
@@ -114,7 +133,7 @@ class SecretFinder:
                 self.masker.add(value)
                 if fault := self._fault(name, source, place, value):
                     return [fault]
-                return SecretRef(name, place, source, self)
+                return SecretRef(name, place, source, self, self._has_more_lines(source, place))
         except InputError as error:
             return list(error.all_faults)
         if not looked:  # the registry names no place, which is told with its other faults
@@ -136,11 +155,21 @@ class SecretFinder:
         if front:
             self.masker.add(value[front.end() :].strip())
             found = f"begins with {front[0].strip()}", "remove this, so that only the value is left"
-        elif source.file and place == str(self._file(source)) and not value.strip():
-            text = read_text(self._file(source), f"the secret file {place}") or ""
-            if text.strip():
+        elif self._has_more_lines(source, place):
+            if not value.strip():
                 found = "has an empty first line", "move the value to the first line of the file"
+            elif _PEM.match(value):
+                found = "is the first line of a key file; only that line is read", ONE_LINE
+            elif value.lstrip()[:1] in ("{", "[") and not _is_json(value):
+                found = "is the first line of a JSON file; only that line is read", "put the JSON on one line"
         return Finding(f"secret {name} ({place}) {found[0]}", found[1], "RK-SECRET-VALUE", place) if found else None
+
+    def _has_more_lines(self, source: SecretSource, place: str) -> bool:
+        """Whether the value is the first line of a file with text behind it, which is not taken."""
+        if not source.file or place != str(self._file(source)):
+            return False
+        text = read_text(self._file(source), f"the secret file {place}") or ""
+        return bool("".join(re.split(_LINE_END, text, maxsplit=1)[1:]).strip())
 
     def _file(self, source: SecretSource) -> Path:
         return (self.folder or Path(SECRETS_FOLDERS[0])) / (source.file or "")
@@ -275,4 +304,12 @@ def _first_line(path: Path) -> str | None:
     A byte order mark is dropped.
     """
     text = read_text(path, f"the secret file {path}")
-    return None if text is None else re.split(r"\r\n|\n|\r", text, maxsplit=1)[0]
+    return None if text is None else re.split(_LINE_END, text, maxsplit=1)[0]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

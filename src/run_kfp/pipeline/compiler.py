@@ -18,7 +18,7 @@ from run_kfp.errors import InputError
 from run_kfp.fast_imports import import_kfp
 from run_kfp.findings import Finding
 from run_kfp.limits import count_text, cpu_text, memory_text
-from run_kfp.pipeline.factories import component_of_factory
+from run_kfp.pipeline.factories import component_of_factory, filled_inputs
 from run_kfp.pipeline.resources import resource_words
 from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step
 from run_kfp.registry import Container, Registry
@@ -60,10 +60,12 @@ def compile_pipeline(
     for container in selection:
         if container.index not in made:
             component = (
-                component_of_factory(registry, container) if container.factory else _component(container, fixed, kfp)
+                component_of_factory(registry, container, caching=caching and not container.side_effects)
+                if container.factory
+                else _component(container, fixed, kfp)
             )
             made[container.index] = component
-            inputs[container.index] = list(component.component_spec.inputs or {})
+            inputs[container.index] = filled_inputs(registry, component)
     names = sorted({name for container in selection for name in inputs[container.index]})
     steps: list[Step] = []
 

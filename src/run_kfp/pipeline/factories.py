@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import os
 import sys
@@ -14,8 +15,20 @@ from run_kfp.findings import Finding
 from run_kfp.registry import BUILT_IN_PARAMS, Container, Registry
 
 
-def component_of_factory(registry: Registry, container: Container) -> Any:
-    """Import the factory, call it, and check that this registry can fill the inputs of the component it returns."""
+def component_of_factory(registry: Registry, container: Container, *, caching: bool) -> Any:
+    """Import the factory, call it, and check that this registry can fill the inputs of the component it returns.
+
+    Args:
+        registry: its parameters and secrets fill inputs of the same names.
+        container: the entry that names the factory.
+        caching: whether the inner steps of a pipeline may be cached, as far as their author lets them.
+
+    Returns:
+        A component that belongs to the caller alone.
+
+    Raises:
+        InputError: the factory fails, or returns something that the registry cannot fill.
+    """
     place = f"{registry.source}: containers.{container.index}.factory {container.factory}"
     module_name, _, attribute = container.factory.partition(":")
     folder = str(registry.folder)
@@ -44,14 +57,15 @@ def component_of_factory(registry: Registry, container: Container) -> Any:
             code="RK-FACTORY",
             place=place,
         )
-    known = {*registry.params, *registry.secrets, *BUILT_IN_PARAMS}
     faults = []
     for name, body in (component.component_spec.inputs or {}).items():
-        if name not in known:
+        if name not in _known(registry):
+            if body.optional:
+                continue  # it keeps its default, whatever its type
             faults.append(
                 Finding(
                     f"input {name!r} is not a parameter or secret of the registry",
-                    f"declare it as [params.{name}]",
+                    f"declare it as [params.{name}], or give it a default in the factory",
                     code="RK-FACTORY",
                     place=place,
                 )
@@ -72,6 +86,22 @@ def component_of_factory(registry: Registry, container: Container) -> Any:
         faults.append(Finding(message, code="RK-FACTORY", place=place))
     if faults:
         raise InputError.of(place, faults)
+    # The module keeps the original, which another entry of the registry may use as well.
+    component = copy.deepcopy(component)
     # The step is called as the registry says, whatever the function is called: names are unique there.
     component.component_spec.name = container.name
+    if not caching and (graph := component.component_spec.implementation.graph) is not None:
+        # A pipeline was compiled when it was made; kfp switches caching on for each of its tasks.
+        for inner in (graph.root, *graph.components.values()):
+            for task in inner.dag.tasks.values():
+                task.caching_options.Clear()
     return component
+
+
+def filled_inputs(registry: Registry, component: Any) -> list[str]:
+    """Return the inputs of a component that parameters and secrets fill; the others keep their defaults."""
+    return [name for name in component.component_spec.inputs or {} if name in _known(registry)]
+
+
+def _known(registry: Registry) -> set[str]:
+    return {*registry.params, *registry.secrets, *BUILT_IN_PARAMS}

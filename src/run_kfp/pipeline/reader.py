@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,27 @@ def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
     )
 
 
+def _address(path: Path) -> str:
+    """Return the address that was typed in the place of a path, with the slashes that `Path` joins; else nothing."""
+    match = re.match(r"(?P<scheme>gs|s3|https?):/+(?=[^/])", str(path), re.IGNORECASE)
+    return f"{match['scheme']}://{str(path)[match.end() :]}" if match else ""
+
+
+def _download(address: str) -> str:
+    """Say how to get the file of an address."""
+    name = re.split(r"[?#]", address, maxsplit=1)[0].rpartition("/")[2]
+    name = name if re.fullmatch(r"\w[\w.-]*\.(?:ya?ml|json)", name) else "pipeline.yaml"
+    quoted = shlex.quote(address)
+    if address.lower().startswith("gs:"):
+        return f"run `gcloud storage cp {quoted} {'.' if address.endswith(f'/{name}') else name}`, then -f {name}"
+    if address.lower().startswith("s3:"):
+        return f"run `aws s3 cp {quoted} {name}`, then -f {name}"
+    # A repository for templates of KFP in Artifact Registry answers to a login only.
+    template = re.match(r"https://[a-z0-9-]+-kfp\.pkg\.dev/", address)
+    login = '-H "Authorization: Bearer $(gcloud auth print-access-token)" ' if template else ""
+    return f"run `curl -fsSL {login}-o {name} {quoted}`, then -f {name}"
+
+
 def read_pipeline(path: Path, faults: list[Finding] | None = None) -> CompiledPipeline:
     """Read a compiled pipeline file, of this program or another.
 
@@ -145,6 +168,9 @@ def read_pipeline(path: Path, faults: list[Finding] | None = None) -> CompiledPi
     hint = "create one with `run-kfp -r … --compile-only`"
     text = read_text(path, str(path), hint)
     if text is None:
+        if address := _address(path):
+            message = f"{address} is an address; -f reads files of this machine"
+            raise no_pipeline(message, _download(address), address)
         raise no_pipeline(f"file not found: {path}", hint, str(path))
     spec = read_spec(text, str(path), foreign=True)
     info = spec["pipelineInfo"]

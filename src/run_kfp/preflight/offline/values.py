@@ -20,7 +20,7 @@ from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.spec import compiled_here, shown
 from run_kfp.preflight.rules import rule
 from run_kfp.registry import SecretSource
-from run_kfp.secrets import SecretRef, is_template
+from run_kfp.secrets import ONE_LINE, SecretRef, is_template
 
 PARAM_LONG = rule("RK-PARAM-LONG")
 PARAM_NULL = rule("RK-PARAM-NULL")
@@ -314,6 +314,12 @@ def _secret(name: str, located: SecretRef, source: SecretSource) -> Iterator[Fin
     words, hint = _wrong_shape(value, {source.env or "", name.upper()})
     if words:
         yield SECRET_SHAPE(located.place, f"secret {name} {words}", hint)
+    if located.more_lines:
+        yield SECRET_SHAPE(
+            located.place,
+            f"secret {name} is the first line of a file with more lines; only that line is read",
+            ONE_LINE,
+        )
 
 
 _RENEW = "replace it with the real value; it is not shown here"
