@@ -149,7 +149,7 @@ class InProcess:
             "docker",
             values={},
             policy=Policy(),
-            docker=DockerSettings("missing", None, {}, {}, self.runs.path.absolute()),
+            docker=DockerSettings("missing", None, {}, None, self.runs.path.absolute()),
         )
         watch = Stopwatch()
         start = time.perf_counter()

@@ -188,17 +188,172 @@ def test_the_environment_is_the_specs(local: Cli, write: Write, busybox: str, fo
     assert names == {"one": {"PATH", "HOSTNAME", "HOME", "MODE"}, "other": {"PATH", "HOSTNAME", "HOME"}}
 
 
+SHOW_KEY = 'cat "$GOOGLE_APPLICATION_CREDENTIALS"; echo x >> "$GOOGLE_APPLICATION_CREDENTIALS" || echo refused'
+
+
 def test_credentials_are_mounted_read_only(local: Cli, write: Write, busybox: str, folder: Path) -> None:
     write("key.json", '{"made": "here"}\n')
-    text = 'cat "$GOOGLE_APPLICATION_CREDENTIALS"; echo x >> "$GOOGLE_APPLICATION_CREDENTIALS" || echo refused'
-    write("p.yaml", pipeline_text("key", {"one": task(busybox, SHELL, [text])}))
+    write("p.yaml", pipeline_text("key", {"one": task(busybox, SHELL, [SHOW_KEY])}))
 
-    result = local("-f", "p.yaml", "--local", GOOGLE_APPLICATION_CREDENTIALS="key.json")
+    result = local("-f", "p.yaml", "--local", "--with-credentials", GOOGLE_APPLICATION_CREDENTIALS="key.json")
 
     assert result.code == 0, result.err
     lines = log(folder, latest(folder), "one")
     assert '{"made": "here"}' in lines
     assert "refused" in lines
+
+
+@pytest.fixture(scope="module")
+def local_user(engine: Engine, busybox: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image that runs as somebody without a name."""
+    folder = tmp_path_factory.mktemp("local-user")
+    (folder / "Dockerfile").write_text(f"FROM {busybox}\nUSER 1000\n", encoding="utf-8")
+    engine.docker("build", "--quiet", "--tag", "local-user", folder)
+    return "local-user"
+
+
+KEY_REGISTRY = """
+[containers.1]
+name = "read"
+image = "local-user"
+command = ["sh", "-c", 'id -u; cat "$GOOGLE_APPLICATION_CREDENTIALS"']
+"""
+
+LOGIN = '{"type": "authorized_user"}'
+
+
+def test_an_image_with_a_user_reads_a_key_that_only_its_owner_may_read(
+    local: Cli, engine: Engine, write: Write, local_user: str, folder: Path
+) -> None:
+    key = write("key.json", f"{LOGIN}\n")
+    key.chmod(0o600)
+    write("run-kfp.toml", KEY_REGISTRY)
+
+    result = local("-r", "1", "--local", "--pull", "never", GOOGLE_APPLICATION_CREDENTIALS="key.json")
+
+    assert result.code == 0, result.err
+    assert log(folder, latest(folder), "read") == ["1000", LOGIN]
+    assert (key.read_text(), key.stat().st_mode & 0o777) == (f"{LOGIN}\n", 0o600)
+    assert engine.docker("volume", "ls", "--quiet").stdout == ""
+
+
+def test_a_gcloud_login_is_named_and_handed_in_where_the_user_says_so(
+    local: Cli, write: Write, local_user: str, folder: Path
+) -> None:
+    login = write("home/.config/gcloud/application_default_credentials.json", f"{LOGIN}\n")
+    login.chmod(0o600)
+    write("run-kfp.toml", KEY_REGISTRY)
+    call = ("-r", "1", "--local", "--pull", "never")
+
+    without = local(*call)
+    assert without.code == 5
+    assert "the steps run without your gcloud login; pass --with-credentials to hand it in" in without.err
+    result = local(*call, "--with-credentials")
+
+    assert result.code == 0, result.err
+    assert log(folder, latest(folder), "read") == ["1000", LOGIN]
+    assert "run without" not in result.err
+
+
+@pytest.mark.parametrize("where", ["a finished file", ".env"])
+def test_no_file_decides_on_credentials(local: Cli, write: Write, local_user: str, folder: Path, where: str) -> None:
+    write("key.json", LOGIN)
+    write("run-kfp.toml", KEY_REGISTRY.replace("cat", "echo =").replace("; ", " || true; "))
+    if where == ".env":
+        write(".env", "GOOGLE_APPLICATION_CREDENTIALS=key.json\n")
+        result = local("-r", "1", "--local", "--pull", "never")
+        place = ".env GOOGLE_APPLICATION_CREDENTIALS"
+    else:
+        assert local("-r", "1", "--compile-only").code == 0
+        result = local(
+            *("-f", "pipeline.yaml", "--local", "--pull", "never"),
+            GOOGLE_APPLICATION_CREDENTIALS=str(folder / "key.json"),
+        )
+        place = "environment GOOGLE_APPLICATION_CREDENTIALS"
+
+    assert result.code == 0, result.err
+    assert log(folder, latest(folder), "read") == ["1000", "= "]
+    assert f"the steps run without the credentials of {place}; pass --with-credentials" in result.err
+
+
+def test_with_credentials_where_there_are_none(local: Cli, write: Write, busybox: str) -> None:
+    write("p.yaml", pipeline_text("key", {"one": task(busybox, ["true"])}))
+
+    result = local("-f", "p.yaml", "--local", "--with-credentials")
+
+    assert result.code == 2
+    assert "--with-credentials: no Google credentials found on this machine" in result.err
+
+
+def test_a_copy_of_credentials_that_a_killed_run_left_is_removed_by_the_next_call(
+    local: Cli, engine: Engine, write: Write, busybox: str
+) -> None:
+    write("key.json", LOGIN)
+    write("p.yaml", pipeline_text("key", {"one": task(busybox, SHELL, ["echo here; sleep 100"])}))
+    process = local.start(*("-f", "p.yaml", "--local", "--with-credentials"), GOOGLE_APPLICATION_CREDENTIALS="key.json")
+    until(process.stderr, "here")
+    process.kill()
+    process.wait()
+    assert engine.docker("volume", "ls", "--quiet").stdout
+
+    assert local("runs").code == 0
+
+    assert engine.docker("volume", "ls", "--quiet").stdout == ""
+    assert containers(engine) == []
+
+
+def test_a_folder_with_a_colon_in_its_name_is_the_bucket(local: Cli, write: Write, busybox: str, folder: Path) -> None:
+    (folder / "a:ro").mkdir()
+    write("p.yaml", pipeline_text("colon", {"one": task(busybox, SHELL, ["echo made > /gcs/test-bucket/it"])}))
+
+    result = local("-f", "p.yaml", "--local", "--bucket", "test-bucket", "--bucket-dir", "a:ro")
+
+    assert result.code == 0, result.err
+    assert (folder / "a:ro/it").read_text() == "made\n"
+
+
+@pytest.mark.parametrize("name", ["..", "../etc", "a/b", "Upper", "a..b", "/etc"])
+def test_a_bucket_that_is_none_is_not_mounted(local: Cli, write: Write, bucket: Path, name: str) -> None:
+    write("p.yaml", pipeline_text("bucket", {"one": task("nobody/at-all", ["true"])}))
+
+    result = local("-f", "p.yaml", "--local", "--bucket-dir", "bucket", GCS_BUCKET_NAME=name)
+
+    assert result.code == 2
+    assert "--bucket-dir" in result.err
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("dd if=/dev/zero of=$0 bs=1M seek=150 count=0", "is larger than 131,072 bytes"),
+        ("dd if=/dev/zero of=$0 bs=131073 count=1", "is larger than 131,072 bytes"),
+        ("mkfifo $0", "was not written"),
+        ("ln -s /etc/passwd $0", "was not written"),
+        ("mkdir $0", "was not written"),
+    ],
+)
+def test_an_output_is_read_no_further_than_what_counts(
+    local: Cli, write: Write, busybox: str, folder: Path, script: str, words: str
+) -> None:
+    out = "{{$.outputs.parameters['out'].output_file}}"
+    write("p.yaml", pipeline_text("out", {"one": task(busybox, SHELL, [script, out], outputs=["out"])}))
+
+    result = local("-f", "p.yaml", "--local")
+
+    assert result.code == 5
+    assert words in str(steps(latest(folder))["one"]["error"])
+
+
+def test_the_largest_output_is_passed_on_whole(local: Cli, write: Write, busybox: str, folder: Path) -> None:
+    out = "{{$.outputs.parameters['out'].output_file}}"
+    script = "dd if=/dev/zero bs=131000 count=1 | tr '\\0' a > $0"
+    made = task(busybox, SHELL, [script, out], outputs=["out"])
+    write("p.yaml", pipeline_text("out", {"one": made}))
+
+    result = local("-f", "p.yaml", "--local")
+
+    assert result.code == 0, result.err
+    assert steps(latest(folder))["one"]["outputs"] == {"out": "a" * 131_000}
 
 
 def test_the_network_of_the_host(local: Cli, write: Write, busybox: str, folder: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,55 @@ def test_same_arguments_clean_environment(local: Cli, folder: Path) -> None:
     assert "cannot: ***" in result.err
     assert key not in result.err + result.out + json.dumps(record)
     assert record["engine"] == "process"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one["container"].update(command=["/bin/sh"], args=["-c", "touch stranger"]),
+        lambda one: one["container"].update(command=["env"], args=["LD_PRELOAD=x", "a", "b"]),
+    ],
+)
+def test_a_finished_file_brings_no_program_of_its_own(
+    local: Cli, folder: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    assert local("-r", "1", "--compile-only").code == 0
+    spec = yaml.safe_load((folder / "pipeline.yaml").read_text(encoding="utf-8"))
+    change(spec["deploymentSpec"]["executors"]["exec-first"])
+    (folder / "pipeline.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+
+    result = local("-f", "pipeline.yaml", "-t", "v1", *LOCAL)
+
+    assert result.code == 2
+    assert "step first is outdated: containers.1 of run-kfp.toml has changed" in result.err
+
+
+def test_a_finished_file_assigns_no_variable_of_its_own(local: Cli, folder: Path) -> None:
+    assert local("-r", "2", "--compile-only").code == 0
+    path = folder / "pipeline.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert text.count("KEY={{") == 1
+    path.write_text(text.replace("KEY={{", "LD_PRELOAD={{"), encoding="utf-8")
+
+    result = local("-f", "pipeline.yaml", *LOCAL, KEY=canary("key"))
+
+    assert result.code == 2
+    assert "step second is outdated" in result.err
+
+
+@pytest.mark.parametrize("flags", [(), ("--with-credentials",)])
+def test_a_process_of_a_finished_file_gets_credentials_where_the_user_says_so(
+    local: Cli, folder: Path, write: Write, flags: tuple[str, ...]
+) -> None:
+    key = write("key.json", "{}")
+    assert local("-r", "1", "--compile-only").code == 0
+
+    result = local("-f", "pipeline.yaml", "-t", "v1", *LOCAL, *flags, GOOGLE_APPLICATION_CREDENTIALS=str(key))
+
+    assert result.code == 0, result.err
+    given = told(log(folder, latest(folder), "first"))["env"].get("GOOGLE_APPLICATION_CREDENTIALS")
+    assert given == (str(key) if flags else None)
+    assert ("pass --with-credentials" in result.err) == (not flags)
 
 
 def test_from_repeats_the_failed_step(local: Cli, folder: Path, write: Write) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from processes import await_end
 from run_kfp.backends.local import process_engine
-from run_kfp.backends.local.engines import Ended, StartRefusedError, StepCall, exit_words
+from run_kfp.backends.local.engines import Ended, StartRefusedError, StepCall, exit_words, too_large
 from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
 from run_kfp.errors import EngineError
 
@@ -39,7 +39,7 @@ def a_call(**fields: Any) -> StepCall:
 class Step:
     """A step of a process engine, and what it said."""
 
-    def __init__(self, folder: Path, script: str, entry: dict[str, int] | None = None, **call: Any) -> None:
+    def __init__(self, folder: Path, script: str, entry: dict[str, Any] | None = None, **call: Any) -> None:
         self.engine = ProcessEngine({"one": ProcessEntry(folder, python(script), **(entry or {}))}, {"GIVEN": "to all"})
         self.said: dict[str, bytes] = {"O": b"", "E": b""}
         self.heard = threading.Event()
@@ -112,6 +112,88 @@ def test_its_environment_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert step.said["O"].decode() == f"{names}\nassigned=x to all\n"
 
 
+STEERING = (
+    *("PATH", "HOME", "IFS", "ENV", "BASH_ENV", "BASH_FUNC_ls%%", "SHELLOPTS", "CDPATH", "PROMPT_COMMAND"),
+    *("LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "GCONV_PATH", "GLIBC_TUNABLES"),
+    *("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME", "PYTHONWARNINGS", "PERL5LIB", "PERL5OPT", "PERLLIB", "RUBYOPT"),
+    *("RUBYLIB", "NODE_OPTIONS", "NODE_PATH", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH", "LUA_INIT"),
+    *("GIT_SSH_COMMAND", "GIT_EXEC_PATH", "GIT_CONFIG_GLOBAL", "SSH_ASKPASS", "PAGER", "EDITOR", "R_PROFILE"),
+    *("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG", "OPENSSL_CONF", "path"),
+)
+PLAIN = (
+    *("MODE", "NODE_ENV", "NODE_RANK", "PYTHONUNBUFFERED", "PYTHONHASHSEED", "LANG", "TZ", "WANDB_MODE", "MY_PATH"),
+    *("GOOGLE_CLOUD_PROJECT", "ENVIRONMENT", "HOMEPAGE", "LDAP_HOST", "SHELLS", "RANK"),
+)
+
+
+@pytest.mark.parametrize("registry", [False, True])
+def test_a_file_chooses_no_program_and_no_code_by_a_variable(tmp_path: Path, registry: bool) -> None:
+    """What the registry itself writes is passed on as it is; another value of the file is not."""
+    env = dict.fromkeys((*STEERING, *PLAIN), "1")
+    entry = {"env": {name: env[name] if registry else "of the registry" for name in env}}
+    if registry:
+        entry["env"]["PATH"] = "of the registry"
+    script = f"import os; print([k for k in {[*env]} if os.environ.get(k) == '1'])"
+    if registry:  # with this PYTHONHOME, no Python starts
+        env.pop("PYTHONHOME")
+
+    step = Step(tmp_path, script, entry, env=env)
+    step.end()
+    _, warned = step.engine.prepare([a_call(env=env)], lambda image, done, total: None, threading.Event())
+
+    passed = [name for name in env if name != "PATH"] if registry else [*PLAIN]
+    assert step.said["O"].decode() == f"{passed}\n"
+    refused = ["PATH"] if registry else [*STEERING]
+    expected = f"runs without {', '.join(refused)} of the pipeline file: on this machine they choose programs, "
+    assert warned["one"] == [f"{expected}code or a login"]
+
+
+def test_a_program_is_found_by_the_path_of_the_user_and_never_in_the_folder_of_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("user", "step"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "tool").write_text(f"#!/bin/sh\necho {folder}\n")
+        (tmp_path / folder / "tool").chmod(0o755)
+    monkeypatch.setenv("PATH", f".::{tmp_path / 'user'}")
+    engine = ProcessEngine({"one": ProcessEntry(tmp_path / "step", ("tool",))}, {})
+    said: list[bytes] = []
+
+    running = engine.start(a_call(env={"PATH": str(tmp_path / "step")}), lambda stream, chunk: said.append(chunk))
+    assert running.wait().exit_code == 0
+    running.remove()
+
+    assert b"".join(said) == b"user\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "ended"),
+    [
+        ("open('x', 'w').write('a' * 131072)", Ended(0, files={"x": "a" * 131072})),
+        ("open('x', 'w').write('a' * 131073)", Ended(0, too_large("x"))),
+        ("open('x', 'w').truncate(10**12)", Ended(0, too_large("x"))),
+        ("os.mkfifo('x')", Ended(0)),
+        ("os.mkdir('x')", Ended(0)),
+        ("os.symlink('/etc/passwd', 'x')", Ended(0)),
+        ("os.symlink('/dev/zero', 'x')", Ended(0)),
+        ("os.symlink('x', 'x')", Ended(0)),
+        ("open('y', 'w').truncate(10**12)", Ended(0)),
+    ],
+)
+def test_an_output_is_read_no_further_than_what_counts(tmp_path: Path, script: str, ended: Ended) -> None:
+    engine = ProcessEngine(
+        {"one": ProcessEntry(tmp_path, python(f"import os; os.chdir(os.environ['WHERE']); {script}"))}, {}
+    )
+    folder = engine.outputs_folder("one")
+    call = a_call(outputs=("x", "../home", "..", "a\0b"), env={"WHERE": folder})
+
+    running = engine.start(call, lambda stream, chunk: None)
+    found = running.wait()
+    running.remove()
+
+    assert found == ended
+
+
 def test_its_arguments_are_those_behind_assignments_and_entrypoint(tmp_path: Path) -> None:
     step = Step(
         tmp_path,
@@ -140,7 +222,9 @@ def test_the_files_of_its_outputs_folder_are_read_where_they_are_wanted(tmp_path
     engine = ProcessEngine({"one": ProcessEntry(tmp_path, python(script))}, {})
     folder = engine.outputs_folder("one")
 
-    running = engine.start(a_call(writes_outputs=wanted, env={"WHERE": folder}), lambda stream, chunk: None)
+    running = engine.start(
+        a_call(outputs=("x", "d", "y") if wanted else (), env={"WHERE": folder}), lambda stream, chunk: None
+    )
     ended = running.wait()
     running.remove()
 

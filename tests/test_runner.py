@@ -94,6 +94,9 @@ class FakeEngine:
         self.started[call.step] = Playing(call, sink, self.parts.get(call.step, succeeds))
         return self.started[call.step]
 
+    def close(self) -> None:
+        """Nothing was made."""
+
 
 class Seen:
     """Who watches: the states as they changed, the lines as they came."""
@@ -727,7 +730,7 @@ def test_a_step_gets_its_call(rehearse: Rehearse) -> None:
         cpu=1.5,
         memory=2**20,
         accelerator=("T4", 1),
-        writes_outputs=True,
+        outputs=("out", "executor_output.json"),
         outputs_folder="/outputs/one",
     )
     assert (record.step("one").command, record.step("one").args) == (["run", "chain-1"], ["v1", "3"])
@@ -739,7 +742,7 @@ def test_a_step_without_outputs_has_no_folder_for_them(rehearse: Rehearse) -> No
     record = rehearse(engine, a_step("one")).run()
 
     call = engine.started["one"].call
-    assert (call.writes_outputs, call.outputs_folder) == (False, "")
+    assert (call.outputs, call.outputs_folder) == ((), "")
     assert (record.step("one").command, record.step("one").args, record.step("one").outputs) == (None, None, None)
 
 

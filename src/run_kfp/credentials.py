@@ -12,7 +12,8 @@ import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from run_kfp.errors import BackendError
@@ -26,6 +27,23 @@ Answer = TypeVar("Answer")
 # Seconds: the longest that one call may take, and what must be left for another one.
 LONGEST_ATTEMPT, LAST_ATTEMPT = 20.0, 0.4
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+
+
+def gcloud_login(environ: Mapping[str, str]) -> Path | None:
+    """Return the file that `gcloud auth application-default login` wrote, None where there is none.
+
+    Args:
+        environ: the environment, without any `.env`.
+    """
+    # google-auth 2.62, _cloud_sdk.py: get_config_path.
+    if folder := environ.get("CLOUDSDK_CONFIG"):
+        config = Path(folder)
+    elif home := environ.get("APPDATA" if os.name == "nt" else "HOME"):
+        config = Path(home, "gcloud") if os.name == "nt" else Path(home, ".config", "gcloud")
+    else:
+        return None
+    file = config / "application_default_credentials.json"
+    return file if is_file(file) else None
 
 
 def time_slice(left: float) -> float:

@@ -281,6 +281,11 @@ class RunOptions(CallOptions):
         LOCAL,
         "The containers' network: host reaches servers on this machine's loopback. Else the Engine's bridge.",
     )
+    with_credentials: bool = _switch(
+        "--with-credentials",
+        LOCAL,
+        "Hand your Google credentials to the steps: for -f, for those that .env names, for a gcloud login.",
+    )
     no_check: bool = _switch("--no-check", CHECKS, "Submit without a check.")
     pin: bool = _switch("--pin", CHECKS, "Write the images' digests into the pipeline, as their registries give them.")
     compile_only: bool = _switch(
@@ -392,6 +397,7 @@ CONFLICTS: tuple[Conflict, ...] = (
             "pull",
             "bucket_dir",
             "docker_network",
+            "with_credentials",
         )
     ),
 )

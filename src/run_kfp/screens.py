@@ -303,7 +303,8 @@ def rehearsal_plan_lines(plan: LocalPlan) -> Iterator[Text]:
         else "slow (independent steps continue after a failure)",
         "step timeout": f"{policy.step_timeout:g} s" if policy.step_timeout else "",
         "repeats": f"{plan.base.ref}; already done: {', '.join(sorted(plan.reused)) or 'nothing'}" if plan.base else "",
-        "mounted": ", ".join(f"{source} at {place} ({mode})" for place, (source, mode) in plan.docker.mounts.items())
+        "credentials": str(plan.credentials or ""),
+        "mounted": ", ".join(f"{source} at {place}" for place, source in plan.docker.mounts.items())
         if plan.docker
         else "",
     }
@@ -324,6 +325,7 @@ def rehearsal_plan_data(plan: LocalPlan) -> dict[str, Any]:
         "parallel": plan.policy.parallel,
         "failure_policy": "fast" if plan.policy.fast else "slow",
         "step_timeout": plan.policy.step_timeout,
+        "credentials": str(plan.credentials) if plan.credentials else None,
         "from_run": plan.base.ref if plan.base else None,
         "reused": sorted(plan.reused),
         "parameter_values": _value_data(plan.values),

@@ -89,6 +89,11 @@ POWERS = (
         "programs in it (`external_account`, …) requires `run-kfp trust`, again when it changes.",
     ),
     Power(
+        "Whether the steps of a local run get Google credentials",
+        "`--with-credentials`; with `-r`, also `GOOGLE_APPLICATION_CREDENTIALS` of the environment",
+        "Nothing.",
+    ),
+    Power(
         "The secrets folder",
         "`--secrets-dir`, `RUN_KFP_SECRETS` of the environment, `secrets_dir`",
         "`.env` can name a folder below the current one. No link is followed out of the project.",

@@ -125,6 +125,8 @@ def options_of(options: RunOptions, step_limit: float | None) -> LocalOptions:
         options.pull or "missing",
         options.bucket_dir,
         options.docker_network,
+        options.file is not None,
+        options.with_credentials,
     )
 
 
@@ -152,6 +154,8 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
     screen.say(*graph_lines(resolved.pipeline))
     if plan.secrets:
         screen.say(f"note: {', '.join(sorted(plan.secrets))}: passed as arguments, masked in logs and records")
+    if plan.without_login:
+        screen.say(f"note: {plan.without_login}")
     folder = runs.folder(plan.run_id)
     with screen.live(events=True) as show:
         # Below a live view, what is printed to stdout would go where the view goes.
@@ -183,7 +187,7 @@ def show_plan(screen: Screen, resolved: ResolvedCall, options: LocalOptions) -> 
     plan: LocalPlan = plan_rehearsal(resolved, options, LocalRuns(), screen.masker)
     screen.data(**rehearsal_plan_data(plan))
     screen.show(rehearsal_plan_lines(plan))
-    screen.say(*(f"note: {note}" for note in plan.notes))
+    screen.say(*(f"note: {note}" for note in (plan.without_login, *plan.notes) if note))
 
 
 def list_runs(screen: Screen) -> None:

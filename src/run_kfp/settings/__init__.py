@@ -3,7 +3,15 @@
 from run_kfp.settings.env_file import ENV_FILE, read_env_file
 from run_kfp.settings.hints import region_meant
 from run_kfp.settings.layers import Layers, Setting, Settings, load_settings
-from run_kfp.settings.rules import CREDENTIALS_VARIABLE, RULES, SECRETS_VARIABLE, SUBMISSION_LABEL, pairs, seconds
+from run_kfp.settings.rules import (
+    CREDENTIALS_VARIABLE,
+    RULES,
+    SECRETS_VARIABLE,
+    SUBMISSION_LABEL,
+    pairs,
+    seconds,
+    wrong_form,
+)
 
 __all__ = [
     "CREDENTIALS_VARIABLE",
@@ -19,4 +27,5 @@ __all__ = [
     "read_env_file",
     "region_meant",
     "seconds",
+    "wrong_form",
 ]

@@ -23,8 +23,8 @@ LONGEST_TIME = 31_536_000.0
 FAILURE_POLICIES = ("fast", "slow")
 
 # A bucket name: https://cloud.google.com/storage/docs/buckets#naming (dots only in domain-named buckets, up to 222
-# characters then).
-_BUCKET = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
+# characters then, no empty part between two).
+_BUCKET = r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){1,220}[a-z0-9]"
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from run_kfp.arguments import Reference
-from run_kfp.backends.local.docker_engine import CREDENTIALS, LEAST_MEMORY, DockerEngine, DockerSettings, sweep
+from run_kfp.backends.local.docker_engine import LEAST_MEMORY, DockerEngine, DockerSettings, sweep
 from run_kfp.backends.local.engines import Engine
 from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
 from run_kfp.backends.local.runner import Observer, Policy, Runner
+from run_kfp.credentials import gcloud_login
 from run_kfp.errors import EngineError, InputError, did_you_mean
+from run_kfp.files import is_file, is_folder
 from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, downstream, executable_steps, parameter_defaults
 from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, log_names, this_runner
@@ -32,6 +34,7 @@ from run_kfp.plans import Inputs, Value, fill
 from run_kfp.registry import Registry
 from run_kfp.runs import JOB_ID, RunState, StepState
 from run_kfp.secrets import SecretRef
+from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, wrong_form
 
 __all__ = ["ENGINES", "PULLS", "LocalOptions", "LocalPlan", "Observer", "execute", "mend", "plan"]
 
@@ -43,7 +46,8 @@ PULLS = ("always", "missing", "never")
 class LocalOptions:
     """What a call says of the machine at hand, beside the run itself.
 
-    `parallel` and `step_timeout` are as typed, None when they were not.
+    `parallel` and `step_timeout` are as typed, None when they were not. `finished_file` says that the pipeline was
+    compiled before (`-f`), by whomever.
     """
 
     engine: str = "docker"
@@ -54,13 +58,17 @@ class LocalOptions:
     pull: str = "missing"
     bucket_dir: Path | None = None
     network: str | None = None
+    finished_file: bool = False
+    with_credentials: bool = False
 
 
 @dataclass(frozen=True)
 class LocalPlan:
     """Everything that a run on this machine needs; the values of secrets stand as their places.
 
-    `reused` names the steps that an earlier run, `base`, has done.
+    `reused` names the steps that an earlier run, `base`, has done; `credentials` is the file of Google's that the steps
+    get, `without_login` says which login the steps do not
+    get and how they would.
     """
 
     pipeline: CompiledPipeline
@@ -71,11 +79,12 @@ class LocalPlan:
     policy: Policy
     docker: DockerSettings | None = None
     processes: Mapping[str, ProcessEntry] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
+    credentials: Path | None = None
     run_values: Mapping[str, str] = field(default_factory=dict)
     base: RunRecord | None = None
     reused: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    without_login: str = ""
 
     @property
     def secrets(self) -> Mapping[str, SecretRef]:
@@ -114,7 +123,11 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
                 faults.append(entry)
             else:
                 processes[step.name] = entry
-    docker, env = _docker_settings(inputs, options, runs, faults)
+    credentials, without_login = _credentials(inputs, options, faults)
+    mounts = _mounts(inputs, options, faults)
+    docker: DockerSettings | None = None
+    if options.engine != "process":
+        docker = DockerSettings(options.pull, options.network, mounts, credentials, runs.path.absolute())
     run_id = inputs.job_id if inputs.job_id is not None else _new_id(pipeline.name, datetime.now(UTC))
     if not JOB_ID.fullmatch(run_id):
         faults.append(
@@ -142,7 +155,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
         Policy(int(options.parallel or 2), settings.failure_policy == "fast", options.step_timeout),
         docker,
         processes,
-        env,
+        credentials,
         run_values={
             "pipeline_job_name": run_id,
             "pipeline_job_resource_name": f"projects/{settings.get('project') or 'local'}"
@@ -153,6 +166,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
         base=base,
         reused=reused,
         notes=notes,
+        without_login=without_login,
     )
 
 
@@ -168,37 +182,52 @@ def _flag_faults(options: LocalOptions) -> list[Finding]:
     return faults
 
 
-def _docker_settings(
-    inputs: Inputs, options: LocalOptions, runs: LocalRuns, faults: list[Finding]
-) -> tuple[DockerSettings | None, dict[str, str]]:
-    """Return what the Engine is told, and the variables that every step gets; faults are appended."""
-    mounts: dict[str, tuple[Path, str]] = {}
-    env: dict[str, str] = {}
-    credentials = inputs.settings.credentials_file
-    docker = options.engine != "process"
-    if credentials is not None:
-        if not credentials.is_file():
-            faults.append(
-                Finding(
-                    f"GOOGLE_APPLICATION_CREDENTIALS names {credentials}, which does not exist",
-                    "set it to a service account key, or unset it to run without Google credentials",
-                )
+def _credentials(inputs: Inputs, options: LocalOptions, faults: list[Finding]) -> tuple[Path | None, str]:
+    """Return the file of Google credentials that the steps get, or what is told of one that they do not get.
+
+    Without a word of the user only the steps of the user's own registry get them, and only those that the real
+    environment names: neither a finished file nor the `.env` of a folder decides on a login.
+    """
+    named = inputs.settings.credentials_file
+    file = named if named is not None else gcloud_login(inputs.layers.environ)
+    login = f"the credentials of {inputs.settings.credentials_place}" if named is not None else "your gcloud login"
+    of_user = named is not None and not inputs.settings.credentials_place.startswith(ENV_FILE)
+    if not options.with_credentials and (options.finished_file or not of_user):
+        return None, f"the steps run without {login}; pass --with-credentials to hand it in" if file else ""
+    if file is None:
+        faults.append(
+            Finding(
+                "--with-credentials: no Google credentials found on this machine",
+                f"run `gcloud auth application-default login`, or set {CREDENTIALS_VARIABLE}",
             )
-        env["GOOGLE_APPLICATION_CREDENTIALS"] = CREDENTIALS if docker else str(credentials.absolute())
-        mounts[CREDENTIALS] = (credentials.absolute(), "ro")
-    if options.bucket_dir is not None:
-        bucket = inputs.settings.get("bucket")
-        if not docker:
-            faults.append(Finding("--bucket-dir requires --engine docker", "a process has no /gcs mount"))
-        elif not options.bucket_dir.is_dir():
-            faults.append(Finding(f"--bucket-dir {options.bucket_dir} is not a folder", "create it first"))
-        elif bucket is None:
-            faults.append(Finding("--bucket-dir requires the name of the bucket", "pass --bucket"))
-        else:
-            mounts[f"/gcs/{bucket}"] = (options.bucket_dir.absolute(), "rw")
-    if not docker:
-        return None, env
-    return DockerSettings(options.pull, options.network, mounts, env, runs.path.absolute()), env
+        )
+    elif not is_file(file):
+        faults.append(
+            Finding(
+                f"{CREDENTIALS_VARIABLE} names {file}, which does not exist",
+                "set it to a service account key, or unset it to run without Google credentials",
+            )
+        )
+    return file and file.absolute(), ""
+
+
+def _mounts(inputs: Inputs, options: LocalOptions, faults: list[Finding]) -> dict[str, Path]:
+    """Return the folders of this machine that the steps write into, by where they see them; faults are appended."""
+    if options.bucket_dir is None:
+        return {}
+    bucket = inputs.settings.get("bucket")
+    if options.engine == "process":
+        faults.append(Finding("--bucket-dir requires --engine docker", "a process has no /gcs mount"))
+    elif not is_folder(options.bucket_dir):
+        faults.append(Finding(f"--bucket-dir {options.bucket_dir} is not a folder", "create it first"))
+    elif bucket is None:
+        faults.append(Finding("--bucket-dir requires the name of the bucket", "pass --bucket"))
+    elif words := wrong_form("bucket", bucket):
+        # As a path of the containers it would lead to anywhere.
+        faults.append(Finding(f"bucket {words}", "pass --bucket", "RK-SETTING-FORMAT", "--bucket-dir"))
+    else:
+        return {f"/gcs/{bucket}": options.bucket_dir.absolute()}
+    return {}
 
 
 def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | Finding:
@@ -219,15 +248,22 @@ def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | F
     cwd = Path(os.path.normpath(registry.folder / container.process.cwd))
     late = [name for name, value in container.env.items() if isinstance(value, Reference)]
     before = container.command or container.entrypoint or ()
+    env = {name: value for name, value in container.env.items() if isinstance(value, str)}
     if not late:
-        return ProcessEntry(cwd, container.process.entrypoint)
-    # What `pipeline._call` made of it: `env NAME=value… entrypoint… args…`.
-    if step.command != ("env",) or step.args[len(late) : len(late) + len(before)] != before:
+        same = container.factory or step.command == (container.command or ())
+        entry = ProcessEntry(cwd, container.process.entrypoint, env=env)
+    else:
+        # What `pipeline._call` made of it: `env NAME=value… entrypoint… args…`.
+        assigned = [word.partition("=")[0] for word in step.args[: len(late)]]
+        same = step.command == ("env",) and assigned == late and step.args[len(late) :][: len(before)] == before
+        entry = ProcessEntry(cwd, container.process.entrypoint, len(late), len(before), env)
+    # What the registry's process stands for is that program, and not another one of the file.
+    if not same:
         return Finding(
             f"step {step.name} is outdated: containers.{container.index} of {registry.source} has changed",
             "recompile it with -r",
         )
-    return ProcessEntry(cwd, container.process.entrypoint, len(late), len(before))
+    return entry
 
 
 def _resume(
@@ -337,7 +373,8 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
         # Before anything else: it tells whether there is an Engine at all.
         sweep(request.docker.store, lambda run: not runs.folder(run).abandoned())
     else:
-        engine = ProcessEngine(request.processes, request.env)
+        env = {CREDENTIALS_VARIABLE: str(request.credentials)} if request.credentials else {}
+        engine = ProcessEngine(request.processes, env)
     folder = runs.folder(request.run_id)
     folder.make(request.pipeline.text, "pipeline.yaml")
     record = _record(request)
@@ -361,6 +398,7 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
         runs.remove(request.run_id)
         raise
     finally:
+        engine.close()
         folder.release()
     return record, runner.stopped_by
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http
 import io
 import tarfile
 import threading
@@ -16,20 +17,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from run_kfp.backends.local.engines import GRACE, Ended, PullProgress, Sink, StartRefusedError, StepCall, exit_words
+from run_kfp.backends.local.engines import (
+    GRACE,
+    Ended,
+    PullProgress,
+    Sink,
+    StartRefusedError,
+    StepCall,
+    exit_words,
+    too_large,
+)
 from run_kfp.errors import EngineError
 from run_kfp.limits import MOST_OUTPUT
+from run_kfp.settings import CREDENTIALS_VARIABLE
 
 RUN_LABEL, STEP_LABEL, STORE_LABEL = "run-kfp.run", "run-kfp.step", "run-kfp.store"
 
 # Where a container finds its outputs folder and the credentials.
 OUTPUTS_FOLDER = "/run-kfp-outputs"
-CREDENTIALS = "/run-kfp-credentials.json"
+_CREDENTIALS_FOLDER = "/run-kfp-credentials"
+CREDENTIALS = f"{_CREDENTIALS_FOLDER}/key.json"
+
+# The Engine's answer on a path: Go's bits for what is not a regular file (io/fs: ModeType).
+_PATH_STAT, _NOT_REGULAR = "X-Docker-Container-Path-Stat", 0x8F28_0000
 
 # The Engine refuses less (moby, daemon/daemon_unix.go: linuxMinMemory).
 LEAST_MEMORY = 6 * 1024 * 1024
 
 _SIGKILLED = 128 + 9
+
+# Bytes: a service account key has 2,400.
+_LARGEST_KEY = 2**20
 
 _WAYS_OUT = "start Docker, or add process to the containers of the registry and pass --engine process"
 
@@ -41,15 +59,15 @@ class DockerSettings:
     Attributes:
         pull: always, missing or never.
         network: the Engine's network mode; None for its default bridge.
-        mounts: folders or files of this machine, by where the containers see them, with `rw` or `ro`.
-        env: variables that every step gets beside its own (where the credentials are).
+        mounts: folders of this machine, by where the containers see them and write into them.
+        credentials: the file that every container finds at `CREDENTIALS`, read-only; None for none.
         store: the folder of the runs, by which containers that were left behind are known.
     """
 
     pull: str
     network: str | None
-    mounts: Mapping[str, tuple[Path, str]]
-    env: Mapping[str, str]
+    mounts: Mapping[str, Path]
+    credentials: Path | None
     store: Path
 
 
@@ -63,6 +81,7 @@ class DockerEngine:
         self._settings = settings
         self._connect: Callable[[], Any] = _connector
         self._info: Mapping[str, Any] = {}
+        self._volume = ""
 
     def outputs_folder(self, step: str) -> str:
         """Return the folder for outputs, the same in every container."""
@@ -92,9 +111,52 @@ class DockerEngine:
                     warnings.append(f"{image} is built for {found}; Vertex AI runs linux/amd64")
             for call in calls:
                 by_step[call.step] = list(self._limit_warnings(call))
+            if self._settings.credentials is not None and calls and not stopping.is_set():
+                self._hand_in(api, self._settings.credentials, calls[0])
         except (errors.DockerException, OSError) as error:
             raise EngineError(f"the Docker Engine refused: {_words(error)}", hint=_WAYS_OUT) from None
         return warnings, by_step
+
+    def _hand_in(self, api: Any, file: Path, call: StepCall) -> None:
+        """Copy the credentials into a volume of this run, readable for whoever an image runs as.
+
+        A mount of the file itself would keep its owner and its mode 600, which an image with USER cannot read, and
+        needs an Engine that sees the folders of this machine. A container that never starts takes the copy.
+        """
+        try:
+            with file.open("rb") as key:
+                content = key.read(_LARGEST_KEY)
+        except OSError as error:
+            raise EngineError(f"cannot read the credentials {file}: {error.strerror}") from None
+        self._volume = api.create_volume(labels=self._labels(call))["Name"]
+        created = api.create_container(
+            call.image,
+            command=["true"],
+            labels=self._labels(call),
+            host_config=api.create_host_config(mounts=[self._credentials_mount(read_only=False)]),
+            platform="linux/amd64" if self._emulates else None,
+            use_config_proxy=False,
+        )
+        try:
+            api.put_archive(created["Id"], _CREDENTIALS_FOLDER, _file(CREDENTIALS.rpartition("/")[2], content))
+        finally:
+            api.remove_container(created["Id"], v=True, force=True)
+
+    def _labels(self, call: StepCall) -> dict[str, str]:
+        return {RUN_LABEL: call.run, STEP_LABEL: call.step, STORE_LABEL: str(self._settings.store)}
+
+    def _credentials_mount(self, *, read_only: bool) -> Any:
+        return _docker().types.Mount(
+            _CREDENTIALS_FOLDER, self._volume, type="volume", read_only=read_only, no_copy=True
+        )
+
+    def close(self) -> None:
+        """Remove the copy of the credentials; see `Engine.close`. What fails here, the next sweep does."""
+        if self._volume:
+            with contextlib.suppress(_docker().errors.DockerException, OSError):
+                api = self._connect()
+                api.remove_volume(self._volume, force=True)
+                api.close()
 
     @property
     def _emulates(self) -> bool:
@@ -161,15 +223,15 @@ class DockerEngine:
                 call.image,
                 entrypoint=list(call.command) or None,
                 command=list(call.args) or None,
-                environment={**self._settings.env, **call.env},
-                labels={RUN_LABEL: call.run, STEP_LABEL: call.step, STORE_LABEL: str(self._settings.store)},
+                environment={**({CREDENTIALS_VARIABLE: CREDENTIALS} if self._volume else {}), **call.env},
+                labels=self._labels(call),
                 host_config=self._host_config(api, call),
                 platform="linux/amd64" if self._emulates else None,
                 use_config_proxy=False,
             )
         except docker.errors.APIError as error:
             raise StartRefusedError(_words(error)) from None
-        container = _Container(api, self._connect, created["Id"], sink, wants_files=call.writes_outputs)
+        container = _Container(api, self._connect, created["Id"], sink, call)
         try:
             container.start()
         except docker.errors.DockerException as error:
@@ -195,10 +257,12 @@ class DockerEngine:
         if not (self._settings.network or "").startswith(("host", "container:")):
             # The name by which Docker Desktop knows this machine; elsewhere it has to be given.
             limits["extra_hosts"] = {"host.docker.internal": "host-gateway"}
+        # Objects: in the short form `source:target` a folder with a colon in its path would be another one.
+        mounts = [types.Mount(place, str(source), type="bind") for place, source in self._settings.mounts.items()]
+        if self._volume:
+            mounts.append(self._credentials_mount(read_only=True))
         return api.create_host_config(
-            binds={
-                str(source): {"bind": place, "mode": mode} for place, (source, mode) in self._settings.mounts.items()
-            },
+            mounts=mounts,
             network_mode=self._settings.network,
             # The log is kept here, masked; the Engine would keep a second one that is not.
             log_config=types.LogConfig(type="none"),
@@ -209,18 +273,18 @@ class DockerEngine:
 class _Container:
     """A container, from its creation to its removal."""
 
-    def __init__(self, api: Any, connect: Callable[[], Any], identity: str, sink: Sink, *, wants_files: bool) -> None:
+    def __init__(self, api: Any, connect: Callable[[], Any], identity: str, sink: Sink, call: StepCall) -> None:
         self.identity = identity
         self._api = api
         self._connect = connect
         self._sink = sink
-        self._wants_files = wants_files
+        self._call = call
         self._output: Any = ()
         self._exit: Any = None
 
     def start(self) -> None:
         """Start it, with its output attached and its exit awaited before."""
-        if self._wants_files:
+        if self._call.outputs_folder:
             self._api.put_archive(self.identity, "/", _empty_folder(OUTPUTS_FOLDER.lstrip("/")))
         self._output = self._api.attach(self.identity, stdout=True, stderr=True, stream=True, demux=True)
         # Awaited before the start: a container that dies at once would otherwise be gone when we ask, and count as a
@@ -270,7 +334,14 @@ class _Container:
         if code:
             return Ended(code, exit_words(code))
         try:
-            return Ended(code, warning=warning, files=self._files() if self._wants_files else {})
+            files: dict[str, str] = {}
+            for name in self._call.outputs:
+                if (size := self._size_of(name)) is None:
+                    continue
+                if size > MOST_OUTPUT:
+                    return Ended(code, too_large(name), warning)
+                files[name] = self._text_of(name)
+            return Ended(code, warning=warning, files=files)
         except lost as error:
             return Ended(code, f"its outputs cannot be read: {_words(error)}")
 
@@ -280,14 +351,24 @@ class _Container:
             return f" of {_size(limit)}" if limit else ""
         return ""
 
-    def _files(self) -> dict[str, str]:
-        chunks, _ = self._api.get_archive(self.identity, OUTPUTS_FOLDER)
+    def _size_of(self, output: str) -> int | None:
+        """Return the bytes of an output; None where there is no regular file of that name: a link is none."""
+        answer = self._api.head(
+            f"{self._api.base_url}/v{self._api.api_version}/containers/{self.identity}/archive",
+            params={"path": f"{OUTPUTS_FOLDER}/{output}"},
+        )
+        if answer.status_code == http.HTTPStatus.NOT_FOUND:
+            return None
+        answer.raise_for_status()
+        found = _docker().utils.decode_json_header(answer.headers[_PATH_STAT])
+        return None if int(found["mode"]) & _NOT_REGULAR else int(found["size"])
+
+    def _text_of(self, output: str) -> str:
+        chunks, _ = self._api.get_archive(self.identity, f"{OUTPUTS_FOLDER}/{output}")
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            return {
-                member.name.partition("/")[2]: file.read(MOST_OUTPUT).decode("utf-8", "replace")
-                for member in archive
-                if member.isfile() and (file := archive.extractfile(member)) is not None
-            }
+            member = archive.next()
+            file = archive.extractfile(member) if member is not None else None
+            return file.read(MOST_OUTPUT).decode("utf-8", "replace") if file is not None else ""
 
     def remove(self) -> None:
         """Remove it and its anonymous volumes; one that is gone already is no fault."""
@@ -307,7 +388,7 @@ class _Container:
 
 
 def sweep(store: Path, lives: Callable[[str], bool]) -> list[str]:
-    """Remove the containers that killed runs of this store left behind.
+    """Remove the containers, and the copies of credentials, that killed runs of this store left behind.
 
     Args:
         store: the folder of the runs.
@@ -329,6 +410,10 @@ def sweep(store: Path, lives: Callable[[str], bool]) -> list[str]:
                 with contextlib.suppress(docker.errors.NotFound):
                     api.remove_container(found["Id"], v=True, force=True)
                 swept.append(run)
+        for volume in api.volumes(filters={"label": [f"{STORE_LABEL}={store}"]}).get("Volumes") or ():
+            if not lives(volume["Labels"].get(RUN_LABEL, "")):
+                with contextlib.suppress(docker.errors.NotFound):
+                    api.remove_volume(volume["Name"], force=True)
     except (docker.errors.DockerException, OSError) as error:
         raise EngineError(f"the Docker Engine refused: {_words(error)}", hint=_WAYS_OUT) from None
     return list(dict.fromkeys(swept))
@@ -387,9 +472,20 @@ def _size(count: int) -> str:
 
 def _empty_folder(name: str) -> bytes:
     """Return a tar with one folder that every user may write into."""
+    member = tarfile.TarInfo(name)
+    member.type, member.mode = tarfile.DIRTYPE, 0o777
+    return _archive(member)
+
+
+def _file(name: str, content: bytes) -> bytes:
+    """Return a tar with one file that every user may read."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = len(content), 0o444
+    return _archive(member, content)
+
+
+def _archive(member: tarfile.TarInfo, content: bytes = b"") -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        member = tarfile.TarInfo(name)
-        member.type, member.mode = tarfile.DIRTYPE, 0o777
-        archive.addfile(member)
+        archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()

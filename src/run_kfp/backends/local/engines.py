@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from run_kfp.limits import MOST_OUTPUT
 
 # Takes what a step wrote: "O" for stdout or "E" for stderr, and the bytes as they came.
 Sink = Callable[[str, bytes], None]
@@ -32,8 +34,8 @@ class StepCall:
         cpu: the limit, in CPUs.
         memory: the limit, in bytes.
         accelerator: kind and count.
-        writes_outputs: whether the files of its outputs folder are wanted.
-        outputs_folder: that folder, as the step sees it.
+        outputs: the files that are wanted of its outputs folder, by name.
+        outputs_folder: that folder, as the step sees it; empty for a step without outputs.
     """
 
     run: str
@@ -45,7 +47,7 @@ class StepCall:
     cpu: float | None = None
     memory: int | None = None
     accelerator: tuple[str, int] | None = None
-    writes_outputs: bool = False
+    outputs: Collection[str] = ()
     outputs_folder: str = ""
 
 
@@ -57,7 +59,7 @@ class Ended:
         exit_code: as a shell would tell it; None when it is not known, which is never a success.
         error: what the engine says beside the exit code, in words; empty for a success.
         warning: what is worth a word all the same.
-        files: the texts of its outputs folder, by name.
+        files: the texts of those outputs that it wrote, by name.
     """
 
     exit_code: int | None
@@ -137,6 +139,15 @@ class Engine(Protocol):
             StartRefusedError: it cannot be started.
         """
         ...
+
+    def close(self) -> None:
+        """Remove what was made for all steps together; called once, when they have ended."""
+        ...
+
+
+def too_large(name: str) -> str:
+    """Say that an output is larger than Vertex AI takes; it is not read."""
+    return f"its output {name!r} is larger than {MOST_OUTPUT:,} bytes, the limit of Vertex AI"
 
 
 def exit_words(code: int) -> str:

@@ -6,23 +6,48 @@ Same arguments, a clean environment, same logs, same end; but no image, no file 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from run_kfp.backends.local.engines import GRACE, Ended, PullProgress, Sink, StartRefusedError, StepCall, exit_words
+from run_kfp.backends.local.engines import (
+    GRACE,
+    Ended,
+    PullProgress,
+    Sink,
+    StartRefusedError,
+    StepCall,
+    exit_words,
+    too_large,
+)
 from run_kfp.errors import EngineError
+from run_kfp.limits import MOST_OUTPUT
 from run_kfp.localruns import process_start
 
 # What a process needs to start at all; the rest of the caller's environment stays with the caller.
 _PASSED_ON = ("PATH", "LANG", "SYSTEMROOT")
+
+# Variables by which a pipeline file would choose which program or code runs on this machine, or whose login it has:
+# those of the search for programs, of dynamic loaders (ld.so(8), dyld(1)), shells, interpreters, Git, and gcloud.
+_STEERING = re.compile(
+    r"PATH|HOME|SHELL|IFS|ENV|CDPATH|ZDOTDIR|PS4|PROMPT_COMMAND|SHELLOPTS|BASH.*|EDITOR|VISUAL|PAGER|BROWSER"
+    r"|(__)?(LD|DYLD|GIT|SSH|PERL|BUNDLE|NPM_CONFIG|LUA|PHP|OPENSSL|CLOUDSDK)_.*|GEM_(HOME|PATH)"
+    r"|NODE_(OPTIONS|PATH|EXTRA_CA_CERTS|REPL_.*|V8_.*)|JULIA_(LOAD_PATH|DEPOT_PATH|PROJECT|BINDIR)"
+    r"|PYTHON(?!(UNBUFFERED|DONTWRITEBYTECODE|HASHSEED|IOENCODING|UTF8|FAULTHANDLER)$).*"
+    r"|PERL5.*|PERLLIB|RUBY.*|PHPRC|CLASSPATH|_?JAVA_.*|JDK_.*|R_(HOME|PROFILE|ENVIRON|LIBS).*|LIBPATH|SHLIB_PATH"
+    r"|GCONV_PATH|GLIBC_TUNABLES|LOCPATH|NLSPATH|TERMINFO.*|GOOGLE_APPLICATION_CREDENTIALS",
+    re.IGNORECASE,
+)
 
 # Seconds that a pipe may stay open after its process: one that left the session can hold it for ever.
 _LAST_OUTPUT = 2.0
@@ -37,12 +62,18 @@ class ProcessEntry:
         entrypoint: what stands for the image's ENTRYPOINT, or for the command that replaces it.
         assignments: how many of the first args are `NAME=value`, which `env` would read.
         replaced: how many of the args after those are the image's ENTRYPOINT, which is not here.
+        env: what the registry itself gives the step; of the pipeline file alone, some variables are not taken.
     """
 
     cwd: Path
     entrypoint: tuple[str, ...]
     assignments: int = 0
     replaced: int = 0
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def refuses(self, env: Mapping[str, str]) -> list[str]:
+        """Name the variables of a pipeline file that steer what runs on this machine and that no registry wants."""
+        return [name for name, value in env.items() if _STEERING.fullmatch(name) and self.env.get(name) != value]
 
 
 class ProcessEngine:
@@ -65,11 +96,14 @@ class ProcessEngine:
             entry = self._entries[call.step]
             if not entry.cwd.is_dir():
                 raise EngineError(f"step {call.step} runs in {entry.cwd}, which does not exist")
-            by_step[call.step] = (
-                [f"runs without its limits ({'CPU, memory' if call.memory else 'CPU'})"]
-                if call.cpu or call.memory
-                else []
-            )
+            by_step[call.step] = []
+            if call.cpu or call.memory:
+                by_step[call.step].append(f"runs without its limits ({'CPU, memory' if call.memory else 'CPU'})")
+            if refused := entry.refuses(call.env):
+                by_step[call.step].append(
+                    f"runs without {', '.join(refused)} of the pipeline file: on this machine they choose programs, "
+                    "code or a login"
+                )
         warnings = [
             "engine process: no images, no file system per step, no limits; use --engine docker to test what ships"
         ]
@@ -96,12 +130,13 @@ class ProcessEngine:
             "HOME": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
             **self._env,
-            **call.env,
+            **{name: value for name, value in call.env.items() if name not in entry.refuses(call.env)},
             **assigned,
         }
         try:
             process = subprocess.Popen(
                 argv,
+                executable=_program(argv[0]),
                 cwd=entry.cwd,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -114,17 +149,20 @@ class ProcessEngine:
             codes: Mapping[type[Exception], int] = {FileNotFoundError: 127, PermissionError: 126}
             code = codes.get(type(error))
             raise StartRefusedError(f"{argv[0]}: {getattr(error, 'strerror', None) or error}", code) from None
-        return _Process(process, folder, sink, wants_files=call.writes_outputs)
+        return _Process(process, folder, sink, call.outputs)
+
+    def close(self) -> None:
+        """Remove nothing: each step removes its own folder; see `Engine.close`."""
 
 
 class _Process:
     """A process and all that it starts in its session."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path, sink: Sink, *, wants_files: bool) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, sink: Sink, outputs: Collection[str]) -> None:
         self._process = process
         self._folder = folder
         self._sink = sink
-        self._wants_files = wants_files
+        self._outputs = outputs
         self._readers: list[threading.Thread] = []
         self.identity = f"pid {process.pid} {process_start(process.pid)}"
 
@@ -142,9 +180,15 @@ class _Process:
         code = 128 - status if status < 0 else status
         if code:
             return Ended(code, exit_words(code))
-        folder = self._folder / "outputs"
-        files = {path.name: path.read_text("utf-8", "replace") for path in folder.iterdir() if path.is_file()}
-        return Ended(code, files=files if self._wants_files else {})
+        files: dict[str, str] = {}
+        for name in self._outputs:
+            content = _read_output(self._folder / "outputs", name)
+            if content is None:
+                continue
+            if len(content) > MOST_OUTPUT:
+                return Ended(code, too_large(name))
+            files[name] = content.decode("utf-8", "replace")
+        return Ended(code, files=files)
 
     def _read(self, stream: str, pipe: IO[bytes] | None) -> None:
         while pipe is not None and (chunk := os.read(pipe.fileno(), 65536)):
@@ -169,6 +213,41 @@ class _Process:
     def kill(self) -> None:
         """Kill it and all that it started."""
         _signal(self._process.pid, "SIGKILL")
+
+
+def _program(name: str) -> str:
+    """Return where a program is: by the PATH of the user, whose relative folders would lie in that of the step.
+
+    Raises:
+        FileNotFoundError: there is none of that name.
+    """
+    if Path(name).name != name or "\0" in name:
+        return name
+    folders = [folder for folder in os.get_exec_path() if Path(folder).is_absolute()]
+    if (found := shutil.which(name, path=os.pathsep.join(folders))) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return found
+
+
+def _read_output(folder: Path, name: str) -> bytes | None:
+    """Return an output, of one that is too large a byte too much; None where there is no regular file of that name.
+
+    A link is none: what it leads to was not written by the step.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if Path(name).name != name:
+        return None
+    try:
+        descriptor = os.open(folder / name, flags)
+    except (OSError, ValueError):
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MOST_OUTPUT + 1)
+    finally:
+        os.close(descriptor)
 
 
 def kill_left_behind(identity: str) -> bool:

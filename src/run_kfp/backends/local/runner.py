@@ -31,7 +31,7 @@ from run_kfp.backends.local.engines import (
     exit_words,
 )
 from run_kfp.errors import InputError
-from run_kfp.graph import ExecutableStep, StepContext, read_outputs, values_of
+from run_kfp.graph import EXECUTOR_OUTPUT, ExecutableStep, StepContext, read_outputs, values_of
 from run_kfp.localruns import LogLine, RunFolder, RunRecord, StepRecord
 from run_kfp.masking import Masker
 from run_kfp.runs import RunState, StepState
@@ -358,7 +358,7 @@ class Runner:
             step.cpu,
             step.memory,
             step.accelerator,
-            bool(outputs_folder),
+            (*step.outputs, EXECUTOR_OUTPUT) if outputs_folder else (),
             outputs_folder,
         )
 
