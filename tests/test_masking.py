@@ -8,12 +8,14 @@ import itertools
 import json
 import re
 import urllib.parse
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from run_kfp.masking import MASK, Masker
+from run_kfp.visible import visible
 
 SECRET = "pa55 w'ord\"/ü&<%$+\\~é漢"  # every character that some encoder writes in its own way
 TOKEN = "tok3n-with-Characters_0"
@@ -26,31 +28,164 @@ def masker(*values: str) -> Masker:
     return made
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        SECRET,
-        urllib.parse.quote(SECRET),
-        urllib.parse.quote(SECRET, safe=""),
-        urllib.parse.quote_plus(SECRET),
-        re.sub("%..", lambda match: match[0].lower(), urllib.parse.quote(SECRET)),
-        json.dumps(SECRET),
-        json.dumps(SECRET, ensure_ascii=False),
-        json.dumps(json.dumps(SECRET)),
-        repr(SECRET),
-        html.escape(SECRET),
-        "'" + SECRET.replace("'", "'\"'\"'") + "'",
-        base64.b64encode(SECRET.encode()).decode(),
-        base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
-    ],
-)
-def test_every_form_is_masked(form: str) -> None:
-    masked = masker(SECRET).mask(f"before {form} after")
+def lower(encoded: str) -> str:
+    """Percent escapes with small digits."""
+    return re.sub("%..", lambda match: match[0].lower(), encoded)
+
+
+def upper(escaped: str) -> str:
+    r"""`\u` escapes with capital digits."""
+    return re.sub(r"(?<=\\u)....", lambda match: match[0].upper(), escaped)
+
+
+def go(value: str) -> str:
+    """As Go's encoding/json writes it (HTMLEscape is on by default)."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(f"\\u{ord(character):04x}" if character in "<>&\u2028\u2029" else character for character in text)
+
+
+RAW = SECRET.encode()
+
+# Every form of a secret that the mask knows, as the page of secrets lists them.
+FORMS = {
+    "as it is": SECRET,
+    "percent, URL": urllib.parse.quote(SECRET),
+    "percent, everything": urllib.parse.quote(SECRET, safe=""),
+    "percent, form": urllib.parse.quote_plus(SECRET),
+    "percent, encodeURIComponent": urllib.parse.quote(SECRET, safe="!'()*"),
+    "percent, encodeURI": urllib.parse.quote(SECRET, safe=";,/?:@&=+$!'()*#"),
+    "percent, small digits": lower(urllib.parse.quote(SECRET)),
+    "percent, twice": urllib.parse.quote(urllib.parse.quote(SECRET, safe=""), safe=""),
+    "percent, twice, small digits": urllib.parse.quote(lower(urllib.parse.quote(SECRET, safe="")), safe=""),
+    "JSON": json.dumps(SECRET),
+    "JSON, UTF-8": json.dumps(SECRET, ensure_ascii=False),
+    "JSON, Go": go(SECRET),
+    "JSON, PHP": json.dumps(SECRET).replace("/", "\\/"),
+    "JSON, PHP, UTF-8": json.dumps(SECRET, ensure_ascii=False).replace("/", "\\/"),
+    "JSON, Gson": go(SECRET).replace("'", "\\u0027").replace("=", "\\u003d"),
+    "JSON, .NET": upper(
+        "".join(
+            f"\\u{ord(character):04x}" if character in "<>&'\"+`" or ord(character) > 126 else character
+            for character in SECRET.replace("\\", "\\\\")
+        )
+    ),
+    "JSON, twice": json.dumps(json.dumps(SECRET)),
+    "JSON, twice, Go": json.dumps(go(SECRET), ensure_ascii=False),
+    "repr": repr(SECRET),
+    "repr, beside both quotes": repr(f"'{SECRET}\""),
+    "repr, twice": repr(repr(SECRET)),
+    "repr of bytes": repr(RAW),
+    "repr of bytes, beside both quotes": repr(b"'\"" + RAW),
+    "repr of bytes in a text": repr(repr(RAW))[1:-1],
+    "ascii": ascii(SECRET),
+    "HTML": html.escape(SECRET),
+    "HTML, text": html.escape(SECRET, quote=False),
+    "HTML, templates": html.escape(SECRET).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
+    "XML": html.escape(SECRET).replace("&#x27;", "&apos;"),
+    "shell": "'" + SECRET.replace("'", "'\"'\"'") + "'",
+    "shell, backslash": "'" + SECRET.replace("'", "'\\''") + "'",
+    "shell, double quotes": re.sub(r'(["\\$`])', r"\\\1", SECRET),
+    "shell, printf %q": re.sub(r"([ '\"&<$\\])", r"\\\1", SECRET),
+    "SQL": SECRET.replace("'", "''"),
+    "base64": base64.b64encode(RAW).decode(),
+    "base64, URL-safe": base64.urlsafe_b64encode(RAW).decode().rstrip("="),
+    "base64, PHP": base64.b64encode(RAW).decode().replace("/", "\\/"),
+    "base64, percent": urllib.parse.quote(base64.b64encode(RAW).decode(), safe=""),
+    "hexadecimal": RAW.hex(),
+    "hexadecimal, capitals": RAW.hex().upper(),
+    "capitals": SECRET.upper(),
+    "small letters": SECRET.lower(),
+    "on a terminal": visible(SECRET),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_is_masked(name: str) -> None:
+    masked = masker(SECRET).mask(f"before {FORMS[name]} after")
+
+    # Of a quoted form the quotes may stay, and what stood beside it inside of them.
+    assert re.fullmatch(r"before [b\\'\"]*\*{3}[\\'\"=]* after", masked)
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("before", ["", "x", "xy", "xyz", "user:", "a longer name:"])
+@pytest.mark.parametrize("after", ["", ":", "@h", "host"])
+@pytest.mark.parametrize("value", [SECRET, TOKEN, "12345678"])
+def test_base64_is_masked_wherever_the_value_begins(
+    encode: Callable[[bytes], bytes], before: str, after: str, value: str
+) -> None:
+    encoded = encode((before + value + after).encode()).decode()
+
+    masked = masker(value).mask(f"> Authorization: Basic {encoded}")
 
     assert MASK in masked
-    assert masked.startswith("before ")
-    assert masked.endswith(" after")
-    assert "ord" not in masked
+    left, right = masked.split(MASK)
+    # What is left are the neighbors, and at each end a digit that they share with the value.
+    assert len(left) - len("> Authorization: Basic ") <= len(before) * 8 // 6 + 1
+    assert len(right.rstrip("=")) <= -(-len(after) * 8 // 6) + 1
+
+
+def test_what_base64_leaves_of_a_short_part_is_no_mask() -> None:
+    """`user:short7`: two digits less at each end, six characters would be masked in any text."""
+    login = "https://somebody:abc123@host"
+
+    assert masker(login).mask("key Y4bmMx 4xMjM") == "key Y4bmMx 4xMjM"
+    assert masker(login).mask(f"key {base64.b64encode(b'abc123').decode()}") == f"key {MASK}"
+
+
+COLOUR = "\x1b[1;31m"
+
+
+@pytest.mark.parametrize("colour", [COLOUR, "\x1b[m", "\\x1b[31m", "\\u001b[31m", "\\u001B[31m", "\\033[0m", "\\e[1m"])
+def test_a_colour_in_the_middle_hides_nothing(colour: str) -> None:
+    for value in (SECRET, TOKEN):
+        for place in range(1, len(value)):
+            text = f"a {colour}b{colour} {value[:place]}{colour}{value[place:]} c {colour}d"
+            assert masker(value).mask(text) == f"a {colour}b{colour} {MASK} c {colour}d"
+    coloured = colour.join(TOKEN)
+    assert masker(TOKEN).mask(f"{coloured}{colour}.") == f"{MASK}{colour}."
+    for cut in range(len(coloured) + 1):
+        assert streamed(masker(TOKEN), [coloured[:cut], coloured[cut:]]) == MASK
+
+
+def test_the_fields_of_a_secret_that_is_json() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nqq82lmq+/dd==\n-----END PRIVATE KEY-----\n"
+    value = json.dumps(
+        {
+            "type": "service_account",
+            "project_id": "the-project-1",
+            "private_key_id": "0123456789abcdef",
+            "private_key": key,
+            "client_email": "robot@the-project-1.iam.gserviceaccount.com",
+            "token_uri": "https://oauth2.googleapis.com/token",
+            "more": [{"deep": "fathoms-of-it"}],
+            "short": "abc",
+            "number": 12345678,
+        },
+        indent=2,
+    )
+    known = masker(value)
+
+    assert known.mask("id 0123456789ABCDEF of fathoms-of-it") == f"id {MASK} of {MASK}"
+    assert known.mask(json.dumps(key)) == f'"{MASK}"'
+    for line in key.splitlines()[1:3]:
+        assert known.mask(f"line {line}!") == f"line {MASK}!"
+    # What names an account or a service, and the lines that every key has, are no secrets.
+    rest = "service_account the-project-1 robot@the-project-1.iam.gserviceaccount.com abc"
+    assert known.mask(rest) == rest
+    assert known.mask("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
+
+
+def test_json_that_is_none_is_masked_whole() -> None:
+    deep = "[" * 100_000
+    assert masker('{"a": "bcdefghi"').mask('x {"a": "bcdefghi" bcdefghi') == f"x {MASK} bcdefghi"
+    assert masker(deep).mask(f"x{deep}") == f"x{MASK}"
+
+
+def test_the_keys_of_a_table_are_masked() -> None:
+    known = masker(TOKEN)
+
+    assert known.mask_all({"a": [{TOKEN: 1}, (TOKEN, None)], 2: TOKEN}) == {"a": [{MASK: 1}, [MASK, None]], "2": MASK}
 
 
 @pytest.mark.parametrize(
@@ -151,3 +286,20 @@ def test_a_stream_holds_back_only_what_may_be_a_beginning() -> None:
     assert stream.feed("step 1 done\n") == "step 1 done\n"
     assert stream.feed("the key is " + TOKEN[:4]) == "the key is "
     assert stream.feed("nothing after all") == TOKEN[:4] + "nothing after all"
+
+
+def test_a_stream_of_nothing_but_a_secret_is_not_held_back() -> None:
+    stream = masker("a" * 8).stream()
+
+    for _ in range(50):
+        assert set(stream.feed("a" * 1000)) == {"*"}
+    assert stream.feed("b") == "b"
+
+
+def test_colours_without_end_are_let_go() -> None:
+    stream = masker(TOKEN).stream()
+    stream.feed(TOKEN[:4])
+
+    shown = [stream.feed("\x1b[31m" * 1000) for _ in range(20)]
+
+    assert TOKEN[:4] in "".join(shown)

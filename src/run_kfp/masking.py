@@ -1,18 +1,20 @@
 """The one masking function: every text that leaves the program passes through it.
 
-It knows the secret values that were read and the forms in which tools repeat them: the token inside a login URL,
-percent-encoded, JSON- or shell-escaped, in base64 (an HTTP `Authorization: Basic` header), and cut in two by the chunks
-of a stream.
+It knows the secret values that were read, their parts and the forms in which tools repeat them (`secret_forms`), also
+with colours in the middle, and cut in two by the chunks of a stream.
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import json
 import re
-from collections.abc import Iterator
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+import sys
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, cached_property
+from typing import Any
+
+from run_kfp.secret_forms import secret_forms, secret_parts
 
 MASK = "***"
 
@@ -20,10 +22,31 @@ MASK = "***"
 # `secrets.value_fault` refuses such values.
 SHORTEST_SECRET = 8
 
-# A part of a secret (the token of a login, a line of a key) is masked on its own from this length on.
-_SHORTEST_PART = 6
+_MASK = MASK.encode()
 
-_LOGIN = re.compile(r"[^\s/:@]+:(?P<token>[^\s/:@]+)")
+# The bytes that are looked at together: a machine word, so that a text is read as an array of numbers.
+_WORD = 4
+
+# What may stand in the middle of a value and is no part of it: a colour (SGR of ECMA-48), raw or escaped.
+_COLOUR = re.compile(rb"(?:\x1b|\\(?:x1[bB]|u001[bB]|033|e))\[[0-9;]*m")
+_COLOUR_SIGNS = (b"\x1b[", b"\\x1b[", b"\\x1B[", b"\\u001b[", b"\\u001B[", b"\\033[", b"\\e[")
+# One that is cut by the end of a chunk, and where it is looked for: any has fewer bytes.
+_COLOUR_BEGINS = re.compile(rb"(?:\x1b|\\(?:x1[bB]|u001[bB]|033|e))(?:\[[0-9;]*)?\Z|\\(?:x1?|u0{0,2}|u001|03?)?\Z")
+_LONGEST_COLOUR = 64
+
+# Words that are looked at in one go; one that is known costs a second look at them.
+_BLOCK = 256
+
+# The kinds of bytes of ordinary text: letters, digits and punctuation; any other is rarer.
+_KINDS = bytes.maketrans(b"abcdefghijklmnopqrstuvwxyz0123456789 \n\t.,:;-_/=\"'", b"a" * 26 + b"0" * 10 + b"." * 13)
+
+# Words of a value of which the rarest is chosen.
+_CHOICE = 64
+
+# Bytes that a stream holds back at most for the end of a value; only colours without end take so many.
+_LONGEST_HELD = 1 << 16
+
+_Span = tuple[int, int]
 
 
 class Masker:
@@ -31,58 +54,43 @@ class Masker:
 
     def __init__(self) -> None:
         """Start with no value known: then every text passes unchanged."""
-        self._needles: tuple[str, ...] = ()
+        self._parts: set[str] = set()
+        self._made: _Finder | None = None
 
     def add(self, value: str) -> None:
         """Learn a secret value and the forms it turns up in; one too short to be a secret is ignored."""
         if len(value.strip()) < SHORTEST_SECRET:
             return
-        known = set(self._needles)
-        for part in _parts(value):
-            known.update(_forms(part))
-        # The longest first, so that a look at one place finds the widest match soonest.
-        self._needles = tuple(sorted(known, key=lambda needle: (-len(needle), needle)))
+        parts = {*secret_parts(value)}
+        if not parts <= self._parts:
+            self._parts |= parts
+            self._made = None
+
+    @property
+    def _finder(self) -> _Finder:
+        if self._made is None:
+            self._made = _Finder(form for part in self._parts for form in secret_forms(part))
+        return self._made
 
     def mask(self, text: str) -> str:
         """Return `text` with every occurrence of a known value replaced; overlapping ones become one mask."""
-        spans = self._spans(text)
-        if not spans:
-            return text
-        pieces, position = [], 0
-        for start, end in spans:
-            pieces += [text[position:start], MASK]
-            position = end
-        return "".join([*pieces, text[position:]])
+        data = text.encode("utf-8", "surrogatepass")
+        spans = self._finder.spans(data)
+        return _masked(data, spans, 0, len(data))[0] if spans else text
+
+    def mask_all(self, value: Any) -> Any:
+        """Return a JSON value with every text in it masked, keys too: masking its text would break the escapes."""
+        if isinstance(value, str):
+            return self.mask(value)
+        if isinstance(value, Mapping):
+            return {self.mask(str(key)): self.mask_all(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.mask_all(item) for item in value]
+        return value
 
     def stream(self) -> MaskedStream:
         """Return a filter for a text that comes in chunks."""
         return MaskedStream(self)
-
-    def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Find where known values stand, merged where they touch or overlap, in order."""
-        found: list[tuple[int, int]] = []
-        for needle in self._needles:
-            start = text.find(needle)
-            while start >= 0:
-                found.append((start, start + len(needle)))
-                start = text.find(needle, start + 1)
-        merged: list[tuple[int, int]] = []
-        for start, end in sorted(found):
-            if merged and start <= merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-            else:
-                merged.append((start, end))
-        return merged
-
-    def _open_tail(self, text: str) -> int:
-        """Return how many of the last characters could be the beginning of a known value."""
-        longest = 0
-        for needle in self._needles:
-            for length in range(min(len(needle) - 1, len(text)), longest, -1):
-                if text.endswith(needle[:length]):
-                    longest = length
-                    break
-        return longest
 
 
 class MaskedStream:
@@ -91,78 +99,175 @@ class MaskedStream:
     def __init__(self, masker: Masker) -> None:
         """Start an empty stream over the values that `masker` knows."""
         self._masker = masker
-        self._held = ""
+        self._held = b""
+        self._covered = 0
+        """How many bytes of what is held belong to a mask that was shown."""
 
     def feed(self, chunk: str) -> str:
         """Take the next chunk, return what can safely be shown now."""
-        text = self._held + chunk
-        cut = len(text) - self._masker._open_tail(text)
-        # A mask must not be cut either: what begins before the cut and ends behind it waits whole.
-        for start, end in self._masker._spans(text):
-            if start < cut < end:
-                cut = start
-        self._held = text[cut:]
-        return self._masker.mask(text[:cut])
+        finder = self._masker._finder
+        data = self._held + chunk.encode("utf-8", "surrogatepass")
+        spans, cut = finder.spans_and_tail(data)
+        if not spans and not self._covered:
+            self._held = data[cut:]
+            return chunk if cut == len(chunk) == len(data) else data[:cut].decode("utf-8", "surrogatepass")
+        shown, end = _masked(data, spans, self._covered, cut)
+        self._held, self._covered = data[cut:], max(0, end - cut)
+        return shown
 
     def close(self) -> str:
         """Return what was held back, masked."""
-        rest, self._held = self._held, ""
-        return self._masker.mask(rest)
+        data, covered = self._held, self._covered
+        self._held, self._covered = b"", 0
+        return _masked(data, self._masker._finder.spans(data), covered, len(data))[0]
 
 
-def _parts(value: str) -> Iterator[str]:
-    """Yield the value and the parts of it that are secret by themselves."""
-    yield value
-    yield value.strip()
-    lines = value.splitlines()
-    if len(lines) > 1:
-        yield from (line for line in lines if len(line) >= _SHORTEST_PART)
-    for token in _tokens(value.strip()):
-        if len(token) >= _SHORTEST_PART:
-            yield token
-            yield unquote(token)
+def _masked(data: bytes, spans: Sequence[_Span], position: int, cut: int) -> tuple[str, int]:
+    """Replace what begins before `cut`; return the text from `position` on, and where it ends."""
+    pieces: list[bytes] = []
+    for start, end in spans:
+        if start >= cut:
+            break
+        if end > position:
+            pieces += [data[position:start], _MASK]
+            position = end
+    pieces.append(data[position:cut])
+    return b"".join(pieces).decode("utf-8", "surrogatepass"), max(position, cut)
 
 
-def _tokens(value: str) -> Iterator[str]:
-    """Yield the password of a login (`https://login:token@host`, `login:token`), or the name that stands for one."""
-    if "://" in value:
-        try:
-            url = urlsplit(value)
-        except ValueError:  # such as an unclosed IPv6 bracket: then the scheme is all that can be told apart
-            return
-        # A login URL without a host, `https://login:token`, parses as host and port.
-        user_info = url.netloc.rpartition("@")[0] if "@" in url.netloc else url.netloc
-        login, colon, token = user_info.partition(":")
-        if colon:
-            yield token
-            yield user_info
-        elif "@" in url.netloc:
-            yield login
-    elif match := _LOGIN.fullmatch(value):
-        yield match["token"]
+class _Finder:
+    """Finds known values in bytes of UTF-8, in a time that does not depend on how many there are.
+
+    Of every value one word (`_WORD` bytes) at each of the offsets that it can have to the words of a text is kept in a
+    table. A text is read as an array of words, and only where one is in the table is a value compared.
+    """
+
+    def __init__(self, needles: Iterable[str]) -> None:
+        known = sorted({needle.encode("utf-8", "surrogatepass") for needle in needles})
+        self._known = known
+        self._longest = max(map(len, known), default=0)
+        # At the worst offset, a whole word of a value begins in its fourth byte.
+        self._short = [needle for needle in known if len(needle) < 2 * _WORD - 1]
+        table: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
+        for needle in known:
+            if len(needle) >= 2 * _WORD - 1:
+                kinds = needle.translate(_KINDS)
+                for offset in range(_WORD):
+                    place = _rarest(needle, kinds, offset)
+                    word = int.from_bytes(needle[place : place + _WORD], sys.byteorder)
+                    table[word].append((place, needle))
+        self._table = dict(table)
+        self._words = frozenset(table)
+        self._with_colour = any(map(_COLOUR.search, known))
+        self._heads = {needle[:size] for needle in known for size in range(1, _WORD + 1)}
+
+    @cached_property
+    def _line_ends(self) -> list[tuple[int, bytes]]:
+        """Where the values of several lines have their line ends."""
+        return [(place, needle) for needle in self._known for place in range(len(needle)) if needle[place] == 0x0A]
+
+    def spans(self, data: bytes) -> list[_Span]:
+        """Find where known values stand, merged where they touch or overlap, in order."""
+        if not self._known:
+            return []
+        if not any(sign in data for sign in _COLOUR_SIGNS):
+            return _merged(self._in(data))
+        return self._but_colours(data)[0]
+
+    def spans_and_tail(self, data: bytes) -> tuple[list[_Span], int]:
+        """Return the spans, and where the last bytes begin that may be the beginning of a known value, else the size.
+
+        What stands behind that place may not be in the spans.
+        """
+        if not self._known:
+            return [], len(data)
+        cut = _COLOUR_BEGINS.search(data, max(0, len(data) - _LONGEST_COLOUR))
+        if not cut and not any(sign in data for sign in _COLOUR_SIGNS):
+            return _merged(self._in(data)), self._open(data)
+        end = cut.start() if cut else len(data)
+        spans, place = self._but_colours(data[:end])
+        return spans, place if len(data) - place <= _LONGEST_HELD else len(data)
+
+    def _but_colours(self, data: bytes) -> tuple[list[_Span], int]:
+        bare = _COLOUR.sub(b"", data)
+        found, place = [*self._in(bare)], self._open(bare)
+        if found or place < len(bare):
+            back = _way_back(data)
+            found = [(back(start), back(end - 1) + 1) for start, end in found]
+            place = back(place) if place < len(bare) else len(data)
+        else:
+            place = len(data)
+        if self._with_colour:
+            found += self._in(data)
+            place = min(place, self._open(data))
+        return _merged(found), place
+
+    def _in(self, data: bytes) -> Iterator[_Span]:
+        known = self._words
+        words = memoryview(data + bytes(-len(data) % _WORD)).cast("I")
+        for first in range(0, len(words), _BLOCK):
+            block = words[first : first + _BLOCK]
+            if known.isdisjoint(block):
+                continue
+            for number in [number for number, word in enumerate(block, first) if word in known]:
+                for place, needle in self._table[words[number]]:
+                    start = number * _WORD - place
+                    if start >= 0 and data.startswith(needle, start):
+                        yield start, start + len(needle)
+        for needle in self._short:
+            start = data.find(needle)
+            while start >= 0:
+                yield start, start + len(needle)
+                start = data.find(needle, start + 1)
+
+    def _open(self, data: bytes) -> int:
+        size = len(data)
+        line = data.rfind(b"\n")
+        best = size
+        for place, needle in self._line_ends if line >= 0 else ():
+            start = line - place
+            if 0 <= start < best and len(needle) > size - start and needle.startswith(data[start:]):
+                best = start
+        heads = self._heads
+        for start in range(max(line + 1, size - self._longest + 1), best):
+            if data[start : start + _WORD] in heads and self._begins(data[start:]):
+                return start
+        return best
+
+    def _begins(self, tail: bytes) -> bool:
+        """Whether a known value begins with `tail` and goes on."""
+        place = bisect_right(self._known, tail)
+        return place < len(self._known) and self._known[place].startswith(tail)
 
 
-def _forms(value: str) -> Iterator[str]:
-    """Yield the value as other programs write it."""
-    yield value
-    for encoded in (
-        quote(value, safe="", errors="surrogatepass"),
-        quote(value, errors="surrogatepass"),
-        quote(value, safe="/:@", errors="surrogatepass"),
-        quote_plus(value, errors="surrogatepass"),
-    ):
-        yield encoded
-        yield re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), encoded)
-    once = (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
-    yield from once
-    yield from (json.dumps(form)[1:-1] for form in once)  # JSON inside a JSON string: a log entry of a log entry
-    yield repr(value)[1:-1]
-    yield html.escape(value)
-    yield value.replace("'", "'\"'\"'")
-    yield value.replace("'", "'\\''")
-    yield value.replace("'", "''")
-    if len(value) >= _SHORTEST_PART:
-        raw = value.encode("utf-8", "surrogatepass")
-        for basic in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
-            yield basic.decode("ascii")
-            yield basic.decode("ascii").rstrip("=")
+def _rarest(needle: bytes, kinds: bytes, offset: int) -> int:
+    """Return the place of the word that is met least in other text, of those `offset` bytes and whole words on."""
+    places = range(offset, len(needle) - _WORD + 1, _WORD)[:_CHOICE]
+    return min(places, key=lambda place: _commonness(kinds[place : place + _WORD]))
+
+
+@cache
+def _commonness(kinds: bytes) -> tuple[bool, int]:
+    """Order words by how often they are met: those of letters alone or digits alone most, with punctuation or not."""
+    ordinary = sum(kinds.count(kind) for kind in (b"a", b"0", b"."))
+    return ordinary == _WORD and not (b"a" in kinds and b"0" in kinds), ordinary
+
+
+def _way_back(data: bytes) -> Callable[[int], int]:
+    """Return the function from a place in `data` without its colours to the place in `data`."""
+    # Where each piece between two colours begins in the rest, and how much was left out before it.
+    begins, shifts = [0], [0]
+    for match in _COLOUR.finditer(data):
+        begins.append(match.start() - shifts[-1])
+        shifts.append(shifts[-1] + match.end() - match.start())
+    return lambda place: place + shifts[bisect_right(begins, place) - 1]
+
+
+def _merged(found: Iterable[_Span]) -> list[_Span]:
+    merged: list[_Span] = []
+    for start, end in sorted(found):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged

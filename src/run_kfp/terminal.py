@@ -248,14 +248,14 @@ class Screen:
         import json
 
         # The escapes of JSON leave one character that a terminal may obey.
-        text = json.dumps(_masked(data, self.masker), indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
+        text = json.dumps(self.masker.mask_all(data), indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
         self._put(lambda: self._write(text), stderr=False)
 
     def print_report(self, data: Mapping[str, Any], form: str) -> None:
         """Print the data of a check in a form of `formats`; every string in it is masked."""
         from run_kfp.formats import RENDERERS
 
-        text = visible(RENDERERS[form](_masked(data, self.masker)))
+        text = visible(RENDERERS[form](self.masker.mask_all(data)))
         self._put(lambda: self._write(text), stderr=False)
 
     def _result(self, write: Callable[[], None]) -> None:
@@ -418,14 +418,3 @@ def silence(stream: IO[str]) -> None:
     """Let a stream that failed lead nowhere, so that what its buffer still holds does no harm at the end."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _masked(value: Any, masker: Masker) -> Any:
-    """Mask every string of a JSON value, keys too: masking its text instead would break the escapes."""
-    if isinstance(value, str):
-        return masker.mask(value)
-    if isinstance(value, Mapping):
-        return {masker.mask(str(key)): _masked(item, masker) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(item, masker) for item in value]
-    return value
