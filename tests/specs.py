@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from kfp import compiler, dsl
 
+from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline
 from run_kfp.plans import Inputs, fill
@@ -87,6 +88,7 @@ def context_of_spec(
     registry_text: str | None = None,
     folder: Path | None = None,
     platforms: Mapping[str, Any] | None = None,
+    faults: list[Finding] | None = None,
     **settings: str,
 ) -> CheckContext:
     """Write a spec to a file and read it, as `run-kfp -f pipeline.yaml` does; the rest as in `context_of_registry`.
@@ -100,14 +102,15 @@ def context_of_spec(
         registry_text: of the registry beside it; without one the packaged registry.
         folder: of the registry.
         platforms: the second document of the file, which kfp writes for other platforms.
+        faults: takes what the reader finds, as `run-kfp check` does; None to raise it.
         settings: as above.
     """
     folder = folder or Path.cwd()
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / FILE
+    with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
+        path = Path(FILE)
         documents = [dict(spec), *([dict(platforms)] if platforms is not None else [])]
         path.write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
-        pipeline = replace(read_pipeline(path), source=FILE)
+        pipeline = read_pipeline(path, faults)
     declared = parse_registry(registry_text or packaged_registry_text(), source=REGISTRY_FILE, folder=folder)
     layers = Layers(settings, environ or {}, {})
     return _context(pipeline, declared, (), layers, params or {}, None, failure_policy, job_id, folder)

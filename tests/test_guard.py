@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from run_kfp.pipeline import guard
-from run_kfp.pipeline.guard import json_fault, yaml_fault
+from run_kfp.pipeline.guard import json_faults, yaml_fault
 
 DEEPEST = 90
 
@@ -110,21 +110,44 @@ def nested(depth: int) -> Any:
         ({"a": [1, 1.5, "x", None, True, False, 2**53, -(2**53)]}, None),
         (nested(DEEPEST), None),
         (nested(DEEPEST + 1), "nested more than 90 deep"),
-        ({"a": {1: 2}}, "a has the key 1"),
+        ({"a": {1: 2}}, "a the key 1 is not a string"),
         ({"a": [0, float("nan")]}, "a[1] is nan"),
         ({"a": float("-inf")}, "a is -inf"),
         ({"a": {"b": 2**53 + 1}}, "a.b is an integer beyond"),
         ({"a": -(2**53) - 1}, "beyond"),
         ({"a": b"x"}, "a is a bytes"),
-        (b"x", "the document is a bytes"),
+        (b"x", "is a bytes"),
         ({"a": yaml.safe_load("2030-01-01")}, "a is a date"),
     ],
 )
 def test_what_json_does_not_have_is_named_by_its_place(value: Any, words: str | None) -> None:
-    found = json_fault(value)
+    found = [f"{place} {message}".strip() for place, message in json_faults(value)]
 
     if words is None:
-        assert found is None
+        assert found == []
     else:
-        assert found is not None
-        assert words in found
+        assert len(found) == 1
+        assert words in found[0]
+
+
+def test_everything_that_json_does_not_have_is_told_in_the_order_of_the_file() -> None:
+    value = {"a": [float("nan"), 1, float("inf")], "b": {"c": 2**60, 3: "x"}}
+
+    assert [place for place, _ in json_faults(value)] == ["a[0]", "a[2]", "b", "b.c"]
+
+
+def test_what_stands_in_many_places_is_looked_at_once_and_its_depth_each_time() -> None:
+    value: Any = [1]
+    for _ in range(60):
+        value = [value, value]
+
+    assert list(json_faults(value)) == []
+    assert [words for _, words in json_faults([value, {"a": [[value]] * 2, "b": nested_around(value, 40)}])] == [
+        "nested more than 90 deep"
+    ]
+
+
+def nested_around(value: Any, times: int) -> Any:
+    for _ in range(times):
+        value = [value]
+    return value

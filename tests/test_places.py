@@ -161,6 +161,13 @@ def test_a_key_of_a_pipeline(place: str, line: int, column: int, name: str) -> N
     assert Places().position(f"{name}: {place}") == Position(name, line, column)
 
 
+def test_a_place_may_be_in_a_document_behind_the_first() -> None:
+    Path("p.yaml").write_text("root:\n  a: 1\n---\nplatforms:\n  kubernetes:\n    b: 2\n", encoding="utf-8")
+
+    assert Places().position("p.yaml: platforms.kubernetes.b") == Position("p.yaml", 6, 5)
+    assert Places().position("p.yaml: root.a") == Position("p.yaml", 2, 3)
+
+
 def test_json_is_a_pipeline_too() -> None:
     Path("p.json").write_text('{\n\t"root": {"dag": {}}\n}\n', encoding="utf-8")
     assert Places().position("p.json: root.dag") == Position("p.json", 2, 11)

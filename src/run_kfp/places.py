@@ -215,15 +215,24 @@ def _unquoted(node: Node) -> str:
 
 @dataclass(frozen=True)
 class _YamlPart:
-    """A node of a YAML document; what it holds is looked at when it is asked for, since aliases may make a circle."""
+    """A node of a YAML document; what it holds is looked at when it is asked for, since aliases may make a circle.
+
+    `behind` are the documents behind the first one: a place may be in the settings of a platform there.
+    """
 
     start: tuple[int, int]
     node: Any
+    behind: tuple[Any, ...] = ()
 
     @functools.cached_property
     def parts(self) -> dict[str, _YamlPart]:
         import yaml
 
+        more: dict[str, _YamlPart] = {}
+        for node in self.behind:
+            more |= _YamlPart(self.start, node).parts
+        if more:
+            return {**more, **_YamlPart(self.start, self.node).parts}
         if isinstance(self.node, yaml.MappingNode):
             return {str(key.value): _YamlPart(_start(key), value) for key, value in self.node.value}
         if isinstance(self.node, yaml.SequenceNode):
@@ -240,11 +249,10 @@ def _yaml(text: str) -> _YamlPart:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        # The first document: behind it may be the platform's, which findings do not name.
-        node = next(iter(yaml.compose_all(text, Loader=loader)), None)
-    except (yaml.YAMLError, RecursionError):  # it is told by whoever read it first
-        node = None
-    return _YamlPart((1, 1), node)
+        node, *behind = yaml.compose_all(text, Loader=loader)
+    except (yaml.YAMLError, RecursionError, ValueError):  # it is told by whoever read it first
+        return _YamlPart((1, 1), None)
+    return _YamlPart((1, 1), node, tuple(behind))
 
 
 # ── lines of NAME=VALUE ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from run_kfp.files import LARGEST_FILE
 # Protobuf's parser refuses messages that are nested more deeply than 100.
 _DEEPEST = 90
 _TOO_DEEP = f"nested more than {_DEEPEST} deep"
+
+# Characters of a key that the place of a value keeps.
+_LONGEST_KEY = 100
 
 # What a value counts for beside its characters when the size of a document is measured: about what it takes in a file.
 _SIZE_OF_VALUE = 32
@@ -109,25 +113,39 @@ def _is_key(stack: list[_Open], word: str | None) -> bool:
     return twice
 
 
-def json_fault(value: Any) -> str | None:
-    """Say where a value that YAML has and JSON has not stands first, and what it is; None where there is none."""
+def json_faults(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield where a value stands that YAML has and JSON has not, and what it is; the first hundred of them."""
+    return itertools.islice(_json_faults(value), 100)
+
+
+def _json_faults(value: Any) -> Iterator[tuple[str, str]]:
     todo: list[tuple[str, Any, int]] = [("", value, 0)]
+    # Parts that aliases make one object are looked at again only where they stand deeper: a line of aliases may stand
+    # for millions.
+    seen: dict[int, int] = {}
     while todo:
         place, found, depth = todo.pop()
-        where = place.lstrip(".") or "the document"
+        where = place.lstrip(".")
         if depth > _DEEPEST:
-            return f"{where[:60]}… is nested more than {_DEEPEST} deep"
-        if isinstance(found, Mapping):
-            for key, item in found.items():
-                if not isinstance(key, str):
-                    return f"{where} has the key {key!r}, which is not a string"
-                todo.append((f"{place}.{key}", item, depth + 1))
-        elif isinstance(found, list):
-            todo += [(f"{place}[{number}]", item, depth + 1) for number, item in enumerate(found)]
+            yield where[:60], f"nested more than {_DEEPEST} deep"
+            return  # what follows is probably the same in other places
+        if isinstance(found, Mapping | list):
+            if seen.get(id(found), -1) >= depth:
+                continue
+            seen[id(found)] = depth
+            items = found.items() if isinstance(found, Mapping) else enumerate(found)
+            inner: list[tuple[str, Any, int]] = []
+            for key, item in items:
+                if isinstance(found, list):
+                    inner.append((f"{place}[{key}]", item, depth + 1))
+                elif isinstance(key, str):
+                    inner.append((f"{place}.{key[:_LONGEST_KEY]}", item, depth + 1))
+                else:
+                    yield where, f"the key {shown(key)} is not a string"
+            todo += reversed(inner)
         elif isinstance(found, float) and not math.isfinite(found):
-            return f"{where} is {found}, a number that JSON does not have"
+            yield where, f"is {found}, a number that JSON does not have"
         elif isinstance(found, int) and not isinstance(found, bool) and abs(found) > 2**53:
-            return f"{where} is an integer beyond 2^53, which loses digits in JSON"
+            yield where, "is an integer beyond 2^53, which loses digits in JSON"
         elif not isinstance(found, str | int | float | None):
-            return f"{where} is a {type(found).__name__}, which JSON does not have"
-    return None
+            yield where, f"is a {type(found).__name__}, which JSON does not have"

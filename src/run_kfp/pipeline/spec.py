@@ -3,31 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from run_kfp.errors import InputError
-from run_kfp.pipeline.guard import json_fault, yaml_fault
+from run_kfp.findings import Finding, Severity
+from run_kfp.pipeline.guard import json_faults, yaml_fault
+from run_kfp.pipeline.proto import fit
+from run_kfp.pipeline.tables import table_at
 
 # An IR value as YAML gives it.
 Spec = Mapping[str, Any]
 
+# What makes a document a pipeline.
+_NEEDED = ("pipelineInfo", "root", "deploymentSpec", "components")
 
-def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
+_HINT = "compile it with `run-kfp -r … --compile-only` or `kfp dsl compile`"
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What a pipeline file holds.
+
+    Attributes:
+        spec: the pipeline spec (IR), the first document.
+        platforms: settings of platforms such as Kubernetes, by name; kfp writes them as a second document.
+        findings: what does not fit the schema; errors and warnings.
+    """
+
+    spec: Spec
+    platforms: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+def read_documents(text: str, source: str, *, foreign: bool = False) -> Documents:
     """Read the text of a pipeline file.
 
     Args:
         text: YAML.
         source: where it comes from, in words.
-        foreign: whether nobody has looked through it yet.
+        foreign: whether nobody has looked through it yet. It is held against the schema then, and only what fits
+            comes back.
 
     Raises:
         InputError: it is not a KFP v2 pipeline spec.
     """
+    documents = _load(text, source, foreign=foreign)
+    spec = documents[0] if documents else None
+    if isinstance(spec, Mapping) and str(spec.get("apiVersion")).startswith("argoproj.io"):
+        raise no_pipeline(
+            f"{source} is a Workflow of Argo, as kfp 1 wrote it for a KFP server, not a KFP v2 pipeline",
+            "compile it with kfp 2: kfp dsl compile --py pipeline.py --output pipeline.yaml",
+            source,
+        )
+    if isinstance(spec, Mapping) and "pipelineSpec" in spec:
+        raise no_pipeline(
+            f"{source} is a PipelineJob, not a pipeline spec",
+            "pass the file that `kfp dsl compile` writes",
+            source,
+        )
+    platforms = documents[1] if len(documents) > 1 and isinstance(documents[1], Mapping) else {}
+    found: list[Finding] = []
+    if foreign and isinstance(spec, Mapping) and spec:
+        spec, found = fit(spec, source)
+        if platforms:
+            platforms, more = fit(platforms, source, "PlatformSpec")
+            found += more
+    if lacking := _lacking(spec):
+        fault = Finding(
+            f"{source} is not a KFP v2 pipeline: it has no {lacking}", _HINT, code="RK-PIPELINE-FILE", place=source
+        )
+        raise InputError.of(source, [fault, *(each for each in found if each.severity is Severity.ERROR)])
+    return Documents(spec or {}, table_at(platforms, "platforms"), tuple(found))
+
+
+def _load(text: str, source: str, *, foreign: bool) -> list[Any]:
     # libyaml's loader where PyYAML has it: the pure Python one takes 20 times as long.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    hint = "compile it with `run-kfp -r … --compile-only` or `kfp dsl compile`"
     try:
         if foreign and (unsafe := yaml_fault(text, loader)):
             raise no_pipeline(unsafe.message, unsafe.hint, f"{source}: line {unsafe.line}")
@@ -45,38 +99,29 @@ def read_spec(text: str, source: str, *, foreign: bool = False) -> Spec:
         mark = getattr(error, "problem_mark", None)
         last = text.rstrip().count("\n")  # where a text ends is behind its last line
         place = f"{source}: line {min(mark.line, last) + 1}" if mark else source
-        raise no_pipeline("is invalid YAML", hint, place) from None
+        raise no_pipeline("is invalid YAML", _HINT, place) from None
     if sum(isinstance(document, Mapping) and "pipelineInfo" in document for document in documents) > 1:
         raise no_pipeline(
             f"{source} contains several pipelines, separated by ---", "save each in a separate file", source
         )
-    spec = documents[0] if documents else None
-    if fault := json_fault(spec):
-        raise no_pipeline(fault, "a pipeline spec is JSON: put such a value in quotes", source)
-    if isinstance(spec, Mapping) and str(spec.get("apiVersion")).startswith("argoproj.io"):
-        raise no_pipeline(
-            f"{source} is a Workflow of Argo, as kfp 1 wrote it for a KFP server, not a KFP v2 pipeline",
-            "compile it with kfp 2: kfp dsl compile --py pipeline.py --output pipeline.yaml",
-            source,
-        )
-    if isinstance(spec, Mapping) and "pipelineSpec" in spec:
-        raise no_pipeline(
-            f"{source} is a PipelineJob, not a pipeline spec",
-            "pass the file that `kfp dsl compile` writes",
-            source,
-        )
-    missing = [
-        key
-        for key in ("pipelineInfo", "root", "deploymentSpec", "components")
-        if not isinstance(spec, Mapping) or not isinstance(spec.get(key), Mapping)
-    ]
-    if missing or not isinstance(spec, Mapping):
-        raise no_pipeline(f"{source} is not a KFP v2 pipeline: it has no {', '.join(missing)}", hint, source)
-    tasks = spec["root"].get("dag", {}).get("tasks") if isinstance(spec["root"].get("dag", {}), Mapping) else None
-    if not isinstance(tasks, Mapping) or not tasks or not spec["pipelineInfo"].get("name"):
-        lacking = "tasks" if spec["pipelineInfo"].get("name") else "name"
-        raise no_pipeline(f"{source} is not a KFP v2 pipeline: it has no {lacking}", hint, source)
-    return spec
+    hint = "a pipeline spec is JSON: put such a value in quotes"
+    if faults := [fault for document in documents for fault in json_faults(document)]:
+        found = [
+            Finding(words, hint, code="RK-PIPELINE-FILE", place=f"{source}: {where}" if where else source)
+            for where, words in faults
+        ]
+        raise InputError.of(source, found)
+    return documents
+
+
+def _lacking(spec: object) -> str:
+    """Name what a document lacks to be a pipeline; empty where it is one."""
+    missing = [key for key in _NEEDED if not isinstance(spec, Mapping) or not isinstance(spec.get(key), Mapping)]
+    if missing:
+        return ", ".join(missing)
+    if not table_at(spec, "pipelineInfo").get("name"):
+        return "name"
+    return "" if table_at(spec, "root", "dag", "tasks") else "tasks"
 
 
 def no_pipeline(message: str, hint: str, place: str) -> InputError:

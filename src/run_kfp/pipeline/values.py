@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-from run_kfp.pipeline.spec import Spec, read_spec
+from run_kfp.findings import Finding
+from run_kfp.pipeline.spec import Documents, Spec, read_documents
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class CompiledPipeline:
     """A compiled pipeline: the text of its file, what there is to know of it, and where it came from in words.
 
     `name` is the pipeline's: the cache and the job ids of its runs go by it. `parameters` are in the order of their
-    names, `steps` each behind those that it waits for.
+    names, `steps` each behind those that it waits for. `read` is what a file holds that was looked through.
     """
 
     text: str
@@ -47,12 +50,31 @@ class CompiledPipeline:
     display_name: str
     parameters: tuple[Parameter, ...]
     steps: tuple[Step, ...]
+    read: Documents | None = field(default=None, repr=False, compare=False)
 
     @cached_property
+    def _documents(self) -> Documents:
+        return self.read or read_documents(self.text, self.source)
+
+    @property
     def spec(self) -> Spec:
         """The pipeline spec (IR) that the text holds; read when it is asked for, since a compile needs it for nothing.
 
         Raises:
             InputError: the text is not a KFP v2 pipeline spec.
         """
-        return read_spec(self.text, self.source)
+        return self._documents.spec
+
+    @property
+    def platforms(self) -> Mapping[str, Any]:
+        """The settings of other platforms that stand behind the spec, by the name of the platform.
+
+        Raises:
+            InputError: as above.
+        """
+        return self._documents.platforms
+
+    @property
+    def unfit(self) -> tuple[Finding, ...]:
+        """What of a file does not fit KFP's schema; nothing for a pipeline that was compiled here."""
+        return self.read.findings if self.read else ()

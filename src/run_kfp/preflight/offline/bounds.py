@@ -11,10 +11,10 @@ from typing import Any
 from run_kfp.findings import Finding, Severity
 from run_kfp.limits import LONGEST_ARGUMENT
 from run_kfp.pipeline.resources import holds_placeholder
-from run_kfp.pipeline.tables import table_at
+from run_kfp.pipeline.tables import table_at, waits_for
 from run_kfp.plans import Value
 from run_kfp.preflight.context import CheckContext
-from run_kfp.preflight.offline.spec import Dag, Spec, shown, waits_for
+from run_kfp.preflight.offline.spec import Dag, Spec, shown
 from run_kfp.preflight.rules import rule
 
 MANY_TASKS = rule("RK-LIMIT-TASKS")

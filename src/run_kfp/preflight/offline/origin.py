@@ -127,21 +127,12 @@ def _satisfies(version: str, bound: str) -> bool:
 
 
 def _check_platforms(context: CheckContext, spec: Spec) -> Iterator[Finding]:
-    if not re.search(r"^platforms:|\n---", context.pipeline.text):
-        return
-    import yaml
-
-    try:
-        documents = list(yaml.load_all(context.pipeline.text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except yaml.YAMLError:  # the first document was read; the others are no part of the pipeline
-        return
-    for document in documents[1:]:
-        for platform, body in table_at(document, "platforms").items():
-            executors = table_at(body, "deploymentSpec", "executors")
-            kinds = sorted({key for executor in executors.values() for key in table_at(executor)})
-            what = f": {names_in_words(kinds)}" if kinds else ""
-            yield KUBERNETES(
-                spec.at(f"platforms.{platform}"),
-                f"the file has settings for {shown(platform)}{what}",
-                "pass what the step needs as arguments and under /gcs/BUCKET/…",
-            )
+    for platform, body in context.pipeline.platforms.items():
+        executors = table_at(body, "deploymentSpec", "executors")
+        kinds = sorted({key for executor in executors.values() for key in table_at(executor)})
+        what = f": {names_in_words(kinds)}" if kinds else ""
+        yield KUBERNETES(
+            spec.at(f"platforms.{platform}"),
+            f"the file has settings for {shown(platform)}{what}",
+            "pass what the step needs as arguments and under /gcs/BUCKET/…",
+        )

@@ -83,18 +83,6 @@ class Spec:
         return table_at(self.components, str(table_at(task, "componentRef").get("name")))
 
 
-def waits_for(task: Mapping[str, Any]) -> set[str]:
-    """Return the names of the tasks that a task waits for."""
-    dependent = task.get("dependentTasks")
-    names = set(filter(lambda name: isinstance(name, str), dependent if isinstance(dependent, list) else ()))
-    for kind in ("parameters", "artifacts"):
-        for source in table_at(task, "inputs", kind).values():
-            for key in ("taskOutputParameter", "taskOutputArtifact", "taskFinalStatus"):
-                producer = table_at(source, key).get("producerTask")
-                names |= {producer} if isinstance(producer, str) else set()
-    return names
-
-
 def shown(value: object) -> str:
     """Return a value for a sentence, shortened where it is long."""
     text = repr(value)

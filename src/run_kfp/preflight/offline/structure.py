@@ -12,11 +12,11 @@ from typing import Any
 from run_kfp.errors import did_you_mean
 from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import holds_placeholder
-from run_kfp.pipeline.tables import cycle, table_at
+from run_kfp.pipeline.tables import cycle, table_at, waits_for
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.bounds import check_bounds
 from run_kfp.preflight.offline.origin import check_origin
-from run_kfp.preflight.offline.spec import Dag, Spec, names_in_words, source_of, waits_for
+from run_kfp.preflight.offline.spec import Dag, Spec, names_in_words, source_of
 from run_kfp.preflight.rules import rule
 
 REFERENCE = rule("RK-SPEC-REFERENCE")
@@ -38,6 +38,8 @@ def check_structure(context: CheckContext) -> Iterator[Finding]:
         Findings of the group "structure".
     """
     spec = Spec(context.pipeline.spec, source_of(context))
+    # Errors are told when the file is read.
+    yield from (found for found in context.pipeline.unfit if found.severity is not Severity.ERROR)
     yield from _check_references(spec)
     yield from check_bounds(context, spec)
     yield from check_origin(context, spec)
@@ -48,7 +50,7 @@ def _check_references(spec: Spec) -> Iterator[Finding]:
     for name, dag in spec.dags.items():
         base = f"{dag.place}.dag.tasks"
         for key, value in table_at(dag.component, "dag", "tasks").items():
-            if not isinstance(value, Mapping):
+            if name and not isinstance(value, Mapping):
                 yield REFERENCE(spec.at(f"{base}.{key}"), "is not a task", "remove it, or recompile the file")
         for key, task in dag.tasks.items():
             place = f"{base}.{key}"
