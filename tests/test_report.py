@@ -21,7 +21,6 @@ from run_kfp.report import report_html
 from run_kfp.report.drawing import Place, rows_and_paths
 from run_kfp.report.logs import LONGEST_LINE, Log, Severity, severity
 from run_kfp.report.markup import data_block, tag
-from run_kfp.report.timeline import duration_words
 from run_kfp.runs import RunState, StepState
 
 START = datetime(2026, 11, 23, 14, 2, 10, tzinfo=UTC)
@@ -407,11 +406,11 @@ def test_all_logs_together_keep_within_the_size_of_a_page(monkeypatch: pytest.Mo
     assert min(kept) > 5
 
 
-# ── graph and times ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the graph ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def steps_in_rows(after: list[list[int]]) -> list[list[int]]:
-    return [[place.step for place in row if place.toward < 0] for row in rows_and_paths(after)[0]]
+    return [[place.step for place in row if place.toward is None] for row in rows_and_paths(after)[0]]
 
 
 @pytest.mark.parametrize(
@@ -452,22 +451,6 @@ def test_any_graph_can_be_laid_out(after: list[list[int]]) -> None:
     depth = {place: number for number, row in enumerate(rows) for place in row}
     for path in paths:
         assert [depth[place] for place in path] == list(range(depth[path[0]], depth[path[0]] + len(path)))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (-1, "0.0 s"),
-        (0.349, "0.3 s"),
-        (9.96, "10 s"),
-        (59.6, "1 min 00 s"),
-        (245, "4 min 05 s"),
-        (3600, "1 h 00 min"),
-        (90000, "25 h 00 min"),
-    ],
-)
-def test_durations_in_words(seconds: float, words: str) -> None:
-    assert duration_words(timedelta(seconds=seconds)) == words
 
 
 # ── in Chromium ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -40,13 +40,13 @@ class Place:
     """A step, or a spot where an edge to a later row passes this one."""
 
     step: int
-    toward: int = -1
-    level: int = -1
+    toward: int | None = None
+    level: int | None = None
 
     @property
     def width(self) -> int:
         """In pixels."""
-        return BOX_WIDTH if self.toward < 0 else LANE
+        return BOX_WIDTH if self.toward is None else LANE
 
 
 Path = tuple[Place, ...]
@@ -64,7 +64,7 @@ def direct(after: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
     except CycleError:
         before = [[waited for waited in waits if waited < step] for step, waits in enumerate(before)]
         order = list(range(len(before)))
-    reached = [0] * len(before)  # sets as bits
+    reached: dict[int, int] = {}  # sets as bits
     kept: list[list[int]] = [[] for _ in before]
     for step in order:
         implied = 0
@@ -82,19 +82,19 @@ def rows_and_paths(after: Sequence[Sequence[int]]) -> tuple[list[list[Place]], l
         after: for each step, the numbers of those that it waits for.
     """
     order, before = direct(after)
-    level = [0] * len(before)
+    level: dict[int, int] = {}
     for step in order:
         level[step] = max((level[waited] + 1 for waited in before[step]), default=0)
-    rows: list[list[Place]] = [[] for _ in range(max(level, default=-1) + 1)]
-    for step, height in enumerate(level):
-        rows[height].append(Place(step))
+    rows: list[list[Place]] = [[] for _ in set(level.values())]
+    for step in sorted(level):
+        rows[level[step]].append(Place(step))
     paths: list[Path] = []
     for step, waits in enumerate(before):
         for waited in waits:
-            lanes = [Place(waited, step, between) for between in range(level[waited] + 1, level[step])]
-            for lane in lanes:
-                rows[lane.level].append(lane)
-            paths.append((Place(waited), *lanes, Place(step)))
+            lanes = {between: Place(waited, step, between) for between in range(level[waited] + 1, level[step])}
+            for between, lane in lanes.items():
+                rows[between].append(lane)
+            paths.append((Place(waited), *lanes.values(), Place(step)))
     _untangle(rows, paths)
     return rows, paths
 
@@ -141,9 +141,11 @@ def graph(boxes: Sequence[Box], after: Mapping[str, Sequence[str]]) -> Html:
         boxes: the steps.
         after: by the name of a step, the names of those it waits for; names that are no step are passed over.
     """
+    if not boxes:
+        return Html()
     number = {box.name: index for index, box in enumerate(boxes)}
     rows, paths = rows_and_paths([[number[name] for name in after[box.name] if name in number] for box in boxes])
-    width = max((_width(row) for row in rows), default=0) + 2 * MARGIN
+    width = max(map(_width, rows)) + 2 * MARGIN
     height = len(rows) * (BOX_HEIGHT + GAP_DOWN) - GAP_DOWN + 2 * MARGIN
     x = {place: width / 2 + centre for place, centre in _centres(rows).items()}
     y = {place: MARGIN + depth * (BOX_HEIGHT + GAP_DOWN) for depth, row in enumerate(rows) for place in row}
@@ -179,7 +181,7 @@ def _curve(path: Path, x: Mapping[Place, float], y: Mapping[Place, int]) -> str:
     for upper, lower in pairwise(path):
         start, end, half = y[upper] + BOX_HEIGHT, y[lower], GAP_DOWN / 2
         words.append(f"C{x[upper]:g} {start + half:g} {x[lower]:g} {end - half:g} {x[lower]:g} {end}")
-        if lower.toward >= 0:
+        if lower.toward is not None:
             words.append(f"V{end + BOX_HEIGHT}")
     return "".join(words)
 

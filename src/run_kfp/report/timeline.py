@@ -92,11 +92,13 @@ def _marks(length: float) -> list[int]:
     if every is None:
         every = TICKS[-1] * (int(length / TICKS[-1] / MOST_TICKS) + 1)
     # A mark close to the right end would have its words cut off.
-    return [every * count for count in range(MOST_TICKS + 1) if every * count <= 0.93 * length]
+    return [every * count for count in range(MOST_TICKS) if every * count <= 0.93 * length]
 
 
 def _mark_words(seconds: int) -> str:
     minutes, hours = seconds // 60, seconds // 3600
     if seconds < 60:
         return f"{seconds} s" if seconds else "0"
-    return f"{minutes} min" if hours < 1 else f"{hours}:{minutes % 60:02} h"
+    if hours < 1:
+        return f"{minutes}:{seconds % 60:02} min" if seconds % 60 else f"{minutes} min"
+    return f"{hours}:{minutes % 60:02} h"
