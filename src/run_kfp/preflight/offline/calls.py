@@ -10,13 +10,14 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext, StepSpec
+from run_kfp.preflight.offline.scripts import INTERPRETERS, PLACEHOLDER, SHELLS, WRAPPERS, Script, program, scripts_of
+from run_kfp.preflight.offline.shells import check_shells
 from run_kfp.preflight.offline.spec import names_in_words, shown
 from run_kfp.preflight.offline.texts import Surroundings, check_constants, check_environment, check_paths, check_text
 from run_kfp.preflight.rules import rule
@@ -40,14 +41,6 @@ ENV_MANY = rule("RK-ENV-MANY")
 ENV_RESERVED = rule("RK-ENV-RESERVED")
 ENV_EXPANSION = rule("RK-ENV-EXPANSION")
 
-_SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
-# Programs that take a script as a word, and the option in front of it.
-_SCRIPT_OPTIONS: Mapping[str, str] = {"python": "c", "perl": "e", "node": "e", "ruby": "e", "Rscript": "e", "R": "e"}
-# Programs that call the one behind them.
-_WRAPPERS = frozenset({"env", "exec", "nice", "timeout", "tini", "dumb-init"})
-_INTERPRETERS = _SHELLS | _SCRIPT_OPTIONS.keys() | {"java", "pipenv", "poetry", "uv", "conda"}
-
-_PLACEHOLDER = re.compile(r"\{\{\$.*?\}\}", re.DOTALL)
 _PARAMETER = re.compile(r"""\{\{\$\.inputs\.parameters\[\s*(?P<quote>['"])(?P<name>.*?)(?P=quote)\s*\]""")
 _SAFE_TYPES = frozenset({"NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "INT", "DOUBLE"})
 
@@ -67,6 +60,7 @@ def check_calls(context: CheckContext, *, home: Path | None = None, here: Path |
     for step in context.steps:
         yield from _check_form(context, step)
         yield from _check_scripts(step)
+        yield from check_shells(context, step)
         yield from _check_words(step)
         yield from _check_texts(step, around)
         yield from _check_environment(context, step)
@@ -81,75 +75,15 @@ def _folder(find: Callable[[], Path]) -> Path | None:
         return None
 
 
-@dataclass(frozen=True)
-class _Script:
-    """A script that stands as a word.
-
-    Attributes:
-        key: what holds it, `command` or `args`.
-        text: the script.
-        for_shell: whether a shell reads it.
-        sure: whether it is known that it is read.
-        behind: the words that follow it: $0, $1, …
-    """
-
-    key: str
-    text: str
-    for_shell: bool
-    sure: bool
-    behind: tuple[str, ...]
-
-
-def _scripts(step: StepSpec) -> Iterator[_Script]:
-    """Find the words that an interpreter reads as a script: behind `sh -c`, `python -c` and their like."""
-    words = [*(("command", word) for word in step.command), *(("args", word) for word in step.args)]
-    if not step.command and step.args and re.fullmatch(r"-[a-z]*c", step.args[0]):
-        # An image whose ENTRYPOINT may be a shell; `-c` may also be an option of a program of its own.
-        if len(step.args) > 1 and re.search(r"[\s;|&<>$]", _PLACEHOLDER.sub("", step.args[1])):
-            yield _Script("args", step.args[1], for_shell=True, sure=False, behind=step.args[2:])
-        return
-    for number, (_, word) in enumerate(words):
-        program = _program(word)
-        option = "c" if program in _SHELLS else _SCRIPT_OPTIONS.get(program)
-        if option is None:
-            continue
-        sure = number == 0 or _program(words[0][1]) in _WRAPPERS
-        asked = False
-        for position, (key, following) in enumerate(words[number + 1 :], number + 2):
-            if asked and not following.startswith(("-", "+")):
-                yield _Script(
-                    key,
-                    following,
-                    for_shell=program in _SHELLS,
-                    sure=bool(step.command) and sure,
-                    behind=tuple(word for _, word in words[position:]),
-                )
-                break
-            if re.fullmatch(rf"-[A-Za-z]*{option}", following) or (program == "sh" and following == "-ce"):
-                asked = True
-            elif following == "-o" or following.startswith(("-", "+")) or following == "pipefail":
-                continue
-            else:
-                break
-
-
-def _program(word: str) -> str:
-    """Return the name of the program that a word calls; a version behind it is dropped (python3.11)."""
-    if not word or re.search(r"[\s{]", word):
-        return ""
-    name = PurePosixPath(word).name
-    return "python" if re.fullmatch(r"python[0-9.]*", name) else name
-
-
 def _check_scripts(step: StepSpec) -> Iterator[Finding]:
-    for script in _scripts(step):
+    for script in scripts_of(step):
         pasted = [
             match["name"]
             for match in _PARAMETER.finditer(script.text)
             if _type_of(step, match["name"]) not in _SAFE_TYPES
         ]
         # A script that is a parameter as a whole is meant to be one.
-        if pasted and _PLACEHOLDER.sub("", script.text).strip():
+        if pasted and PLACEHOLDER.sub("", script.text).strip():
             yield SHELL_PLACEHOLDER(
                 step.at(script.key),
                 f"a script contains the value of {names_in_words(pasted)}",
@@ -175,7 +109,7 @@ _OTHER_POSITIONS = re.compile(
 _POSITION = re.compile(r"(?<!\\)\$(?:\{(?P<braces>[0-9]+)(?P<more>[^}]?)|(?P<plain>[0-9@*#]|\{[@*#!]))")
 
 
-def _lost_words(script: _Script) -> tuple[str, str] | None:
+def _lost_words(script: Script) -> tuple[str, str] | None:
     """Say which words behind a script the shell does not use as they are meant, and what to write; None if all are."""
     text, behind = script.text, script.behind
     # What a placeholder turns into is not known; neither is how many words a conditional one is.
@@ -238,7 +172,7 @@ def _without_single_quoted(script: str) -> str:
 
 def _is_name_of(word: str, script: str) -> bool:
     """Say whether the one word behind a script of one word is a usual name for $0."""
-    return word in _SHELLS | {"_", "-", "--"} or PurePosixPath(word).stem == PurePosixPath(script).stem
+    return word in SHELLS | {"_", "-", "--"} or PurePosixPath(word).stem == PurePosixPath(script).stem
 
 
 def _option(word: str) -> str:
@@ -258,7 +192,7 @@ def _type_of(step: StepSpec, name: str) -> str:
 
 def _quote_is_open(script: str) -> bool:
     """Say whether a script surely has an open quote; comments, here-documents and expansions may hold one."""
-    text = _PLACEHOLDER.sub("x", script)
+    text = PLACEHOLDER.sub("x", script)
     if any(part in text for part in ("#", "<<", "`", "$(", "${", "$'", '$"')):
         return False
     try:
@@ -282,9 +216,9 @@ def _check_words(step: StepSpec) -> Iterator[Finding]:
             yield COMMAND_PLACEHOLDER(step.at(key), "contains an IfPresent placeholder", "move it into args")
     if command and re.search(r"\s", command[0].strip()) and "{" not in command[0]:
         yield _one_word(step.at("command"), command[0])
-    again = bool(command and args) and _program(args[0]) == _program(command[0])
+    again = bool(command and args) and program(args[0]) == program(command[0])
     # `sh -c 'exec "$@"' sh sh …` names nothing twice: behind a script stand its parameters.
-    if again and _program(args[0]) in _INTERPRETERS and not any(script.key == "command" for script in _scripts(step)):
+    if again and program(args[0]) in INTERPRETERS and not any(script.key == "command" for script in scripts_of(step)):
         yield INTERPRETER_TWICE(
             step.at("args"),
             f"start with {PurePosixPath(args[0]).name!r}, and command with {PurePosixPath(command[0]).name!r}",
@@ -292,13 +226,13 @@ def _check_words(step: StepSpec) -> Iterator[Finding]:
         )
     yield from _check_typography(step)
     yield from _check_docker_words(step)
-    if any(True for _ in _scripts(step)):
+    if any(True for _ in scripts_of(step)):
         return
     yield from _check_shell_words(step)
     if _has_shell(step):
         return
     # A whole call in one word works where the ENTRYPOINT of the image ends with -c.
-    if not command and len(args) == 1 and " " in args[0] and _program(args[0].split()[0]) in _INTERPRETERS:
+    if not command and len(args) == 1 and " " in args[0] and program(args[0].split()[0]) in INTERPRETERS:
         yield ONE_WORD(
             step.at("args"),
             f"'{' '.join(args[0].split()[:2])} …' is one word, unless the image's ENTRYPOINT is a shell with -c",
@@ -327,7 +261,7 @@ def _check_words(step: StepSpec) -> Iterator[Finding]:
 def _one_word(place: str, word: str) -> Finding:
     """Say that the program has a space in its name: surely a mistake where its first part is a known program."""
     words = _split(word)
-    path = word.startswith("/") and _program(words[0]) not in _INTERPRETERS | _WRAPPERS if words else False
+    path = word.startswith("/") and program(words[0]) not in INTERPRETERS | WRAPPERS if words else False
     return ONE_WORD(
         place,
         f"its first word is {_short(word)}, with a space: no shell splits it",
@@ -357,7 +291,7 @@ _CURLY = re.compile(r"(?:--?[\w-]+=)?[\u2018-\u201f].*[\u2018-\u201f]", re.DOTAL
 
 
 def _check_typography(step: StepSpec) -> Iterator[Finding]:
-    scripts = {script.text for script in _scripts(step) if script.for_shell}
+    scripts = {script.text for script in scripts_of(step) if script.for_shell}
     for key, words in (("command", step.command), ("args", step.args)):
         for word in words:
             if word in scripts:
@@ -412,13 +346,13 @@ _PIPED = frozenset({"tee", "grep", "head", "tail", "sort", "uniq", "awk", "sed",
 def _check_shell_words(step: StepSpec) -> Iterator[Finding]:
     """Look for a shell without its -c, and for what needs a shell where none is asked to read a script."""
     words = [*(("command", word) for word in step.command), *(("args", word) for word in step.args)]
-    if words and _program(words[0][1]) in _SHELLS:
+    if words and program(words[0][1]) in SHELLS:
         file = next(((key, word) for key, word in words[1:] if not word.startswith(("-", "+"))), None)
         options = [word for _, word in words[1:] if word.startswith("-")]
         if file and not any(re.fullmatch(r"-[a-z]*[cos]", option) for option in options) and _is_line(file[1]):
             yield SHELL_WORDS(
                 step.at(file[0]),
-                f"{_program(words[0][1])} takes {_short(file[1], 40)!r} for the name of a file: -c is missing",
+                f"{program(words[0][1])} takes {_short(file[1], 40)!r} for the name of a file: -c is missing",
                 f'write {json.dumps(words[0][1])}, "-c" and the line as one word',
                 None if step.command else Severity.NOTE,
             )
@@ -439,7 +373,7 @@ def _is_line(word: str) -> bool:
     if "{" in first or not first:
         return False
     if first == word:
-        return "/" not in word and _program(word) in _INTERPRETERS - _SHELLS
+        return "/" not in word and program(word) in INTERPRETERS - SHELLS
     return not (word.startswith(("/", ".")) and word.endswith(".sh") and not first.endswith(".sh"))
 
 
@@ -449,7 +383,7 @@ def _operators(words: Sequence[str]) -> list[str]:
     for before, word, after in zip(words, words[1:], [*words[2:], ""], strict=False):
         sure = word in ("&&", "||", ">>", "2>&1", "2>", "&>") or re.fullmatch(r"[12&]?>>?/[\w./-]+", word)
         to_file = word in (">", "<") and re.search(r"[/.][A-Za-z]", after)
-        piped = word == "|" and _program(after) in _PIPED
+        piped = word == "|" and program(after) in _PIPED
         if (sure or to_file or piped) and not before.startswith("-"):
             found.append(word)
     return found
@@ -457,8 +391,8 @@ def _operators(words: Sequence[str]) -> list[str]:
 
 def _has_shell(step: StepSpec) -> bool:
     """Say whether a shell is called, or may be: an image without `command` whose arguments begin with `-c`."""
-    words = [_program(word) for word in (*step.command, *step.args)]
-    return bool(_SHELLS & set(words)) or (not step.command and bool(step.args) and step.args[0] in ("-c", "-lc", "-ec"))
+    words = [program(word) for word in (*step.command, *step.args)]
+    return bool(SHELLS & set(words)) or (not step.command and bool(step.args) and step.args[0] in ("-c", "-lc", "-ec"))
 
 
 def _is_conditional(word: str) -> bool:
