@@ -378,7 +378,8 @@ class _Guard(io.BufferedIOBase):
 
     def __init__(self, stream: TextIO, pass_on: Callable[[str], None]) -> None:
         self._pass_on = pass_on
-        self._decoder = codecs.getincrementaldecoder(stream.encoding)(stream.errors or "strict")
+        # A stream of text alone has no encoding.
+        self._decoder = codecs.getincrementaldecoder(stream.encoding or "utf-8")(stream.errors or "strict")
         self._stream = stream
 
     @classmethod
@@ -386,7 +387,7 @@ class _Guard(io.BufferedIOBase):
         """Return a stream with all that code may expect of `stream`, whose texts are passed on at once."""
         guard = cls(stream, pass_on)
         return io.TextIOWrapper(
-            cast("io.BufferedWriter", guard), stream.encoding, stream.errors, newline="", write_through=True
+            cast("io.BufferedWriter", guard), stream.encoding or "utf-8", stream.errors, newline="", write_through=True
         )
 
     def write(self, data: ReadableBuffer) -> int:
