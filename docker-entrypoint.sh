@@ -25,7 +25,7 @@ asks_google() {
 
 # Print the values of GCP_PROJECT and GCP_REGION, a line each: the environment's, else those in .env.
 project_and_region() {
-    /opt/run-kfp/bin/python - <<'PYTHON'
+    /opt/run-kfp/bin/python -I - <<'PYTHON'
 import os
 from dotenv import dotenv_values
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import gc
 import json
 import os
@@ -243,10 +244,34 @@ def _execute(screen: Screen, argv: list[str]) -> int:
     except SystemExit:
         return 0  # Rich's way to end where whoever reads a help screen has enough
     except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is, no traceback reaches the user
+        if fault := _fault_of_machine(error):
+            return screen.tell(fault)
         message = f"internal error: {type(error).__name__}: {error}"
         return screen.tell(RunKfpError(message, hint="report it; --debug shows the traceback"))
     # A script whose list of arguments came out empty has not done what it was to do.
     return int(code) if argv else InputError.exit_code
+
+
+# What a machine runs out of, or does not have: https://man7.org/linux/man-pages/man3/errno.3.html.
+_SCARCE = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EIO", "ESTALE")
+    if hasattr(errno, name)
+)
+
+
+def _fault_of_machine(error: Exception) -> InputError | None:
+    """Return what is told of an error that is the machine's and not ours; None for any other one."""
+    if isinstance(error, MemoryError):
+        return InputError("out of memory", "free memory, or raise the limit")
+    if isinstance(error, OSError) and error.errno in _SCARCE:
+        where = f" {error.filename}" if error.filename else ""
+        return InputError(f"this machine refused access{where}: {error.strerror}", "free space, or raise the limit")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's words
+        return InputError("the home folder is unknown", "set HOME")
+    if isinstance(error, FileNotFoundError) and not os.path.isdir(os.curdir):  # noqa: PTH112 - pathlib's `.` raises
+        return InputError("the current folder no longer exists", "change to an existing folder")
+    return None
 
 
 def _look_around() -> None:

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +23,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from run_kfp.errors import InputError, did_you_mean
 from run_kfp.files import write_atomically
+from run_kfp.locks import lock
 from run_kfp.runs import BackendName, RunRef, RunState, RunStatus, StepState, StepStatus
 
 FOLDER = Path(".run-kfp")
 
-_HINT = "run in a folder with write permission"
+_HINT = "run in a folder with free space and write permission"
 
 _RECORD, _LOCK, _CANCEL = "run.json", "lock", "cancel"
 
@@ -158,7 +158,7 @@ class RunFolder:
             ) from None
         except OSError as error:
             raise InputError(f"cannot create {self.path}: {error.strerror}", hint=_HINT) from None
-        _lock(self._held)
+        lock(self._held)
         write_atomically(self.path / file, pipeline, _HINT)
 
     def release(self) -> None:
@@ -172,6 +172,29 @@ class RunFolder:
         data = _masked(_ADAPTER.dump_python(record, mode="json"), mask)
         write_atomically(self.path / _RECORD, json.dumps(data, indent=1, ensure_ascii=False) + "\n", _HINT)
 
+    def give_up(self, reason: str) -> None:
+        """End the record where it cannot be written anew, in its own place: a full disk has room for what is there.
+
+        What does not fit either is left to the next call, which finds the run abandoned.
+
+        Args:
+            reason: why the run failed, without a secret in it.
+        """
+        with contextlib.suppress(OSError, ValueError, AttributeError), (self.path / _RECORD).open("r+b") as file:
+            text = file.read()
+            record = json.loads(text)
+            ended = datetime.now(UTC).isoformat()
+            record |= {"state": RunState.FAILED, "error": reason, "ended": ended}
+            for step in record["steps"]:
+                if step["state"] in (StepState.RUNNING, StepState.PENDING, StepState.CANCELLING):
+                    step |= {"state": StepState.FAILED, "ended": ended}
+                elif step["state"] == StepState.WAITING:
+                    step["state"] = StepState.SKIPPED
+            shorter = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+            if len(shorter) < len(text):
+                file.seek(0)
+                file.write(shorter.ljust(len(text) - 1) + b"\n")
+
     def read(self) -> RunRecord | None:
         """Read `run.json`; None when there is none yet, or none that this version knows."""
         try:
@@ -183,7 +206,7 @@ class RunFolder:
         """Whether the program that ran it is gone."""
         try:
             with (self.path / _LOCK).open("r+b") as file:
-                return _lock(file)
+                return lock(file)
         except OSError:
             return True
 
@@ -319,26 +342,3 @@ def _masked(value: Any, mask: Callable[[str], str], key: str = "") -> Any:
     if isinstance(value, list):
         return [_masked(item, mask, key) for item in value]
     return value
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[bytes]) -> bool:
-        """Take the lock of an open file; False when another process has it."""
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes]) -> bool:
-        """Take the lock of an open file; False when another process has it."""
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True

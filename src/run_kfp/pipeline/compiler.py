@@ -7,10 +7,8 @@ at submission.
 from __future__ import annotations
 
 import inspect
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from run_kfp.arguments import Argument, Reference, literal_fault
@@ -22,6 +20,7 @@ from run_kfp.pipeline.factories import component_of_factory, filled_inputs
 from run_kfp.pipeline.resources import resource_words
 from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step
 from run_kfp.registry import Container, Registry
+from run_kfp.temporary import TemporaryFolder, unusable
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -89,10 +88,13 @@ def compile_pipeline(
         pipeline = kfp.dsl.pipeline(name=section.name, display_name=section.display_name or None)(
             _with_signature(chain, section.name, names)
         )
-        with tempfile.TemporaryDirectory(prefix="run-kfp-") as folder:
-            target = Path(folder) / "pipeline.yaml"
-            kfp.compiler.Compiler().compile(pipeline, str(target))
-            return target.read_text(encoding="utf-8")
+        with TemporaryFolder() as folder:
+            target = folder / "pipeline.yaml"
+            try:
+                kfp.compiler.Compiler().compile(pipeline, str(target))
+                return target.read_text(encoding="utf-8")
+            except OSError as error:
+                raise unusable(error) from None
 
     # kfp's setters walk the whole stack (`inspect.stack()`), which in a thread of its own is short: a quarter of the
     # time of a pipeline of 1000 steps.

@@ -32,10 +32,10 @@ def component_of_factory(registry: Registry, container: Container, *, caching: b
     place = f"{registry.source}: containers.{container.index}.factory {container.factory}"
     module_name, _, attribute = container.factory.partition(":")
     folder = str(registry.folder)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     base = importlib.import_module("kfp.dsl.base_component").BaseComponent
     here = Path.cwd()
+    # For the factory alone: what this program imports later must not come from the folder.
+    sys.path.insert(0, folder)
     try:
         # What it prints are words, not our result; where it goes to is not where the rest of the call goes on.
         with contextlib.redirect_stdout(sys.stderr):
@@ -50,6 +50,8 @@ def component_of_factory(registry: Registry, container: Container, *, caching: b
         ) from error
     finally:
         os.chdir(here)
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
     if not isinstance(component, base):
         raise InputError(
             f"returned a {type(component).__name__}, which is not a KFP component",

@@ -35,6 +35,7 @@ from run_kfp.registry import Registry
 from run_kfp.runs import JOB_ID, RunState, StepState
 from run_kfp.secrets import SecretRef
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, wrong_form
+from run_kfp.temporary import sweep_temporary
 
 __all__ = ["ENGINES", "PULLS", "LocalOptions", "LocalPlan", "Observer", "execute", "mend", "plan"]
 
@@ -397,6 +398,11 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
         folder.release()
         runs.remove(request.run_id)
         raise
+    except Exception as error:
+        if folder.read() is None:  # nothing began
+            runs.remove(request.run_id)
+        folder.give_up(masker.mask(getattr(error, "message", "") or f"internal error: {error}"))
+        raise
     finally:
         engine.close()
         folder.release()
@@ -450,6 +456,7 @@ def mend(runs: LocalRuns, masker: Masker) -> list[str]:
     Returns:
         Words on what could not be removed.
     """
+    sweep_temporary()
     dead: list[tuple[RunFolder, RunRecord]] = []
     for folder, record in runs.all():
         if not record.state.is_final and folder.abandoned():
@@ -477,5 +484,9 @@ def mend(runs: LocalRuns, masker: Masker) -> list[str]:
                 step.state, step.error, step.ended = StepState.FAILED, cause, now
             elif step.state is StepState.WAITING:
                 step.state = StepState.SKIPPED
-        folder.write(record, masker.mask)
+        try:
+            folder.write(record, masker.mask)
+        except InputError as error:  # a full disk: what there is to read is read all the same
+            folder.give_up(cause)
+            words.append(f"warning: {error.message}")
     return words

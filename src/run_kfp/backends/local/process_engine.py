@@ -13,7 +13,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import tempfile
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,9 +29,10 @@ from run_kfp.backends.local.engines import (
     exit_words,
     too_large,
 )
-from run_kfp.errors import EngineError
+from run_kfp.errors import EngineError, InputError
 from run_kfp.limits import MOST_OUTPUT
 from run_kfp.localruns import process_start
+from run_kfp.temporary import TemporaryFolder, unusable
 
 # What a process needs to start at all; the rest of the caller's environment stays with the caller.
 _PASSED_ON = ("PATH", "LANG", "SYSTEMROOT")
@@ -85,13 +85,17 @@ class ProcessEngine:
         """Take how each step runs, by its name, and variables that every step gets beside its own."""
         self._entries = entries
         self._env = env
-        self._folders: dict[str, Path] = {}
+        self._folders: dict[str, TemporaryFolder] = {}
 
     def prepare(
         self, calls: Sequence[StepCall], progress: PullProgress, stopping: threading.Event
     ) -> tuple[list[str], Mapping[str, list[str]]]:
         """Check that programs and folders are there; see `Engine.prepare`."""
         by_step: dict[str, list[str]] = {}
+        try:
+            TemporaryFolder().remove()
+        except InputError as error:
+            raise EngineError(error.message, error.hint) from None
         for call in calls:
             entry = self._entries[call.step]
             if not entry.cwd.is_dir():
@@ -111,13 +115,16 @@ class ProcessEngine:
 
     def outputs_folder(self, step: str) -> str:
         """Return the outputs folder of a step, which is made now."""
-        return str(self._folder(step) / "outputs")
+        return str(self._folder(step).path / "outputs")
 
-    def _folder(self, step: str) -> Path:
+    def _folder(self, step: str) -> TemporaryFolder:
         if step not in self._folders:
-            self._folders[step] = Path(tempfile.mkdtemp(prefix="run-kfp-"))
-            for name in ("home", "tmp", "outputs"):
-                (self._folders[step] / name).mkdir()
+            made = self._folders[step] = TemporaryFolder()
+            try:
+                for name in ("home", "tmp", "outputs"):
+                    (made.path / name).mkdir()
+            except OSError as error:
+                raise unusable(error) from None
         return self._folders[step]
 
     def start(self, call: StepCall, sink: Sink) -> _Process:
@@ -127,8 +134,8 @@ class ProcessEngine:
         argv = [*entry.entrypoint, *call.args[entry.assignments + entry.replaced :]]
         env = {
             **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-            "HOME": str(folder / "home"),
-            "TMPDIR": str(folder / "tmp"),
+            "HOME": str(folder.path / "home"),
+            "TMPDIR": str(folder.path / "tmp"),
             **self._env,
             **{name: value for name, value in call.env.items() if name not in entry.refuses(call.env)},
             **assigned,
@@ -145,20 +152,24 @@ class ProcessEngine:
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.remove()
             codes: Mapping[type[Exception], int] = {FileNotFoundError: 127, PermissionError: 126}
             code = codes.get(type(error))
             raise StartRefusedError(f"{argv[0]}: {getattr(error, 'strerror', None) or error}", code) from None
         return _Process(process, folder, sink, call.outputs)
 
     def close(self) -> None:
-        """Remove nothing: each step removes its own folder; see `Engine.close`."""
+        """Remove the folders of steps that did not start; see `Engine.close`."""
+        for folder in self._folders.values():
+            folder.remove()
 
 
 class _Process:
     """A process and all that it starts in its session."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path, sink: Sink, outputs: Collection[str]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], folder: TemporaryFolder, sink: Sink, outputs: Collection[str]
+    ) -> None:
         self._process = process
         self._folder = folder
         self._sink = sink
@@ -182,7 +193,7 @@ class _Process:
             return Ended(code, exit_words(code))
         files: dict[str, str] = {}
         for name in self._outputs:
-            content = _read_output(self._folder / "outputs", name)
+            content = _read_output(self._folder.path / "outputs", name)
             if content is None:
                 continue
             if len(content) > MOST_OUTPUT:
@@ -200,7 +211,7 @@ class _Process:
             for pipe in (self._process.stdout, self._process.stderr):
                 if pipe is not None:
                     pipe.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
     def stop(self) -> None:
         """Send SIGTERM to the session, and SIGKILL after `GRACE`."""

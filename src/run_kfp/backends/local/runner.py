@@ -6,6 +6,7 @@ One thread decides and writes the record; each step has a thread that starts it,
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import math
 import queue
@@ -123,16 +124,25 @@ class _Finished:
     ended: Ended
 
 
-_Event = Stop | _Prepared | _Broke | _Remark | _Started | _Finished
+@dataclass(frozen=True)
+class _Unlogged:
+    """A line of a step could not be written down: a step whose log is not whole has failed."""
+
+    step: str
+    words: str
+
+
+_Event = Stop | _Prepared | _Broke | _Remark | _Started | _Finished | _Unlogged
 
 
 @dataclass
 class _Active:
-    """A step that has a thread: since when, and what it is to be stopped for."""
+    """A step that has a thread: since when, what it is to be stopped for, and whether it has failed then."""
 
     since: float
     running: Running | None = None
     stopped_for: str = ""
+    failed: bool = False
     told: bool = False
 
 
@@ -277,6 +287,9 @@ class Runner:
         elif isinstance(event, _Started):
             self._started(event.step, event.running)
             event.seen.set()
+        elif isinstance(event, _Unlogged):
+            if (active := self._active.get(event.step)) is not None:
+                self._stop_step(active, event.words, failed=True)
         elif isinstance(event, _Finished):
             self._finished(event.step, event.ended)
 
@@ -286,7 +299,7 @@ class Runner:
         limit = self.policy.step_timeout
         for active in self._active.values():
             if limit is not None and not active.stopped_for and self.clock() - active.since >= limit:
-                self._stop_step(active, f"stopped after {limit:g} s (--step-timeout)")
+                self._stop_step(active, f"stopped after {limit:g} s (--step-timeout)", failed=True)
 
     def _over(self) -> bool:
         if self.clock() >= self._stop_deadline:
@@ -407,8 +420,7 @@ class Runner:
         record.started = record.started or record.ended
         record.warnings += [ended.warning] if ended.warning else []
         if active.stopped_for:
-            timed_out = "--step-timeout" in active.stopped_for
-            record.state = StepState.FAILED if timed_out else StepState.CANCELLED
+            record.state = StepState.FAILED if active.failed else StepState.CANCELLED
             record.error = active.stopped_for
         elif ended.exit_code == 0 and not ended.error:
             record.state = StepState.SUCCEEDED
@@ -449,8 +461,9 @@ class Runner:
         if again:
             self._stop_deadline = min(self._stop_deadline, self.clock() + GRACE)
 
-    def _stop_step(self, active: _Active, words: str, *, kill: bool = False) -> None:
-        active.stopped_for = active.stopped_for or words
+    def _stop_step(self, active: _Active, words: str, *, kill: bool = False, failed: bool = False) -> None:
+        if not active.stopped_for:
+            active.stopped_for, active.failed = words, failed
         if active.running is not None and (kill or not active.told):
             active.told = True
             self._thread(active.running.kill if kill else active.running.stop)
@@ -491,13 +504,18 @@ class Runner:
                 work()
             except Exception as error:  # noqa: BLE001 - whatever it is, the run must not wait for this thread for ever
                 if step:
-                    self._events.put(_Finished(step, Ended(None, f"{type(error).__name__}: {error}")))
+                    words = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+                    self._events.put(_Finished(step, Ended(None, words)))
                 else:
                     self._events.put(_Broke(error))
 
         thread = threading.Thread(target=guarded, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    def unlogged(self, step: str, error: OSError) -> None:
+        """Stop a step whose log cannot be written."""
+        self._events.put(_Unlogged(step, f"stopped because its log cannot be written: {error.strerror}"))
 
     def tell_line(self, step: str, line: LogLine) -> None:
         """Hand a line to the observer."""
@@ -515,6 +533,7 @@ class _StepLog:
         self._masked = {name: runner.masker.stream() for name in "OE"}
         self._open = dict.fromkeys("OE", "")
         self._lock = threading.Lock()
+        self._unwritten = False
         self._file: IO[str] = runner.folder.log(runner.record.step(step)).open("a", encoding="utf-8", newline="\n")
 
     def __enter__(self) -> _StepLog:
@@ -540,7 +559,8 @@ class _StepLog:
                 # A progress bar ends with "\r", and waits here for a "\n" that does not come.
                 if rest := self._open[stream].removesuffix("\r"):
                     self._write([LogLine(self._runner.now(), stream, rest)])
-            self._file.close()
+            with contextlib.suppress(OSError):  # told when the line was written that it holds still
+                self._file.close()
 
     def _take(self, stream: str, text: str) -> None:
         text = self._open[stream] + text
@@ -555,7 +575,13 @@ class _StepLog:
 
     def _write(self, lines: Sequence[LogLine]) -> None:
         if lines:
-            self._file.write("".join(f"{line}\n" for line in lines))
-            self._file.flush()
+            try:
+                if not self._unwritten:
+                    self._file.write("".join(f"{line}\n" for line in lines))
+                    self._file.flush()
+            except OSError as error:
+                # Read on: a step whose output nobody reads stands still at a full pipe.
+                self._unwritten = True
+                self._runner.unlogged(self._step, error)
             for line in lines:
                 self._runner.tell_line(self._step, line)
