@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
@@ -38,6 +39,21 @@ PANELS = WHAT, WHERE, HOW, CHECKS, LOCAL, INSTEAD, WORDS = (
 )
 
 
+# What is offered to a shell, and what may be said of it. Typer has zsh evaluate both, twice, and bash expand words as
+# patterns; any shell reads a word that was taken when the line is run.
+_OFFERED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NOT_SAID = re.compile(r"[^A-Za-z0-9 ,./:_@-]+|(?<=:):+")
+
+
+def _offer(words: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
+    """Return the words, each with what it means, that go on from what was typed and that no shell reads as more."""
+    return [
+        (word, _NOT_SAID.sub(" ", meaning))
+        for word, meaning in words
+        if word.startswith(incomplete) and _OFFERED.fullmatch(word)
+    ]
+
+
 def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
     """Offer indices and names of the registry in force; a shell that asks is never answered with an error."""
     from run_kfp.resolve import find_registry
@@ -48,14 +64,14 @@ def _complete_containers(incomplete: str) -> list[tuple[str, str]]:
         return []
     offers = [(container.index, container.name) for container in registry.containers.values()]
     offers += [(container.name, container.image) for container in registry.containers.values()]
-    return [(word, words) for word, words in offers if word.startswith(incomplete)]
+    return _offer(offers, incomplete)
 
 
 def complete_codes(incomplete: str) -> list[tuple[str, str]]:
     """Offer the kinds of findings."""
     from run_kfp.preflight.rules import rules
 
-    return [(name, code.title) for name, code in rules().items() if name.startswith(incomplete.upper())]
+    return _offer(((name, rule.title) for name, rule in rules().items()), incomplete.upper())
 
 
 def _show_version(value: bool) -> None:
