@@ -250,7 +250,9 @@ def submit_call(
     screen.say(*graph_lines(resolved.pipeline))
     if note := secrets_note(request):
         screen.say(f"note: {note}")
-    screen.say(f"submitting {request.job_id} to Vertex AI in {request.region} …")
+    screen.say(
+        f"submitting {request.job_id} to project {request.project}, {request.region}, as {request.service_account} …"
+    )
     screen.data(job_id=request.job_id)
     try:
         backend = load_backend(request.backend).open_backend(resolved.settings, screen.say)
