@@ -234,7 +234,8 @@ def test_environment_values_and_resources() -> None:
         "! a resource is a literal or { param = … }, resolved when compiling",
         "! has neither a param nor a secret",
     ]
-    assert [toml_type(value) for value in (True, 1, 1.5, [], {}, "", None)] == [
+    values = (True, 1, 1.5, [], {}, "", None)
+    assert [toml_type(value) for value in values] == [
         "a boolean",
         "a number",
         "a number",
