@@ -19,7 +19,7 @@ from run_kfp.masking import Masker
 from run_kfp.preflight.context import CheckContext, StepSpec, read_steps
 from run_kfp.preflight.offline import check_offline
 from run_kfp.preflight.offline.resources import chosen_machines
-from run_kfp.preflight.offline.values import without_tokens
+from run_kfp.preflight.offline.values import without_tokens, written_values
 from run_kfp.preflight.rules import Rule, in_order, rule, rules
 from run_kfp.registry import CheckSection, Registry
 from run_kfp.secrets import SecretFinder, SecretRef
@@ -145,6 +145,8 @@ def check(context: CheckContext | None, faults: Iterable[Finding], setup: CheckS
         return _report(findings, setup, looked=())
     masker = setup.finder.masker
     findings += check_offline(context, machines, setup.environ, lambda text: masker.mask(text) != text)
+    for value in written_values(context):
+        masker.add(value)  # from here on: what no finding may show need not be one of the secrets of the call
     choices = chosen_machines(context, machines)
     if setup.offline:
         return _report(findings, setup, machines=choices)

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from run_kfp.findings import Finding, Severity
 from run_kfp.limits import LONGEST_ARGUMENT
-from run_kfp.masking import MASK, SHORTEST_SECRET
-from run_kfp.pipeline.tables import table_at
+from run_kfp.masking import MASK
 from run_kfp.plans import Value
 from run_kfp.preflight.context import CheckContext
+from run_kfp.preflight.offline.named import named_values
 from run_kfp.preflight.offline.spec import compiled_here, shown
 from run_kfp.preflight.rules import rule
 from run_kfp.registry import SecretSource
@@ -116,14 +116,14 @@ def check_written(context: CheckContext, holds_secret: Callable[[str], bool]) ->
                 words,
                 _REQUIRE if path.endswith(".defaultValue") and instead is _REPLACE_IN_FILE else instead,
             )
-    for place, name, text in _named(context):
-        if text in seen or _written(text, holds_secret):
-            continue  # told by what it is
-        if (sure := _called_secret(name, text)) is not None:
+    for place, named in named_values(context):
+        text, sure = named.value, named.secret
+        # One that is told by what it is needs no name.
+        if sure is not None and text not in seen and not _written(text, holds_secret):
             seen.add(text)
             yield SECRET_WRITTEN(
                 place,
-                f"{name} has a plain-text value that looks like a secret",
+                f"{named.name[:60]} has a plain-text value that looks like a secret",
                 _REQUIRE if place.endswith(".defaultValue") else instead,
                 Severity.WARNING if sure else Severity.NOTE,
             )
@@ -138,6 +138,11 @@ def check_written(context: CheckContext, holds_secret: Callable[[str], bool]) ->
                 yield SECRET_WRITTEN(f"{context.registry.source}: containers.{index}", words, _REPLACE)
 
 
+def written_values(context: CheckContext) -> Iterator[str]:
+    """Yield the values that are told as secrets by their names; no other finding may show them."""
+    yield from (named.value for _, named in named_values(context) if named.secret is not None)
+
+
 _REPLACE = 'write { secret = "NAME" } and declare [secrets.NAME]; then revoke the old value'
 _REPLACE_IN_FILE = (
     "make it a parameter without a default, and declare a secret of that name in the registry; then make the old value "
@@ -147,52 +152,6 @@ _REQUIRE = (
     "remove the default, so that the value is set at submission: declare a secret of the parameter's name in the "
     "registry; then revoke the old value"
 )
-
-
-def _named(context: CheckContext) -> Iterator[tuple[str, str, str]]:
-    """Yield the texts that have a name, each with its place: variables, options, defaults of parameters."""
-    for step in context.steps:
-        for name, value in step.env.items():
-            yield step.at(f"env.{name}"), name, value
-        for key, words in (("command", step.command), ("args", step.args)):
-            for number, word in enumerate(words):
-                if match := re.fullmatch(r"(?P<name>(?:--?)?[A-Za-z][\w-]*)=(?P<value>.*)", word):
-                    yield step.at(key), match["name"], match["value"]
-                elif number + 1 < len(words) and re.fullmatch(r"--[A-Za-z][\w-]*", word):
-                    yield step.at(key), word, words[number + 1]
-    for name, param in context.registry.params.items():
-        if param.default:
-            yield f"{context.registry.source}: params.{name}.default", name, param.default
-    parameters = table_at(context.pipeline.spec, "root", "inputDefinitions", "parameters")
-    for name, body in parameters.items():
-        if isinstance(default := table_at(body).get("defaultValue"), str):
-            place = f"{context.pipeline.source}: root.inputDefinitions.parameters.{name}.defaultValue"
-            yield place, name, default
-
-
-_CALLED_PASSWORD = re.compile(r"(?:.*_)?(?:PASSWORD|PASSWD|PASSPHRASE)")
-_CALLED_TOKEN = re.compile(r"(?:.*_)?(?:(?:API|ACCESS|SECRET|PRIVATE|AUTH|ACCOUNT|SIGNING)_?KEY|TOKEN|SECRET)")
-# A path, an address, a reference to where a value lies, a placeholder; a name in place of a value.
-_NO_VALUE = re.compile(r"[./~$%{<\[].*|\w+:.*|projects/.*|.*\bsecrets?/.*", re.DOTALL | re.IGNORECASE)
-
-
-def _called_secret(name: str, value: str) -> bool | None:
-    """Say whether a value under this name surely is a secret: None where it need not be one."""
-    upper = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).strip("-").replace("-", "_").upper()
-    if len(value) < SHORTEST_SECRET or re.search(r"\s", value) or _NO_VALUE.fullmatch(value) or is_template(value):
-        return None
-    if value.lower() in ("password", "placeholder"):
-        return None
-    if _CALLED_PASSWORD.fullmatch(upper):
-        return _is_random(value)
-    return True if _CALLED_TOKEN.fullmatch(upper) and _is_random(value) else None
-
-
-def _is_random(value: str) -> bool:
-    """Say whether a text looks as if it was drawn: 16 characters or more, with letters and digits in turns."""
-    if not re.fullmatch(r"[A-Za-z0-9+/=_.~-]{16,}", value):
-        return False
-    return len(re.findall(r"(?<=[0-9])[A-Za-z]|(?<=[A-Za-z])[0-9]", value)) >= 4
 
 
 def _written(text: str, holds_secret: Callable[[str], bool]) -> str:
