@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clock import FakeClock
+from conftest import Cli
 from run_kfp.errors import InputError
 from run_kfp.localruns import (
     LocalRuns,
@@ -106,6 +110,193 @@ def test_a_record_that_is_none_is_no_run(runs: LocalRuns, text: str | None) -> N
 
     assert runs.folder("chain-1").read() is None
     assert runs.all() == []
+
+
+def changed(record: RunRecord, **keys: Any) -> str:
+    return json.dumps({**record.data, **keys})
+
+
+def with_step(record: RunRecord, **keys: Any) -> str:
+    data = record.data
+    data["steps"][0] |= keys
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (changed(a_record(), id="chain-2"), "its id is not the name of its folder"),
+        (changed(a_record(), ref="vertex://projects/p"), "its id is not the name of its folder"),
+        (changed(a_record(), schema=2), "version 2 is not supported"),
+        (changed(a_record(), file="/etc/passwd"), "it names a file outside of its folder"),
+        (changed(a_record(), file="../../../x"), "it names a file outside of its folder"),
+        (with_step(a_record(), log="../../../../etc/passwd"), "it names a file outside of its folder"),
+        (with_step(a_record(), log="/dev/zero"), "it names a file outside of its folder"),
+        (with_step(a_record(), log="logs/../run.json"), "it names a file outside of its folder"),
+        (changed(a_record(), steps=[a_record().data["steps"][0]] * 2), "two steps have the same name"),
+        (changed(a_record(), created="2030-01-01T12:00:00"), "a time is invalid"),
+        (changed(a_record(), created="9999-12-31T23:59:59Z"), "a time is invalid"),
+        (with_step(a_record(), started="0001-01-01T00:00:00Z"), "a time is invalid"),
+        (changed(a_record(), state="BETTER"), "not a run record of this version"),
+        ("[" * 100_000, "not a run record of this version"),
+        ("\0" * 100, "not a run record of this version"),
+        ("\xff", "not a run record of this version"),
+    ],
+)
+def test_a_record_that_does_not_fit_its_folder_is_told_and_the_others_are_read(
+    runs: LocalRuns, text: str, words: str
+) -> None:
+    (runs.path / "chain-1").mkdir(parents=True)
+    (runs.path / "chain-1/run.json").write_text(text, encoding="latin-1")
+    written(runs, "other-1")
+
+    found, told = runs.scan()
+
+    assert [record.id for _, record in found] == ["other-1"]
+    assert told == [f"warning: {runs.path}/chain-1/run.json is ignored: {words}"]
+    assert runs.folder("chain-1").read() is None
+
+
+def link_to(target: str) -> Callable[[Path], None]:
+    return lambda path: path.symlink_to(target)
+
+
+def socket_at(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
+        made.bind(path.name)
+
+
+ODD: Mapping[str, Callable[[Path], None]] = {
+    "a link to a valid record": link_to("../../../record.json"),
+    "a link to a device": link_to("/dev/zero"),
+    "a link to nothing": link_to("nothing"),
+    "a pipe": os.mkfifo,
+    "a socket": socket_at,
+    "a folder": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_record_that_is_no_regular_file_is_told_at_once(runs: LocalRuns, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "record.json").write_text(changed(a_record()), encoding="utf-8")
+    (runs.path / "chain-1").mkdir(parents=True)
+    ODD[kind](runs.path / "chain-1/run.json")
+    written(runs, "other-1")
+
+    found, told = runs.scan()
+
+    assert [record.id for _, record in found] == ["other-1"]
+    words = "it is a link" if "link" in kind else "it is not a regular file"
+    assert told == [f"warning: {runs.path}/chain-1/run.json is ignored: {words}"]
+
+
+def test_a_folder_of_a_run_that_is_a_link_is_told(runs: LocalRuns, tmp_path: Path) -> None:
+    written(LocalRuns(tmp_path / "elsewhere"), "chain-1")
+    runs.path.mkdir(parents=True)
+    (runs.path / "chain-1").symlink_to(tmp_path / "elsewhere/runs/chain-1")
+
+    assert runs.scan() == ([], [f"warning: {runs.path}/chain-1/run.json is ignored: a link leads out of its folder"])
+
+
+def test_a_record_is_read_no_further_than_its_limit(runs: LocalRuns) -> None:
+    (runs.path / "chain-1").mkdir(parents=True)
+    with (runs.path / "chain-1/run.json").open("wb") as file:
+        file.truncate(2**40)
+
+    assert runs.scan()[1] == [f"warning: {runs.path}/chain-1/run.json is ignored: larger than 16 MB"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ODD if kind != "a link to nothing"])
+def test_a_log_that_is_no_regular_file_is_not_read(runs: LocalRuns, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "record.json").write_text("secret\n", encoding="utf-8")
+    folder = written(runs, "chain-1")
+    log = folder.log(a_record().steps[0])
+    ODD[kind](log)
+
+    with pytest.raises(InputError, match=r"cannot read the log .*: it is "):
+        list(read_log(log))
+    with pytest.raises(OSError, match=r"it is a link|not a regular file"):
+        folder.open_log(a_record().steps[0])
+
+
+def test_the_marks_of_a_run_do_not_lead_out_of_its_folder(runs: LocalRuns, tmp_path: Path) -> None:
+    folder = written(runs, "chain-1")
+    (folder.path / "cancel").symlink_to(tmp_path / "made")
+    (folder.path / "lock").unlink()
+    (folder.path / "lock").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").touch()
+
+    with pytest.raises(InputError, match=r"cannot write .*/cancel: it is a link"):
+        folder.ask_to_cancel()
+
+    assert not (tmp_path / "made").exists()
+    assert folder.abandoned()
+
+
+def test_a_store_that_is_a_link_is_refused(runs: LocalRuns, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".run-kfp").symlink_to(tmp_path / "elsewhere")
+
+    for refused in (runs.all, lambda: runs.find(None), lambda: runs.folder("chain-1").make("x", "pipeline.yaml")):
+        with pytest.raises(InputError, match=r"\.run-kfp is a link"):
+            refused()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_runs_that_are_a_link_are_refused(runs: LocalRuns, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    runs.path.parent.mkdir()
+    runs.path.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(InputError, match="runs is a link"):
+        runs.folder("chain-1").make("x", "pipeline.yaml")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_store_of_another_user_is_refused(runs: LocalRuns) -> None:
+    runs.path.mkdir(parents=True)
+    os.chown(runs.path.parent, 12345, -1)
+
+    with pytest.raises(InputError, match=r"belongs to another user \(uid 12345\)"):
+        runs.all()
+
+
+@pytest.mark.parametrize("command", ["runs", "logs", "watch", "cancel"])
+def test_a_command_tells_of_an_invalid_record_in_a_line_and_goes_on(cli: Cli, folder: Path, command: str) -> None:
+    runs = LocalRuns(folder / ".run-kfp")
+    (runs.path / "odd").mkdir(parents=True)
+    os.mkfifo(runs.path / "odd/run.json")
+    record = a_record()
+    record.state = RunState.SUCCEEDED
+    made = runs.folder(record.id)
+    made.make("a pipeline\n", "pipeline.yaml")
+    made.write(record, str)
+    made.release()
+
+    result = cli(command)
+
+    assert result.code == (2 if command == "cancel" else 0)  # it has ended
+    lines = [line for line in result.err.splitlines() if "odd" in line]
+    assert lines == ["warning: .run-kfp/runs/odd/run.json is ignored: it is not a regular file"]
+    assert command != "runs" or "chain-1" in result.out
+
+
+def test_everything_of_a_run_is_the_owners_alone(runs: LocalRuns) -> None:
+    runs.path.parent.mkdir(mode=0o755)
+    folder = written(runs, "chain-1")
+    folder.open_log(a_record().steps[0]).close()
+    folder.ask_to_cancel()
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [folder._store, *folder._store.rglob("*")]}
+    del modes[".gitignore"]
+    assert {name for name, mode in modes.items() if mode == 0o700} == {".run-kfp", "runs", "chain-1", "logs"}
+    assert {name for name, mode in modes.items() if mode == 0o600} == modes.keys() - {
+        ".run-kfp",
+        "runs",
+        "chain-1",
+        "logs",
+    }
 
 
 def test_a_record_tells_its_status_as_every_backend_does() -> None:

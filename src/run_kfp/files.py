@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from run_kfp.errors import InputError
 
@@ -68,6 +70,40 @@ def _read_bytes(path: Path) -> bytes:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode) or not hasattr(select, "poll"):
             return file.read(LARGEST_FILE + 1)
         return _read_stream(file.fileno())
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, *, within: Path) -> IO[bytes]:
+    """Open a regular file that is where its path says: no link, pipe, socket or device, and no link on the way to it.
+
+    Args:
+        path: the file, below `within`.
+        flags: as of `os.open`; with O_CREAT the file is made for its owner alone.
+        within: a folder that is trusted, links and all.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PermissionError: it is something else, or a link leads out of the folder; `strerror` says what.
+        OSError: it cannot be opened.
+    """
+    folder = Path(os.path.realpath(within))
+    inside = path.parent.relative_to(within) if path.parent.is_relative_to(within) else None
+    if inside is None or ".." in inside.parts or Path(os.path.realpath(path.parent)) != folder / inside:
+        raise PermissionError(errno.EACCES, "a link leads out of its folder")
+    if path.is_symlink():
+        raise PermissionError(errno.EACCES, "it is a link")
+    # Without O_NONBLOCK, opening a pipe waits for its other end.
+    more = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags | more, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.EISDIR):  # a socket, or a pipe that nobody reads; a folder
+            raise PermissionError(errno.EACCES, "it is not a regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PermissionError(errno.EACCES, "it is not a regular file")
+    mode = {os.O_RDONLY: "rb", os.O_WRONLY: "wb", os.O_RDWR: "r+b"}[flags & (os.O_RDONLY | os.O_WRONLY | os.O_RDWR)]
+    return os.fdopen(descriptor, "ab" if flags & os.O_APPEND else mode)
 
 
 def _read_stream(descriptor: int) -> bytes:

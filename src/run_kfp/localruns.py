@@ -1,5 +1,8 @@
 """Runs on this machine, as they lie under `.run-kfp/runs/<id>/`: `run.json`, the pipeline file, a log a step.
 
+All of it is the owner's alone. It is input like any other when it is read: a folder may come with a checkout, and a
+record that is too large, does not fit its folder or names files outside of it is told and left out.
+
 The program that runs a pipeline holds a lock in the folder of its run, which the system takes from it whatever kills
 it: so a run whose program is gone is known for what it is, and never stays RUNNING.
 """
@@ -12,6 +15,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,15 +26,24 @@ from typing import IO, Any
 from pydantic import TypeAdapter, ValidationError
 
 from run_kfp.errors import InputError, did_you_mean
-from run_kfp.files import write_atomically
+from run_kfp.files import make_private_folder, open_regular, write_atomically
 from run_kfp.locks import lock
-from run_kfp.runs import BackendName, RunRef, RunState, RunStatus, StepState, StepStatus
+from run_kfp.runs import JOB_ID, BackendName, RunRef, RunState, RunStatus, StepState, StepStatus
 
 FOLDER = Path(".run-kfp")
 
 _HINT = "run in a folder with free space and write permission"
 
 _RECORD, _LOCK, _CANCEL = "run.json", "lock", "cancel"
+
+# What `log_names` returns.
+_LOG = re.compile(r"logs/[A-Za-z0-9._-]{1,120}\.log")
+
+# Bytes of the largest record; that of a thousand steps has less than one million.
+_LARGEST_RECORD = 16 * 2**20
+
+# Bytes of a line of a log; the runner writes none that is longer than a few thousand characters.
+_LONGEST_LINE = 2**20
 
 # What is never masked: a secret that happens to read "FAILED" must not make the record unreadable.
 _PLAIN = frozenset({"id", "ref", "state", "engine", "created", "started", "ended", "log", "container", "reused_from"})
@@ -100,6 +113,12 @@ class RunRecord:
         )
         return RunStatus(self.state, steps, self.error or "")
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """The record as `run.json` holds it."""
+        data: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return data
+
 
 _ADAPTER = TypeAdapter(RunRecord)
 
@@ -140,18 +159,30 @@ class RunFolder:
         """The id of the run."""
         return self.path.name
 
+    @property
+    def _store(self) -> Path:
+        """The folder `.run-kfp`."""
+        return self.path.parent.parent
+
     def make(self, pipeline: str, file: str) -> None:
         """Make the folder with the executed pipeline file in it, and hold its lock until this process ends.
 
         Raises:
-            InputError: it is there already, or cannot be made.
+            InputError: it is there already, cannot be made, or `.run-kfp` is a link or somebody else's.
         """
+        check_store(self._store)
+        make_private_folder(self.path.parent, _HINT)
         try:
-            (self.path / "logs").mkdir(parents=True)
-            ignore = self.path.parent.parent / ".gitignore"
-            if not ignore.exists():
+            for folder in (self._store, self.path.parent):
+                if folder.is_symlink():
+                    raise InputError(f"{folder} is a link", hint="remove it; runs stay in this folder")
+                folder.chmod(0o700)
+            self.path.mkdir(mode=0o700)
+            (self.path / "logs").mkdir(mode=0o700)
+            ignore = self._store / ".gitignore"
+            if not ignore.exists() and not ignore.is_symlink():
                 ignore.write_text("*\n", encoding="utf-8")
-            self._held = (self.path / _LOCK).open("wb")
+            self._held = self._open(_LOCK, os.O_WRONLY | os.O_CREAT)
         except FileExistsError:
             raise InputError(
                 f"the run {self.id} already exists on this machine", hint="remove --job-id to get a new id"
@@ -159,7 +190,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"cannot create {self.path}: {error.strerror}", hint=_HINT) from None
         lock(self._held)
-        write_atomically(self.path / file, pipeline, _HINT)
+        write_atomically(self.path / file, pipeline, _HINT, private=True)
 
     def release(self) -> None:
         """Let go of the lock: the run has ended."""
@@ -169,8 +200,9 @@ class RunFolder:
 
     def write(self, record: RunRecord, mask: Callable[[str], str]) -> None:
         """Write `run.json` anew, whole or not at all, with every secret masked."""
-        data = _masked(_ADAPTER.dump_python(record, mode="json"), mask)
-        write_atomically(self.path / _RECORD, json.dumps(data, indent=1, ensure_ascii=False) + "\n", _HINT)
+        data = _masked(record.data, mask)
+        text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(self.path / _RECORD, text, _HINT, private=True)
 
     def give_up(self, reason: str) -> None:
         """End the record where it cannot be written anew, in its own place: a full disk has room for what is there.
@@ -180,7 +212,7 @@ class RunFolder:
         Args:
             reason: why the run failed, without a secret in it.
         """
-        with contextlib.suppress(OSError, ValueError, AttributeError), (self.path / _RECORD).open("r+b") as file:
+        with contextlib.suppress(OSError, ValueError, AttributeError), self._open(_RECORD, os.O_RDWR) as file:
             text = file.read()
             record = json.loads(text)
             ended = datetime.now(UTC).isoformat()
@@ -196,16 +228,31 @@ class RunFolder:
                 file.write(shorter.ljust(len(text) - 1) + b"\n")
 
     def read(self) -> RunRecord | None:
-        """Read `run.json`; None when there is none yet, or none that this version knows."""
+        """Read `run.json`; None when there is none yet, or none that is valid."""
+        found = self.look()
+        return found if isinstance(found, RunRecord) else None
+
+    def look(self) -> RunRecord | str | None:
+        """Read `run.json`; None when there is none yet, words where it is not the record of this run."""
         try:
-            return _ADAPTER.validate_json((self.path / _RECORD).read_bytes())
-        except (OSError, ValidationError):
+            with self._open(_RECORD) as file:
+                content = file.read(_LARGEST_RECORD + 1)
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            return str(error.strerror)
+        if len(content) > _LARGEST_RECORD:
+            return f"larger than {_LARGEST_RECORD // 2**20} MB"
+        try:
+            record = _ADAPTER.validate_json(content)
+        except (ValidationError, RecursionError):
+            return "not a run record of this version"
+        return _record_fault(record, self.id) or record
 
     def abandoned(self) -> bool:
         """Whether the program that ran it is gone."""
         try:
-            with (self.path / _LOCK).open("r+b") as file:
+            with self._open(_LOCK, os.O_RDWR) as file:
                 return lock(file)
         except OSError:
             return True
@@ -214,9 +261,24 @@ class RunFolder:
         """Return the path of a step's log."""
         return self.path / step.log
 
+    def open_log(self, step: StepRecord) -> IO[bytes]:
+        """Open the log of a step to write at its end."""
+        return self._open(step.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def _open(self, name: str, flags: int = os.O_RDONLY) -> IO[bytes]:
+        """Open a file of this folder as `open_regular` does."""
+        return open_regular(self.path / name, flags, within=self._store)
+
     def ask_to_cancel(self) -> None:
-        """Ask the program that runs it to stop: it looks for this mark twice a second."""
-        (self.path / _CANCEL).touch()
+        """Ask the program that runs it to stop: it looks for this mark twice a second.
+
+        Raises:
+            InputError: the mark cannot be made.
+        """
+        try:
+            self._open(_CANCEL, os.O_WRONLY | os.O_CREAT).close()
+        except OSError as error:
+            raise InputError(f"cannot write {self.path / _CANCEL}: {error.strerror}", hint=_HINT) from None
 
     @property
     def asked_to_cancel(self) -> bool:
@@ -236,13 +298,32 @@ class LocalRuns:
         return RunFolder(self.path / run_id)
 
     def all(self) -> list[tuple[RunFolder, RunRecord]]:
-        """Return every run, the newest first."""
+        """Return every run, the newest first.
+
+        Raises:
+            InputError: the folder `.run-kfp` is a link or somebody else's.
+        """
+        return self.scan()[0]
+
+    def scan(self) -> tuple[list[tuple[RunFolder, RunRecord]], list[str]]:
+        """Return every run, the newest first, and a line on each folder whose record is invalid.
+
+        Raises:
+            InputError: as `all` does.
+        """
+        check_store(self.path.parent)
         try:
-            folders = [RunFolder(path) for path in self.path.iterdir()]
+            folders = [RunFolder(path) for path in sorted(self.path.iterdir())]
         except OSError:
-            return []
-        found = [(folder, record) for folder in folders if (record := folder.read()) is not None]
-        return sorted(found, key=lambda pair: (pair[1].created, pair[1].id), reverse=True)
+            return [], []
+        looked = [(folder, folder.look()) for folder in folders]
+        found = [(folder, record) for folder, record in looked if isinstance(record, RunRecord)]
+        words = [
+            f"warning: {folder.path / _RECORD} is ignored: {words}"
+            for folder, words in looked
+            if isinstance(words, str)
+        ]
+        return sorted(found, key=lambda pair: (pair[1].created, pair[1].id), reverse=True), words
 
     def find(self, word: str | None) -> tuple[RunFolder, RunRecord]:
         """Return the run that `word` names: an id, a ref `local://ID`, the beginning of one id; None for the newest.
@@ -268,6 +349,45 @@ class LocalRuns:
     def remove(self, run_id: str) -> None:
         """Remove the folder of a run that never began."""
         shutil.rmtree(self.path / run_id, ignore_errors=True)
+
+
+def check_store(store: Path) -> None:
+    """Refuse a folder `.run-kfp` that leads elsewhere or that somebody else can write.
+
+    Raises:
+        InputError: it is a link, or belongs to another user.
+    """
+    try:
+        found = store.lstat()
+    except OSError:  # what is not there is made, or told where it cannot be
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise InputError(f"{store} is a link", hint="remove it; runs stay in this folder")
+    if not hasattr(os, "geteuid") or found.st_uid == os.geteuid():
+        return
+    # In a container the user is root, and the folder that is mounted belongs to somebody outside.
+    if os.geteuid() or found.st_uid != (store.parent / ".").stat().st_uid:
+        raise InputError(f"{store} belongs to another user (uid {found.st_uid})", hint="remove it, or run elsewhere")
+
+
+def _record_fault(record: RunRecord, run_id: str) -> str:
+    """Say why a record is not that of the run in whose folder it is; empty where it is."""
+    if record.schema != 1:
+        return f"version {record.schema} is not supported"
+    if record.id != run_id or not JOB_ID.fullmatch(run_id) or record.ref != str(local_ref(run_id)):
+        return "its id is not the name of its folder"
+    names = [step.name for step in record.steps]
+    logs = [step.log for step in record.steps]
+    if len(set(names)) < len(names):
+        return "two steps have the same name"
+    if record.file != "pipeline.yaml" or not all(_LOG.fullmatch(log) for log in logs):
+        return "it names a file outside of its folder"
+    moments = [record.created, record.started, record.ended]
+    moments += [moment for step in record.steps for moment in (step.started, step.ended)]
+    # Sums and differences with them must stay within what a time can be.
+    if any(moment and (moment.tzinfo is None or not 1970 < moment.year < 9000) for moment in moments):
+        return "a time is invalid"
+    return ""
 
 
 def local_ref(run_id: str) -> RunRef:
@@ -314,16 +434,19 @@ def follow_logs(
         paths: the logs by the names of their steps; a file may be missing as long as its step has not begun.
         ended: says that no more will come; what is there then is still read.
         sleep: waits for a number of seconds; tests bring their own.
+
+    Raises:
+        InputError: a log is no regular file, or cannot be read.
     """
     positions = dict.fromkeys(paths, 0)
     while True:
         last = ended()
         found: list[tuple[str, LogLine]] = []
         for name, path in paths.items():
-            with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            with contextlib.suppress(FileNotFoundError), open_log(path) as file:
                 file.seek(positions[name])
-                for raw in file:
-                    if not raw.endswith(b"\n"):
+                while raw := file.readline(_LONGEST_LINE):
+                    if not raw.endswith(b"\n") and len(raw) < _LONGEST_LINE:
                         break
                     positions[name] += len(raw)
                     if line := LogLine.parse(raw.decode("utf-8", "replace")):
@@ -332,6 +455,21 @@ def follow_logs(
         if last:
             return
         sleep(0.3)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open a log, `logs/<name>.log` of a run's folder.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        InputError: it is no regular file, or cannot be read.
+    """
+    try:
+        return open_regular(path, within=path.parent.parent)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot read the log {path}: {error.strerror}") from None
 
 
 def _masked(value: Any, mask: Callable[[str], str], key: str = "") -> Any:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
+import io
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from run_kfp.backends import local
 from run_kfp.backends.local import LocalOptions
 from run_kfp.errors import InputError, RunFailed, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.findings import Finding
-from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, follow_logs, read_log
+from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, follow_logs, open_log, read_log
 from run_kfp.resolve import inputs_of
 from run_kfp.runs import RunState, RunStatus, watch
 from run_kfp.screens import (
@@ -337,14 +337,17 @@ def write_report(folder: RunFolder) -> Path | None:
         return None
     from run_kfp.report import report_html
 
-    record = json.loads((folder.path / "run.json").read_text(encoding="utf-8"))
+    record = folder.read()
+    if record is None:
+        return None
     path = folder.path / "report.html"
-    write_atomically(path, report_html(record, lambda log: _lines(folder.path / log)))
+    write_atomically(path, report_html(record.data, lambda log: _lines(folder.path / log)), private=True)
     return path
 
 
 def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+    log = cast("io.BufferedReader", open_log(path))
+    with io.TextIOWrapper(log, encoding="utf-8", errors="replace", newline="\n") as file:
         yield from file
 
 

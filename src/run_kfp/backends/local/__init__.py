@@ -27,7 +27,7 @@ from run_kfp.errors import EngineError, InputError, did_you_mean
 from run_kfp.files import is_file, is_folder
 from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, downstream, executable_steps, parameter_defaults
-from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, log_names, this_runner
+from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, log_names, open_log, this_runner
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
 from run_kfp.plans import Inputs, Value, fill
@@ -315,7 +315,8 @@ def _resume(
         raise InputError.of("--from", faults)
     notes = []
     try:
-        old = {step.name: step for step in executable_steps(read_pipeline(folder.path / base.file))}
+        file = folder.path / base.file
+        old = {} if file.is_symlink() else {step.name: step for step in executable_steps(read_pipeline(file))}
     except InputError:
         old = {}
     changed = [step.name for step in steps if step.name in reused and old.get(step.name) != step]
@@ -446,25 +447,30 @@ def _copy_logs(base: RunRecord, base_folder: RunFolder, record: RunRecord, folde
     """Give the new run the logs of the steps that it did not repeat: it then tells the whole story."""
     for step in record.steps:
         if step.reused_from is not None:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(base_folder.log(base.step(step.name)), folder.log(step))
+            with (
+                contextlib.suppress(FileNotFoundError),
+                open_log(base_folder.log(base.step(step.name))) as before,
+                folder.open_log(step) as log,
+            ):
+                shutil.copyfileobj(before, log)
 
 
 def mend(runs: LocalRuns, masker: Masker) -> list[str]:
     """Find the runs whose program was killed, end them as FAILED, and remove what they left behind.
 
     Returns:
-        Words on what could not be removed.
+        Words on what could not be removed, and on records that are invalid.
     """
     sweep_temporary()
     dead: list[tuple[RunFolder, RunRecord]] = []
-    for folder, record in runs.all():
+    found, words = runs.scan()
+    for folder, record in found:
         if not record.state.is_final and folder.abandoned():
             # Read again: it may have ended since, and let go of its lock.
             latest = folder.read()
             if latest is not None and not latest.state.is_final:
                 dead.append((folder, latest))
-    words: list[str] = []
+    remains: list[str] = []
     for _, record in dead:
         for step in record.steps:
             if record.engine == "process" and step.state is StepState.RUNNING and step.container:
@@ -473,12 +479,12 @@ def mend(runs: LocalRuns, masker: Masker) -> list[str]:
         try:
             sweep(runs.path.absolute(), lambda run: not runs.folder(run).abandoned())
         except EngineError as error:
-            words.append(f"containers of a killed run may remain: {error.message}")
+            remains.append(f"containers of a killed run may remain: {error.message}")
     now = datetime.now(UTC)
     for folder, record in dead:
         cause = f"the program that ran it was killed (process {record.runner.get('pid')})"
         record.state, record.error, record.ended = RunState.FAILED, cause, now
-        record.warnings += words
+        record.warnings += remains
         for step in record.steps:
             if step.state in (StepState.RUNNING, StepState.PENDING, StepState.CANCELLING):
                 step.state, step.error, step.ended = StepState.FAILED, cause, now
@@ -489,4 +495,4 @@ def mend(runs: LocalRuns, masker: Masker) -> list[str]:
         except InputError as error:  # a full disk: what there is to read is read all the same
             folder.give_up(cause)
             words.append(f"warning: {error.message}")
-    return words
+    return words + remains

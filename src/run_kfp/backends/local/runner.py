@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import json
 import math
 import queue
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from run_kfp.backends.local.engines import (
     GRACE,
@@ -534,7 +535,8 @@ class _StepLog:
         self._open = dict.fromkeys("OE", "")
         self._lock = threading.Lock()
         self._unwritten = False
-        self._file: IO[str] = runner.folder.log(runner.record.step(step)).open("a", encoding="utf-8", newline="\n")
+        log = runner.folder.open_log(runner.record.step(step))
+        self._file: IO[str] = io.TextIOWrapper(cast("io.BufferedWriter", log), encoding="utf-8", newline="\n")
 
     def __enter__(self) -> _StepLog:
         return self
