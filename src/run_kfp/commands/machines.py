@@ -45,15 +45,16 @@ def machines_table(screen: Screen, registry: Path | None, region: str | None, ac
     machines = machine_rows(table, region=region, accelerator=accelerator)
     accelerators = [row for row in accelerator_rows(table, region=region) if accelerator in (None, row["accelerator"])]
     screen.data(source=table.source, machines=machines, accelerators=accelerators, regions=sorted(table.regions))
-    screen.show(_machine_lines(table, machines, accelerators, region))
+    screen.show(machine_lines(table, machines, accelerators, region))
 
 
-def _machine_lines(
+def machine_lines(
     table: Machines,
     machines: Sequence[Mapping[str, Any]],
     accelerators: Sequence[Mapping[str, Any]],
     region: str | None,
 ) -> Iterator[Text]:
+    """Show the rows of the machines and of the accelerators; `region` is the one that they were chosen by."""
     yield Text.assemble((table.source, "bold"), f"  {'in ' + region if region else 'all regions'}")
     yield Text("")
     for row in machines:
