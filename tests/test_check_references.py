@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -264,7 +265,7 @@ def test_a_registry_that_vertex_cannot_reach_is_an_error(host: str) -> None:
     assert found.severity is Severity.ERROR
     assert "cannot reach" in found.message
     there = f"{ARTIFACTS}/test-project/REPOSITORY/train:v1"
-    assert found.hint == f"docker tag {host}/team/train:v1 {there} && docker push {there}"
+    assert found.hint == f"docker tag {shlex.quote(f'{host}/team/train:v1')} {there} && docker push {there}"
 
 
 def test_a_network_of_ones_own_may_lead_to_a_private_registry_but_not_to_this_machine() -> None:

@@ -14,7 +14,7 @@ import pytest
 from conftest import PROGRAM, Cli, Write
 from dermaid import SETTINGS
 from run_kfp.lines import Text
-from run_kfp.visible import visible, visible_line
+from run_kfp.visible import shell_word, visible, visible_line
 from test_words import on_terminal
 
 # A terminal obeys each of these; what is left of the pair is how it is shown.
@@ -78,6 +78,23 @@ def test_what_is_harmless_stays() -> None:
 def test_of_a_log_plain_colours_and_the_last_state_of_a_bar_stay(line: str, plain: str, colour: str) -> None:
     assert visible_line(line, colour=False) == plain
     assert visible_line(line, colour=True) == colour
+
+
+@pytest.mark.parametrize(
+    "word", ["plain/image:v1", "", "a b", "a'b", 'a"b', "$(a)", "`a`", "a;b", "-x", "~", "*", *OBEYED.values()]
+)
+@pytest.mark.parametrize("end", ["", "\n", "\t'\\", "é"])
+def test_a_word_of_a_command_is_one_word_and_one_line(word: str, end: str) -> None:
+    text = f"{word}{end}".replace("\0", "").replace("\udcff", "").replace("\x85", "").replace("\x9b", "")
+
+    written = shell_word(text)
+
+    assert visible(written) == written
+    assert "\n" not in written
+    read = subprocess.run(
+        ["bash", "-c", f"printf %s/ {written}"], capture_output=True, env={"LC_ALL": "C.UTF-8"}, check=True
+    )
+    assert read.stdout.decode() == f"{text}/"
 
 
 # ── the whole program ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -208,3 +225,13 @@ def test_a_compiled_file_is_ascii(cli: Cli, write: Write) -> None:
     write("run-kfp.toml", f'[containers.1]\nname = "one"\nimage = "nobody/one"\nargs = ["a{ALL[-1]}b"]\n')
 
     assert cli("-r", "1", "--compile-only", "-o", "-").out.isascii()
+
+
+def test_a_hint_quotes_what_comes_from_elsewhere(cli: Cli, write: Write) -> None:
+    assert "next: cd 'a;b $(c)'\n" in cli("init", "a;b $(c)").err
+    image = "evil.example/a$(b)`c`;d'e"
+    write("run-kfp.toml", f'[containers.1]\nname = "one"\nimage = "{image}"\nenv = {{ A = {{ param = "tag" }} }}\n')
+
+    refused = cli("-r", "1", "--compile-only").err
+
+    assert f"docker inspect -f '{{{{json .Config.Entrypoint}}}}' {shlex.quote(image)}`" in refused

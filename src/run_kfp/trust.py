@@ -25,6 +25,7 @@ from run_kfp.files import from_here, is_below, make_private_folder, read_text, w
 from run_kfp.findings import Finding, Severity
 from run_kfp.registry import Container, Registry
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, SECRETS_VARIABLE, Layers
+from run_kfp.visible import shell_word
 
 HOSTS_VARIABLE = "RUN_KFP_TRUST_HOSTS"
 FACTORIES_VARIABLE = "RUN_KFP_ALLOW_FACTORIES"
@@ -470,7 +471,7 @@ def _warning(code: str, place: str, message: str, hint: str) -> Finding:
 
 
 def _consent(*wishes: Wish) -> str:
-    hosts = " ".join(f"--trust-host {host}" for host in dict.fromkeys(wish.subject for wish in wishes))
+    hosts = " ".join(f"--trust-host {shell_word(host)}" for host in dict.fromkeys(wish.subject for wish in wishes))
     return f"run `run-kfp trust`; in CI, pass {hosts}"
 
 

@@ -7,6 +7,7 @@ or turn the direction of what follows. A reader sees `\x1b` and `\u202e` instead
 from __future__ import annotations
 
 import re
+import shlex
 
 # C0 without line feed and tab, DEL and C1 (ECMA-48); marks, embeddings, overrides and isolates of the direction
 # (Unicode Standard Annex 9, section 2), the separators of lines and paragraphs between them; lone surrogates, which
@@ -21,6 +22,18 @@ _RESET = "\x1b[0m"
 def visible(text: str) -> str:
     r"""Return `text` with every character that a terminal would obey as its escape; `\n` and `\t` stay."""
     return _OBEYED.sub(_escape, text)
+
+
+def shell_word(text: str) -> str:
+    """Return `text` as one word of a command line for bash or zsh: for a command that a reader may copy.
+
+    What a terminal would obey, and every line end, is written as an escape within `$'…'`.
+    """
+    shown = visible(text).replace("\n", "\\n").replace("\t", "\\t")
+    if shown == text:
+        return shlex.quote(text)
+    quoted = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{visible(quoted)}'".replace("\n", "\\n").replace("\t", "\\t")
 
 
 def visible_line(text: str, *, colour: bool) -> str:

@@ -36,6 +36,7 @@ from run_kfp.pipeline import CompiledPipeline
 from run_kfp.plans import Inputs, RunRequest, Value, fill
 from run_kfp.runs import JOB_ID, BackendName, PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
+from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
@@ -369,11 +370,11 @@ def _create_error(
         if "act as" in words:
             hint = (
                 "let the caller act as it: "
-                f"gcloud iam service-accounts add-iam-policy-binding {request.service_account} "
+                f"gcloud iam service-accounts add-iam-policy-binding {shell_word(request.service_account or '')} "
                 "--member=user:YOU --role=roles/iam.serviceAccountUser"
             )
         elif "SERVICE_DISABLED" in words or "has not been used in project" in words or "is disabled" in words:
-            hint = f"gcloud services enable aiplatform.googleapis.com --project={request.project}"
+            hint = f"gcloud services enable aiplatform.googleapis.com --project={shell_word(request.project)}"
     if may_exist:
         hint = f"look for {request.job_id} in the console before you submit again" + (f"; {hint}" if hint else "")
     return BackendError(message, hint, submitted)

@@ -12,6 +12,7 @@ from run_kfp.registry import Registry
 from run_kfp.registry_file import REGISTRY_FILE, packaged_registry_text, parse_registry
 from run_kfp.schema import SCHEMA_FILE, packaged_schema_text
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES
+from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
     from run_kfp.terminal import Screen
@@ -109,7 +110,7 @@ def start_folder(screen: Screen, folder: Path) -> None:
     if ignored in kept and ".env" not in ignored.read_text(encoding="utf-8", errors="replace").split():
         screen.say(f"add a line .env to {ignored}, so that your settings stay out of Git")
     if folder != Path():
-        screen.say(f"next: cd {folder}")
+        screen.say(f"next: cd {shell_word(str(folder))}")
     screen.say(
         "next: run-kfp -r 1-4 -t dataset_v22 --compile-only",
         "then put your settings into .env and your keys into secrets/, and see what is missing:",

@@ -33,6 +33,7 @@ from run_kfp.screens import (
     rehearsal_plan_lines,
     runs_lines,
 )
+from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
     from run_kfp.backends.local import LocalPlan
@@ -363,14 +364,16 @@ def conclude_rehearsal(record: RunRecord, folder: RunFolder) -> None:
     if record.state is RunState.CANCELLED:
         raise RunStopped(f"the run was canceled: {record.ref}", hint=f"its logs are in {folder.path}")
     again = "; ".join(
-        f"`--from {step.name}` restarts it at this step" for step in record.status.failed_steps[:1] if _done(record)
+        f"`--from {shell_word(step.name)}` restarts it at this step"
+        for step in record.status.failed_steps[:1]
+        if _done(record)
     )
     faults = [
         Finding(f"step {step.name}: {step.error}", "\n".join(_last_lines(folder, record, step.name)))
         for step in record.status.failed_steps
     ]
-    hint = f"full log: run-kfp logs {record.id}" + (
-        f" {faults and record.status.failed_steps[0].name}" if faults else ""
+    hint = f"full log: run-kfp logs {shell_word(record.id)}" + (
+        f" {shell_word(record.status.failed_steps[0].name)}" if faults else ""
     )
     if again:
         hint += f"; {again}"

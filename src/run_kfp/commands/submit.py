@@ -34,6 +34,7 @@ from run_kfp.screens import (
     status_data,
 )
 from run_kfp.settings import seconds
+from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
     from run_kfp.terminal import Screen
@@ -138,9 +139,10 @@ def conclude(run: RunRef, status: RunStatus, console_url: str) -> None:
     hint = f"see {console_url}"
     if logs:
         project, job = logs[0].split("/")[1], logs[0].rpartition("/")[2]
+        of = f'resource.type="ml_job" resource.labels.job_id="{job}"'
         hint = (
-            f'the log of the container: gcloud logging read \'resource.type="ml_job" resource.labels.job_id="{job}"\' '
-            f"--project={project} --order=asc --format='value(jsonPayload.message)'; or {hint}"
+            f"the log of the container: gcloud logging read {shell_word(of)} "
+            f"--project={shell_word(project)} --order=asc --format='value(jsonPayload.message)'; or {hint}"
         )
     raise RunFailed("the run failed: " + "; ".join(said), hint=hint)
 

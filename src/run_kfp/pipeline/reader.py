@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from run_kfp.pipeline.resources import read_limits
 from run_kfp.pipeline.spec import Spec, no_pipeline, read_documents
 from run_kfp.pipeline.tables import in_order, table_at, waits_for
 from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step
+from run_kfp.visible import shell_word
 
 _TASKS = "root.dag.tasks"
 
@@ -91,7 +91,7 @@ def _download(address: str) -> str:
     """Say how to get the file of an address."""
     name = re.split(r"[?#]", address, maxsplit=1)[0].rpartition("/")[2]
     name = name if re.fullmatch(r"\w[\w.-]*\.(?:ya?ml|json)", name) else "pipeline.yaml"
-    quoted = shlex.quote(address)
+    quoted = shell_word(address)
     if address.lower().startswith("gs:"):
         return f"run `gcloud storage cp {quoted} {'.' if address.endswith(f'/{name}') else name}`, then -f {name}"
     if address.lower().startswith("s3:"):

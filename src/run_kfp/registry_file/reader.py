@@ -50,6 +50,7 @@ from run_kfp.registry_file.hints import (
     toml_fault,
     value_at,
 )
+from run_kfp.visible import shell_word
 
 REGISTRY_VARIABLE = "RUN_KFP_REGISTRY"
 
@@ -280,7 +281,8 @@ class _Reader:
                     f"{place}.env",
                     "a value that is a param or a secret requires entrypoint = [...]: "
                     "the step then runs `env NAME=value… entrypoint… args…`",
-                    f"write what `docker inspect -f '{{{{json .Config.Entrypoint}}}}' {container.image}` prints",
+                    "write what `docker inspect -f '{{json .Config.Entrypoint}}' "
+                    f"{shell_word(container.image)}` prints",
                 )
             elif "=" in before[0] or before[0].startswith("-"):
                 self.fault(

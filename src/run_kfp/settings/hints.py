@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from run_kfp.settings.env_file import ENV_FILE
 from run_kfp.settings.rules import RULES, wrong_form
+from run_kfp.visible import shell_word
 
 # Addresses that people copy, in front of what is meant.
 _STORAGE = re.compile(
@@ -47,7 +48,7 @@ def suggest(name: str, value: str, project: str) -> str:
         project: for the commands to look at; empty where it is not known.
     """
     value = value.strip()
-    of = f" --project={project}" if project else ""
+    of = f" --project={shell_word(project)}" if project else ""
     for meant in _meant(name, value, project):
         if meant and not wrong_form(name, meant):
             more = ""
@@ -64,7 +65,7 @@ def suggest(name: str, value: str, project: str) -> str:
         who = "steps cannot run as a user account; " if re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", value) else ""
         return f"{who}find it: gcloud iam service-accounts list{of}"
     if name == "network" and re.fullmatch(r"[a-z0-9-]+", value):
-        number = f"gcloud projects describe {project or 'PROJECT'} --format='value(projectNumber)'"
+        number = f"gcloud projects describe {shell_word(project or 'PROJECT')} --format='value(projectNumber)'"
         return f"write 'projects/NUMBER/global/networks/{value}'; the number: {number}"
     if name == "network" and "/subnetworks/" in value:
         return f"set the network, not its subnetwork: gcloud compute networks list{of}"

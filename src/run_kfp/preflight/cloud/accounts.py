@@ -9,6 +9,7 @@ from run_kfp.preflight.cloud.session import GoogleSession, TokenServiceDown, par
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, account_project
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import rule
+from run_kfp.visible import shell_word
 
 CREDENTIALS = rule("RK-CREDENTIALS")
 SCOPES = rule("RK-SCOPES")
@@ -82,7 +83,9 @@ def check_account(context: CheckContext, account: str, session: GoogleSession) -
         return
     if answer.status == 404:
         yield ACCOUNT_GONE(
-            at, f"service account {account} does not exist", f"gcloud iam service-accounts list --project={owner}"
+            at,
+            f"service account {account} does not exist",
+            f"gcloud iam service-accounts list --project={shell_word(owner or 'PROJECT')}",
         )
     elif not answer.ok:
         yield Unseen(f"service account {account}", answer.reason)
@@ -90,7 +93,7 @@ def check_account(context: CheckContext, account: str, session: GoogleSession) -
         yield ACCOUNT_GONE(
             at,
             f"service account {account} is disabled",
-            f"gcloud iam service-accounts enable {account} --project={owner}",
+            f"gcloud iam service-accounts enable {shell_word(account)} --project={shell_word(owner or 'PROJECT')}",
         )
 
 
@@ -112,7 +115,7 @@ def check_act_as(context: CheckContext, account: str, session: GoogleSession) ->
     if _USER in held:
         return
     mend = (
-        f"gcloud iam service-accounts add-iam-policy-binding {account} --project={owner} "
+        f"gcloud iam service-accounts add-iam-policy-binding {shell_word(account)} --project={shell_word(owner)} "
         f"--member={session.member} --role=roles/iam.serviceAccountUser"
     )
     if _TOKEN_CREATOR in held:
@@ -144,8 +147,8 @@ def check_act_as_itself(context: CheckContext, account: str, session: GoogleSess
         yield ACT_AS_ITSELF(
             context.place("service_account"),
             f"step {step.name} starts a job on Vertex AI, and {account} has no permission to act as itself",
-            f"gcloud iam service-accounts add-iam-policy-binding {account} --project={owner} "
-            f"--member=serviceAccount:{account} --role=roles/iam.serviceAccountUser",
+            f"gcloud iam service-accounts add-iam-policy-binding {shell_word(account)} --project={shell_word(owner)} "
+            f"--member={shell_word(f'serviceAccount:{account}')} --role=roles/iam.serviceAccountUser",
         )
     elif verdict.held is Held.UNKNOWN:
         yield Unseen(f"whether {account} may act as itself", verdict.why)
@@ -183,7 +186,8 @@ def check_roles(context: CheckContext, account: str, project: str, session: Goog
         yield code(
             context.place("service_account"),
             words,
-            f"gcloud projects add-iam-policy-binding {project} --member=serviceAccount:{account} --role={role}",
+            f"gcloud projects add-iam-policy-binding {shell_word(project)} "
+            f"--member={shell_word(f'serviceAccount:{account}')} --role={role}",
             severity,
         )
     for one, verdict in verdicts.items():

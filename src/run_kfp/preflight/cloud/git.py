@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 from run_kfp.findings import Finding
 from run_kfp.preflight.cloud.session import together
 from run_kfp.preflight.rules import rule
+from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
     import requests
@@ -93,7 +94,7 @@ def _judge_tag(tag: str, refs: frozenset[str], shown: str, *, makes_tag: bool) -
     if makes_tag and tag in tags:
         yield TAG_TAKEN("-t", f"{shown} already has the tag {tag}{nearby}", "choose a new tag")
     elif not makes_tag and tag not in tags:
-        yield TAG_ABSENT("-t", f"{shown} has no tag {tag}{nearby}", f"git ls-remote --tags {shown}")
+        yield TAG_ABSENT("-t", f"{shown} has no tag {tag}{nearby}", f"git ls-remote --tags {shell_word(shown)}")
 
 
 def _basic(login: SecretStr, host: str) -> str:

@@ -10,6 +10,7 @@ from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, project_number
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import rule
 from run_kfp.runs import JOB_ID
+from run_kfp.visible import shell_word
 
 PROJECT_GONE = rule("RK-PROJECT-GONE")
 API_DISABLED = rule("RK-API-DISABLED")
@@ -31,7 +32,7 @@ def check_project(context: CheckContext, project: str, session: GoogleSession) -
     if answer.status == 404:
         yield PROJECT_GONE(at, f"project {project} does not exist", "see `gcloud projects list`")
     elif answer.ok and answer.body.get("state") == "DELETE_REQUESTED":
-        yield PROJECT_GONE(at, f"project {project} is being deleted", f"gcloud projects undelete {project}")
+        yield PROJECT_GONE(at, f"project {project} is being deleted", f"gcloud projects undelete {shell_word(project)}")
     elif not answer.ok:
         # Google tells a missing project and a forbidden one by the same words, on purpose.
         yield Unseen(f"project {project}", answer.reason)
@@ -62,7 +63,7 @@ def check_services(context: CheckContext, project: str, session: GoogleSession) 
             yield API_DISABLED(
                 context.place("project"),
                 f"not enabled in project {project}: {', '.join(names)}",
-                f"gcloud services enable {' '.join(names)} --project={project}",
+                f"gcloud services enable {' '.join(names)} --project={shell_word(project)}",
                 severity,
             )
 
@@ -79,7 +80,8 @@ def check_caller(context: CheckContext, project: str, session: GoogleSession) ->
         yield CALLER_PERMISSION(
             context.place("project"),
             f"you do not have {permission} on project {project}",
-            f"gcloud projects add-iam-policy-binding {project} --member={session.member} --role=roles/aiplatform.user",
+            f"gcloud projects add-iam-policy-binding {shell_word(project)} --member={session.member} "
+            "--role=roles/aiplatform.user",
         )
 
 
@@ -102,7 +104,8 @@ def check_agents(context: CheckContext, project: str, session: GoogleSession) ->
             yield AGENT_MISSING(
                 context.place("project"),
                 f"{agent} has no {role} in project {project}",
-                f"gcloud beta services identity create --service=aiplatform.googleapis.com --project={project}",
+                "gcloud beta services identity create --service=aiplatform.googleapis.com "
+                f"--project={shell_word(project)}",
             )
 
 

@@ -12,6 +12,7 @@ from run_kfp.preflight.cloud.session import GoogleSession, part, together
 from run_kfp.preflight.cloud.terms import Seen, Unseen, project_number
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.rules import rule
+from run_kfp.visible import shell_word
 
 IMAGE_PULL = rule("RK-IMAGE-PULL")
 READER_MISPLACED = rule("RK-IMAGE-READER")
@@ -109,7 +110,9 @@ def check_pull(
 
 def _mend(repository: GoogleRepository, agents: list[str]) -> str:
     return " && ".join(
-        f"gcloud artifacts repositories add-iam-policy-binding {repository.name} --project={repository.project} "
-        f"--location={repository.location} --member=serviceAccount:{agent} --role=roles/artifactregistry.reader"
+        f"gcloud artifacts repositories add-iam-policy-binding {shell_word(repository.name)} "
+        f"--project={shell_word(repository.project)} "
+        f"--location={shell_word(repository.location)} --member={shell_word(f'serviceAccount:{agent}')} "
+        "--role=roles/artifactregistry.reader"
         for agent in agents
     )

@@ -21,6 +21,7 @@ from run_kfp.errors import BackendError
 from run_kfp.settings import Settings
 from run_kfp.threads import in_background
 from run_kfp.trust import SERVICES
+from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
     import requests
@@ -249,9 +250,9 @@ class GoogleSession:
 
     @property
     def member(self) -> str:
-        """The caller as IAM names a member; for a user a command that tells it."""
+        """The caller as IAM names a member, as a word of a command; for a user a command that tells it."""
         email = self.service_account
-        return f"serviceAccount:{email}" if email else '"user:$(gcloud config get-value account)"'
+        return shell_word(f"serviceAccount:{email}") if email else '"user:$(gcloud config get-value account)"'
 
     def _once(self, key: object, read: Callable[[], T]) -> T:
         """Return what `read` gives; of several threads that ask the same the first one reads."""

@@ -18,6 +18,7 @@ from run_kfp.preflight.cloud.policies import (
 from run_kfp.preflight.cloud.session import Answer, GoogleSession, part, together
 from run_kfp.preflight.cloud.terms import Fact, Seen, Unseen, project_number
 from run_kfp.preflight.rules import rule
+from run_kfp.visible import shell_word
 
 BUCKET_GONE = rule("RK-BUCKET-GONE")
 BUCKET_LOCATION = rule("RK-BUCKET-LOCATION")
@@ -34,7 +35,7 @@ def check_bucket(bucket: str, place: str, region: str | None, session: GoogleSes
         yield BUCKET_GONE(
             place,
             f"bucket {bucket} does not exist",
-            f"gcloud storage buckets create gs://{bucket} --location={region or 'REGION'}",
+            f"gcloud storage buckets create {shell_word(f'gs://{bucket}')} --location={shell_word(region or 'REGION')}",
         )
         return
     if not answer.ok:
@@ -44,7 +45,7 @@ def check_bucket(bucket: str, place: str, region: str | None, session: GoogleSes
     yield Fact("bucket", f"{bucket} in {location.lower()} ({kind})")
     if not location or not kind or region is None:
         return
-    mend = f"gcloud storage buckets create gs://NAME --location={region}"
+    mend = f"gcloud storage buckets create gs://NAME --location={shell_word(region)}"
     if kind != "region":
         yield BUCKET_LOCATION(
             place,
@@ -94,8 +95,8 @@ def check_bucket_access(bucket: str, place: str, account: str, project: str, ses
                 place,
                 words,
                 " && ".join(
-                    f"gcloud storage buckets add-iam-policy-binding gs://{bucket} "
-                    f"--member=serviceAccount:{account} --role={role}"
+                    f"gcloud storage buckets add-iam-policy-binding {shell_word(f'gs://{bucket}')} "
+                    f"--member={shell_word(f'serviceAccount:{account}')} --role={role}"
                     for role in roles
                 ),
                 severity,

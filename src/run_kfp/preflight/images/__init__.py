@@ -34,6 +34,7 @@ from run_kfp.preflight.images.registry_api import (
 from run_kfp.preflight.offline.references import image_place, wrong_address
 from run_kfp.preflight.rules import rule
 from run_kfp.threads import in_background
+from run_kfp.visible import shell_word
 
 # What Vertex AI's machines run (https://cloud.google.com/vertex-ai/docs/training/create-custom-container).
 PLATFORM = "linux/amd64"
@@ -353,7 +354,7 @@ def _denied(place: str, step: StepSpec, image: ImageReference, found: Denied) ->
         "service agents of Vertex AI may is not known",
         "log in with an account that can read it: gcloud auth application-default login"
         if image.on_google
-        else f"docker login {image.host}",
+        else f"docker login {shell_word(image.host)}",
     )
 
 
@@ -374,7 +375,8 @@ def _missing(place: str, step: StepSpec, image: ImageReference, found: _Absent) 
 
 
 def _named(image: ImageReference) -> str:
-    return f"{image.name}:{image.tag or 'latest'}"
+    """Return the image as a word of a command."""
+    return shell_word(f"{image.name}:{image.tag or 'latest'}")
 
 
 def _facts_findings(

@@ -19,6 +19,7 @@ from run_kfp.preflight.rules import rule
 from run_kfp.registry_file import PACKAGED
 from run_kfp.secrets import is_template
 from run_kfp.settings import RULES
+from run_kfp.visible import shell_word
 
 ACCOUNT_DEFAULT = rule("RK-ACCOUNT-DEFAULT")
 ACCOUNT_PROJECT = rule("RK-ACCOUNT-PROJECT")
@@ -60,7 +61,7 @@ def check_identity(context: CheckContext, environ: Mapping[str, str]) -> Iterato
         yield KEY_REGION(
             context.place("encryption_key"),
             f"the key is in {location}, the run is in {region}",
-            f"set a key of {region}: gcloud kms keys list --location={region} --keyring=NAME",
+            f"set a key of {region}: gcloud kms keys list --location={shell_word(region)} --keyring=NAME",
         )
     if region and settings.values["region"].place.startswith(f"{PACKAGED}: ") and _is_file(context):
         yield REGION_PACKAGED(
@@ -86,7 +87,7 @@ def check_identity(context: CheckContext, environ: Mapping[str, str]) -> Iterato
         yield NETWORK_NUMBER(
             context.place("network"),
             f"the network is named by the id {project!r}; Vertex AI takes the project's number",
-            f"gcloud projects describe {project} --format='value(projectNumber)'",
+            f"gcloud projects describe {shell_word(project)} --format='value(projectNumber)'",
         )
     if context.job_id is not None:
         yield JOB_ID_FIXED(
@@ -171,7 +172,7 @@ def _account(context: CheckContext) -> Iterator[Finding]:
                 f"{account} is of project {_project_of(match[1])!r}, and the run is in {project!r}",
                 f"did you mean {name}@{project}.iam.gserviceaccount.com?"
                 if ":" not in project and _differ_by_a_letter(match[1], project)
-                else f"set an account of {project}: gcloud iam service-accounts list --project={project}",
+                else f"set an account of {project}: gcloud iam service-accounts list --project={shell_word(project)}",
             )
 
 

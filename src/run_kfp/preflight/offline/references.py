@@ -24,6 +24,7 @@ from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.rules import rule
 from run_kfp.settings import region_meant
+from run_kfp.visible import shell_word
 
 BAD_REFERENCE = rule("RK-IMAGE-REFERENCE")
 BAD_HOST = rule("RK-IMAGE-HOST")
@@ -103,14 +104,14 @@ def _host_findings(place: str, image: ImageReference, context: CheckContext) -> 
             place,
             f"{image.name} is on {image.host}; Vertex AI documents Artifact Registry and Docker Hub only",
             (did_you_mean(image.host, [*GCR, "ghcr.io", "quay.io", DOCKER_HUB]) if image.host not in _OTHERS else "")
-            or f"to be sure, copy it: docker pull {_written(image)} && {_push_elsewhere(image, context)}",
+            or f"to be sure, copy it: docker pull {shell_word(_written(image))} && {_push_elsewhere(image, context)}",
         )
     elif image.host in GCR and (found := google_repository(image)) and not found.is_public:
         yield CONTAINER_REGISTRY(
             place,
             f"{image.host} was Container Registry, which is closed; Artifact Registry answers under this name, if the "
             "image was copied there",
-            f"gcloud artifacts docker images list {image.host}/{found.project.replace(':', '/')}",
+            f"gcloud artifacts docker images list {shell_word(image.host + '/' + found.project.replace(':', '/'))}",
         )
 
 
@@ -144,9 +145,11 @@ def _google_findings(place: str, image: ImageReference, context: CheckContext) -
             f"the image is in the project {found.project} and the run in {project}: the service agents of {project} "
             "(service-NUMBER@gcp-sa-aiplatform-cc.iam.gserviceaccount.com, and @gcp-sa-aiplatform) pull it, and need "
             "roles/artifactregistry.reader there",
-            f"gcloud artifacts repositories add-iam-policy-binding {found.name} --project={found.project} "
-            f"--location={found.location} --role=roles/artifactregistry.reader --member=serviceAccount:service-"
-            f"$(gcloud projects describe {project} --format='value(projectNumber)')"
+            f"gcloud artifacts repositories add-iam-policy-binding {shell_word(found.name)} "
+            f"--project={shell_word(found.project)} "
+            f"--location={shell_word(found.location)} --role=roles/artifactregistry.reader "
+            "--member=serviceAccount:service-"
+            f"$(gcloud projects describe {shell_word(project)} --format='value(projectNumber)')"
             "@gcp-sa-aiplatform-cc.iam.gserviceaccount.com",
         )
     if region and found.location != region and not region.startswith(f"{found.location}-"):
@@ -179,7 +182,7 @@ def wrong_address(image: ImageReference, project: str | None = None) -> tuple[st
     if _is_local_id(image):
         return (
             "this is the id of a local image, unknown to registries",
-            f"give it a name and push it: docker tag {_written(image)} NAME && docker push NAME",
+            f"give it a name and push it: docker tag {shell_word(_written(image))} NAME && docker push NAME",
         )
     if meant := _letters_swapped(host):
         return f"unknown registry {host}", f"did you mean {meant}?"
@@ -206,7 +209,7 @@ def _wrong_google_address(image: ImageReference, project: str | None) -> tuple[s
             return (
                 f"{path} is not PROJECT/REPOSITORY/IMAGE",
                 f"write {host}/{own}/REPOSITORY/{end}; the repositories: gcloud artifacts repositories list "
-                f"--project={project}",
+                f"--project={shell_word(project)}",
             )
     if host in GCR and google_repository(image) is None:
         return f"{path} has no project before it", f"write {host}/{own}/{end}"
@@ -284,4 +287,4 @@ def _push_elsewhere(image: ImageReference, context: CheckContext) -> str:
         f"{image.repository.rpartition('/')[2]}:{image.tag or 'TAG'}"
     )
     here = f"{image.name}:{image.target}" if not image.digest else f"{image.name}@{image.digest}"
-    return f"docker tag {here} {there} && docker push {there}"
+    return f"docker tag {shell_word(here)} {shell_word(there)} && docker push {shell_word(there)}"

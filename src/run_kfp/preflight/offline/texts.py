@@ -7,7 +7,6 @@ arguments, variables, constants of tasks and the values of parameters.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.spec import Spec, shown, source_of
 from run_kfp.preflight.offline.values import PARAM_TEMPLATE
 from run_kfp.preflight.rules import rule
+from run_kfp.visible import shell_word
 
 HOST_PATH = rule("RK-PATH-HOST")
 STORAGE_PATH = rule("RK-PATH-STORAGE")
@@ -57,7 +57,7 @@ def check_paths(place: str, text: str, around: Surroundings, told: set[str]) -> 
         yield HOST_PATH(
             place,
             f"{_short(path)} is {whose}",
-            f"upload it (gcloud storage cp -r {shlex.quote(path)} gs://BUCKET/) and write /gcs/BUCKET/…"
+            f"upload it (gcloud storage cp -r {shell_word(path)} gs://BUCKET/) and write /gcs/BUCKET/…"
             if severity is Severity.WARNING
             else "a file that is not in the image must be under /gcs/BUCKET/…",
             severity,
