@@ -372,7 +372,7 @@ ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ),
         (
             "pipelineInfo: {name: x}\ndeploymentSpec: {}\ncomponents: {}\nroot: {dag: {tasks: {a: 3}}}",
-            "its tasks or parameters are invalid",
+            "root.dag.tasks.a: is not a task",
         ),
         # libyaml's recursion would end the process.
         ("[" * 100_000, "line 1: nested more than 90 deep"),

@@ -119,11 +119,91 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(path.stat().st_mode)
 
 
+def test_a_folder_that_is_not_to_be_left_is_not_left(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "file").write_text("mine")
+    os.mkfifo(tmp_path / "here/pipe")
+    for name, target in (("link", "../file"), ("new", "../made"), ("away", "..")):
+        (tmp_path / "here" / name).symlink_to(target)
+
+    for name in ("link", "new", "away/file", "pipe"):
+        with pytest.raises(InputError, match=r"a link leads out of its folder|it is not a regular file"):
+            write_atomically(tmp_path / "here" / name, "text", within=tmp_path / "here")
+
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_link_within_its_folder_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+
+    write_atomically(tmp_path / "link", "new", within=tmp_path)
+
+    assert (tmp_path / "file").read_text() == "new"
+
+
+def test_what_is_private_is_the_owners_alone_whatever_it_was(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(0o644)
+
+    write_atomically(tmp_path / "file", "new", private=True)
+
+    assert mode(tmp_path / "file") == 0o600
+
+
+@pytest.mark.parametrize("content", ["alias ls=ls\n", "a: 1\n", "# pipelineInfo\n"])
+def test_without_o_only_a_pipeline_is_replaced(cli: Cli, folder: Path, content: str) -> None:
+    (folder / "pipeline.yaml").write_text(content)
+    call = ("-r", "1", "--compile-only")
+
+    result = cli(*call)
+
+    assert result.code == 2
+    assert "pipeline.yaml is not a pipeline file and is not replaced" in result.err
+    assert (folder / "pipeline.yaml").read_text() == content
+    assert cli(*call, "-o", "pipeline.yaml").code == 0  # what is typed is the user's word
+    assert cli(*call).code == 0
+    (folder / "pipeline.yaml").write_text("")
+    assert cli(*call).code == 0
+
+
+@pytest.mark.parametrize("target", ["bashrc", "made", "pipeline"])
+def test_without_o_no_link_leads_out_of_the_folder(cli: Cli, folder: Path, tmp_path: Path, target: str) -> None:
+    call = ("-r", "1", "--compile-only")
+    assert cli(*call).code == 0
+    (folder / "pipeline.yaml").rename(tmp_path / "pipeline")
+    (tmp_path / "bashrc").write_text("alias ls=ls\n")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    (folder / "pipeline.yaml").symlink_to(tmp_path / target)
+
+    assert cli(*call).code == 2
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_without_o_a_pipe_is_not_waited_for(cli: Cli, folder: Path) -> None:
+    os.mkfifo(folder / "pipeline.yaml")
+
+    assert "is not a pipeline file" in cli("-r", "1", "--compile-only").err
+
+
 def test_init_makes_secrets_for_the_owner_alone(cli: Cli, folder: Path, umask: None) -> None:
     assert cli("init", "new").code == 0
 
     assert mode(folder / "new/secrets") == 0o700
     assert mode(folder / "new") == 0o750
+    assert {mode(path) for path in (folder / "new/secrets").iterdir()} == {0o600}
+
+
+def test_init_writes_nothing_through_a_link_out_of_its_folder(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "secrets").symlink_to(tmp_path / "elsewhere")
+
+    result = cli("init")
+
+    assert result.code == 2
+    assert "secrets is a link out of" in result.err
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────

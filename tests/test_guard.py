@@ -110,7 +110,7 @@ def nested(depth: int) -> Any:
         ({"a": [1, 1.5, "x", None, True, False, 2**53, -(2**53)]}, None),
         (nested(DEEPEST), None),
         (nested(DEEPEST + 1), "nested more than 90 deep"),
-        ({"a": {1: 2}}, "a the key 1 is not a string"),
+        ({"a": {1: 2}}, "a has the key 1"),
         ({"a": [0, float("nan")]}, "a[1] is nan"),
         ({"a": float("-inf")}, "a is -inf"),
         ({"a": {"b": 2**53 + 1}}, "a.b is an integer beyond"),

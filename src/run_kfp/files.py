@@ -164,15 +164,33 @@ def is_below(path: Path, folder: Path) -> bool:
         return False
 
 
-def write_atomically(path: Path, text: str, hint: str = "pass another file with -o", *, private: bool = False) -> None:
-    """Write `text` to `path` in UTF-8, whole or not at all; where it is `private`, for its owner alone.
+def write_atomically(
+    path: Path,
+    text: str,
+    hint: str = "pass another file with -o",
+    *,
+    private: bool = False,
+    within: Path | None = None,
+) -> None:
+    """Write `text` to `path` in UTF-8, whole or not at all.
 
-    What is no file, such as /dev/stdout or a fifo, is written to as it is: renaming would take its place.
+    Args:
+        path: the file. What is no file, such as /dev/stdout or a fifo, is written to as it is: renaming would take its
+            place. A file that is there keeps its mode.
+        text: its new content.
+        hint: what to do where it cannot be written.
+        private: make it readable for its owner alone.
+        within: a folder that no link may lead out of, and in which a regular file is written or nothing; None for a
+            path that a user typed.
 
     Raises:
-        InputError: the folder does not exist or cannot be written.
+        InputError: the folder does not exist, cannot be written or is left.
     """
     try:
+        if within is not None and not is_below(path, Path(os.path.realpath(within))):
+            raise PermissionError(errno.EACCES, "a link leads out of its folder")
+        if within is not None and path.exists() and not path.is_file():
+            raise PermissionError(errno.EACCES, "it is not a regular file")
         # A link is written through, as every editor does; the rename would replace it.
         target = Path(os.path.realpath(path))
         if path.is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from run_kfp.errors import InputError
-from run_kfp.files import write_atomically
+from run_kfp.files import is_below, write_atomically
 from run_kfp.registry import Registry
 from run_kfp.registry_file import REGISTRY_FILE, packaged_registry_text, parse_registry
 from run_kfp.schema import SCHEMA_FILE, packaged_schema_text
@@ -89,12 +89,19 @@ def write_starter(folder: Path) -> tuple[list[Path], list[Path]]:
         if target.exists() or target.is_symlink():
             kept.append(target)
             continue
+        private = path.parent == SECRETS
+        if private and not is_below(target.parent, folder.resolve()):
+            raise InputError(
+                f"{target.parent} is a link out of {folder}", hint="remove the link, or pass another folder"
+            )
         try:
             # Only a folder that is made here gets these permissions: 0o700 for secrets, the umask's for others.
-            target.parent.mkdir(mode=0o700 if path.parent == SECRETS else 0o777, parents=True, exist_ok=True)
+            target.parent.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot create the folder {target.parent}: {error.strerror}") from None
-        write_atomically(target, text, hint="pass another folder: `run-kfp init FOLDER`")
+        write_atomically(
+            target, text, hint="pass another folder: `run-kfp init FOLDER`", private=private, within=folder
+        )
         written.append(target)
     return written, kept
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ import typer
 
 from run_kfp.backends import Backend, load_backend
 from run_kfp.errors import InputError, RunFailed, RunStopped
-from run_kfp.files import write_atomically
+from run_kfp.files import read_text, write_atomically
 from run_kfp.findings import Finding
 from run_kfp.flags import CallOptions, RunOptions, conflicts
 from run_kfp.masking import Masker
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 # Seconds between two looks at a run.
 POLL_EVERY = 10.0
+
+# Where a pipeline is written without -o.
+_OUTPUT = "pipeline.yaml"
 
 
 def plan(resolved: ResolvedCall, masker: Masker) -> RunRequest:
@@ -206,9 +210,28 @@ def write_pipeline(screen: Screen, pipeline: CompiledPipeline, output: str | Non
     if output == "-":
         screen.raw(pipeline.text)
         return None
-    path = output or "pipeline.yaml"
-    write_atomically(Path(path), pipeline.text)
-    return path
+    if output is None:
+        _check_default_output()
+    # What is typed is the user's word, links and all.
+    write_atomically(Path(output or _OUTPUT), pipeline.text, within=None if output else Path())
+    return output or _OUTPUT
+
+
+def _check_default_output() -> None:
+    """Refuse to replace a file that is no pipeline where nobody said that it should be replaced.
+
+    Raises:
+        InputError: the file is something else, or cannot be read.
+    """
+    path = Path(_OUTPUT)
+    hint = "pass a file with -o"
+    if not path.exists():  # also a link to nothing, which is looked at when it is written
+        return
+    if path.is_file():
+        text = read_text(path, _OUTPUT, hint) or ""
+        if not text.strip() or re.search(r"(?m)^[ \t]*\"?(pipelineInfo|pipelineSpec)\"?[ \t]*:", text):
+            return
+    raise InputError(f"{_OUTPUT} is not a pipeline file and is not replaced", hint=hint)
 
 
 def compile_only(screen: Screen, resolved: ResolvedCall, output: str | None) -> None:

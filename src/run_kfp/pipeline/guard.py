@@ -141,7 +141,7 @@ def _json_faults(value: Any) -> Iterator[tuple[str, str]]:
                 elif isinstance(key, str):
                     inner.append((f"{place}.{key[:_LONGEST_KEY]}", item, depth + 1))
                 else:
-                    yield where, f"the key {shown(key)} is not a string"
+                    yield where, f"has the key {shown(key)}, which is not a string"
             todo += reversed(inner)
         elif isinstance(found, float) and not math.isfinite(found):
             yield where, f"is {found}, a number that JSON does not have"

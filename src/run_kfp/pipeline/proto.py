@@ -291,8 +291,7 @@ class _Fitting:
     def _unknown(self, key: str, message: _Message, place: str) -> None:
         hint = _KEYS_MEANT.get((message.name, key), "")
         if hint:
-            words = f"the Kubernetes key {shown(key)} is not a KFP key: it is ignored"
-            self._add("RK-SPEC-KEY", place, words, hint)
+            self._add("RK-SPEC-KEY", place, "is a Kubernetes key, not a KFP key: it is ignored", hint)
         elif hint := did_you_mean(key, message.keys):
             self._add("RK-SPEC-KEY", place, f"unknown key {shown(key)}: it is ignored", hint)
         else:
