@@ -177,6 +177,19 @@ def test_words_of_another_form(container: dict[str, Any], place: str) -> None:
         (["bash", "python", "x.py"], [], "RK-CALL-SHELL-WORDS"),
         (["cd", "/app", "&&", "python", "x.py"], [], "RK-CALL-NO-SHELL"),
         (["python", "x.py"], [">", "/logs/x.log"], "RK-CALL-NO-SHELL"),
+        (["python", "train.py", "--epochs 10"], [], "RK-CALL-ONE-WORD"),
+        (["python", "train.py"], ["-m 10"], "RK-CALL-ONE-WORD"),
+        (["python", "train.py", "--data", "gs://$BUCKET/raw"], [], "RK-CALL-VARIABLE"),
+        (["run"], ["python a.py && python b.py"], "RK-CALL-NO-SHELL"),
+        (["run", "cd /app; ./x.sh"], [], "RK-CALL-NO-SHELL"),
+        (["run"], ["python a.py | tee log"], "RK-CALL-NO-SHELL"),
+        (["run"], ["./x.sh > /tmp/log 2>&1"], "RK-CALL-NO-SHELL"),
+        (["run"], ["A=b python a.py || true"], "RK-CALL-NO-SHELL"),
+        (["run"], ["python a.py\npython b.py"], "RK-CALL-NO-SHELL"),
+        (["train"], ["--day", "$(date +%F)"], "RK-CALL-NO-SHELL"),
+        (["train"], ["--day=$(date +%F)"], "RK-CALL-NO-SHELL"),
+        (["train"], ["run-`git rev-parse HEAD`"], "RK-CALL-NO-SHELL"),
+        (["cd /app && python x.py"], [], "RK-CALL-NO-SHELL"),
         (["python", "x.py", "|", "tee", "log"], [], "RK-CALL-NO-SHELL"),
         (["train"], ["\u2013-lr", "3"], "RK-CALL-TYPOGRAPHY"),
         (["train"], ["\u2014lr=3"], "RK-CALL-TYPOGRAPHY"),
@@ -275,6 +288,14 @@ def test_a_program_that_is_named_twice_is_named_as_it_stands() -> None:
         (["bash", "-o", "pipefail", "run.sh"], []),
         (["bash", "/my scripts/run.sh"], []),
         (["find", ".", "-exec", "rm", "{}", ";"], []),
+        (["python", "train.py", "--epochs", "10", "--note", "cost $5, see --help"], []),
+        (["spark-submit", "x.py"], ["--extra-args", "--epochs 10", "--java-opts", "-Xmx4g -Xms1g"]),
+        (["run"], ["--cmd", "python a.py && python b.py"]),
+        (["run", "--filter", "x > 5 && y < 3"], ["a && b", "a; b", ".a | .b", "(a|b)", "x > 5 || y"]),
+        (["jq"], [".items[] | select(.a > 1)"]),
+        (["ask"], ["cat and dog; which is it?", "make it so & go", "set theory > sets"]),
+        (["ask"], ["--prompt", "python is fun; isn't it?"]),
+        (["train"], ["python a.py", "see python.org; it's new"]),
         (["cut"], ["--delimiter", "|", "x.csv"]),
         (["filter"], ["age", ">", "30"]),
         (["train"], ["--sep", "||"]),
@@ -289,6 +310,24 @@ def test_a_program_that_is_named_twice_is_named_as_it_stands() -> None:
 )
 def test_calls_that_are_right(command: list[str], args: list[str]) -> None:
     assert codes(call(command, args)) == []
+
+
+def test_options_of_an_image_that_may_split_them_are_one_note() -> None:
+    found = one(call([], ["cli.py", "--search", "--nums 10", "--query a+b c+d", "-m 10"]))
+    assert (found.code, found.severity) == ("RK-CALL-ONE-WORD", Severity.NOTE)
+    assert found.message.startswith("--nums, --query, -m and their values are in one string each, unless the image's")
+
+
+@pytest.mark.parametrize(
+    ("variable", "reference"), [("GCS_BUCKET_NAME", "bucket"), ("ROWS", "rows"), ("GIT_LOGIN", "login")]
+)
+def test_a_variable_that_a_shell_would_not_have(variable: str, reference: str) -> None:
+    tables = '[params.rows]\nenv = "ROWS"\n[secrets.login]\nenv = "GIT_LOGIN"\n'
+    kind = "secret" if reference == "login" else "param"
+    found = one(context_of_registry(registry(f'command = ["x", "${variable}"]', tables)))
+    assert found.hint == f'write {{ {kind} = "{reference}" }}'
+    found = one(context_of_registry(registry('command = ["x", "$OTHER"]', tables)))
+    assert found.hint.endswith(", or call a shell")
 
 
 def test_a_variable_is_unsure_where_the_shell_is() -> None:

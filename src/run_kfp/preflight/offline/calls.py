@@ -17,10 +17,11 @@ from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.offline.scripts import INTERPRETERS, PLACEHOLDER, SHELLS, WRAPPERS, Script, program, scripts_of
-from run_kfp.preflight.offline.shells import check_shells
+from run_kfp.preflight.offline.shells import check_shells, instead_of, users_variables
 from run_kfp.preflight.offline.spec import names_in_words, shown
 from run_kfp.preflight.offline.texts import Surroundings, check_constants, check_environment, check_paths, check_text
 from run_kfp.preflight.rules import rule
+from run_kfp.shell_text import ShellSyntaxError, read_shell, words_of
 
 SHELL_PLACEHOLDER = rule("RK-CALL-SHELL-PLACEHOLDER")
 COMMAND_PLACEHOLDER = rule("RK-CALL-COMMAND-PLACEHOLDER")
@@ -61,7 +62,7 @@ def check_calls(context: CheckContext, *, home: Path | None = None, here: Path |
         yield from _check_form(context, step)
         yield from _check_scripts(step)
         yield from check_shells(context, step)
-        yield from _check_words(step)
+        yield from _check_words(context, step)
         yield from _check_texts(step, around)
         yield from _check_environment(context, step)
     yield from check_constants(context, around)
@@ -209,12 +210,14 @@ _UNEXPANDED = re.compile(
 )
 
 
-def _check_words(step: StepSpec) -> Iterator[Finding]:
+def _check_words(context: CheckContext, step: StepSpec) -> Iterator[Finding]:
     command, args = step.command, step.args
     for key, word in (("command", word) for word in command):
         if _is_conditional(word):
             yield COMMAND_PLACEHOLDER(step.at(key), "contains an IfPresent placeholder", "move it into args")
-    if command and re.search(r"\s", command[0].strip()) and "{" not in command[0]:
+    # A whole line as the program is told by what it holds.
+    line = bool(command) and bool(_shell_syntax(command[0])) and not any(True for _ in scripts_of(step))
+    if command and re.search(r"\s", command[0].strip()) and "{" not in command[0] and not line:
         yield _one_word(step.at("command"), command[0])
     again = bool(command and args) and program(args[0]) == program(command[0])
     # `sh -c 'exec "$@"' sh sh …` names nothing twice: behind a script stand its parameters.
@@ -232,30 +235,124 @@ def _check_words(step: StepSpec) -> Iterator[Finding]:
     if _has_shell(step):
         return
     # A whole call in one word works where the ENTRYPOINT of the image ends with -c.
-    if not command and len(args) == 1 and " " in args[0] and program(args[0].split()[0]) in INTERPRETERS:
+    line = not command and len(args) == 1 and " " in args[0] and not _shell_syntax(args[0])
+    if line and program(args[0].split()[0]) in INTERPRETERS:
         yield ONE_WORD(
             step.at("args"),
             f"'{' '.join(args[0].split()[:2])} …' is one word, unless the image's ENTRYPOINT is a shell with -c",
             _split_hint(args[0]),
             Severity.NOTE,
         )
-    for word in args if command else args[_docker_options(args)[0] :]:
-        if re.fullmatch(r"--[A-Za-z][\w-]*\s+[^\s{][^{]*", word):
-            yield ONE_WORD(
-                step.at("args"),
-                f"{_short(word.split()[0])} and its value are in one string",
-                f'write "{word.split()[0]}" and the value as two strings, or join them with =',
-            )
+    yield from _check_values(context, step)
+
+
+# Options whose value is a list of options, or a line, for a program or shell that they start.
+_FOR_OTHERS = re.compile(r"--?[\w-]*(?:args?|opts?|options?|flags|params|cmd|command|exec|script|run|hook|shell|line)")
+_SEVERAL = re.compile(r"(?P<option>--[A-Za-z][\w-]*|-[A-Za-z])\s+[^\s{][^{]*")
+
+
+def _check_values(context: CheckContext, step: StepSpec) -> Iterator[Finding]:
+    """Look for what only a shell would take apart or replace in the words behind the program."""
+    front = _docker_options(step.args)[0] if not step.command else 0
+    words = [*(("command", word) for word in step.command[1:]), *(("args", word) for word in step.args[front:])]
+    unsure: list[str] = []
+    if step.command and (found := _shell_syntax(step.command[0])):
+        yield _no_shell(step, "command", found)
+    before = ""
+    for key, word in words:
+        option, before = before, word
+        if _FOR_OTHERS.fullmatch(option):
+            continue
+        if (found := _shell_syntax(word)) and (not option.startswith("-") or found == ["$(…)"]):
+            yield _no_shell(step, key, found)
+        elif match := _SEVERAL.fullmatch(word):
+            if step.command:
+                yield ONE_WORD(
+                    step.at(key),
+                    f"{_short(match['option'])} and its value are in one string",
+                    f'write "{match["option"]}" and the value as two strings'
+                    + (", or join them with =" if match["option"].startswith("--") else ""),
+                )
+            else:
+                unsure.append(_short(match["option"]))
         elif match := _UNEXPANDED.fullmatch(word):
-            # Vertex AI expands $(NAME) in variables, and of arguments says nothing.
-            unsure = not command or match["name"].startswith(("$(", "%"))
-            yield VARIABLE(
-                step.at("args"),
-                f"{match['name']} would arrive unexpanded: no shell is called"
-                + ("" if command else ", unless the image's ENTRYPOINT does"),
-                "write { param = … }, or call a shell",
-                Severity.NOTE if unsure else None,
-            )
+            yield _unexpanded(context, step, key, match["name"])
+    if unsure:
+        several = len(unsure) > 1
+        yield ONE_WORD(
+            step.at("args"),
+            f"{names_in_words(unsure)} and {'their values' if several else 'its value'} are in one string"
+            f"{' each' if several else ''}, unless the image's ENTRYPOINT splits its arguments",
+            "write each option and its value as two strings",
+            Severity.NOTE,
+        )
+
+
+def _unexpanded(context: CheckContext, step: StepSpec, key: str, name: str) -> Finding:
+    # Vertex AI expands $(NAME) in variables, and of arguments says nothing.
+    unsure = not step.command or name.startswith(("$(", "%"))
+    known = name.strip("$(){}%") in users_variables(context)
+    reference = instead_of(context, name.strip("$(){}%")) if known else "{ param = … }"
+    # In a shell of the container the variable would be empty.
+    shell = "" if known else ", or call a shell"
+    return VARIABLE(
+        step.at(key),
+        f"{name} would arrive unexpanded: no shell is called"
+        + ("" if step.command else ", unless the image's ENTRYPOINT does"),
+        f"write {reference}{shell}" if step.container else f"make it an input of the component{shell}",
+        Severity.NOTE if unsure else None,
+    )
+
+
+# Programs that a line of a shell begins with, beside interpreters and paths; and those that are words of prose as well.
+_OF_LINES = re.compile(
+    r"cd|mkdir|rm|cp|mv|ls|chmod|unzip|curl|wget|git|pip3?|gsutil|gcloud|bq|dvc|aws|kubectl|docker|apt-get|apk|npm|yarn"
+    r"|torchrun|accelerate|jupyter|mlflow|dbt|\.{0,2}/[\w./-]+|[\w/-]+\.(?:sh|py)|[A-Z_]+=\S*"
+)
+_OF_PROSE = re.compile(r"export|source|set|echo|cat|touch|tar|make")
+_COMMAND_SUBSTITUTION = re.compile(
+    r"(?:--?[\w-]+=)?[\w./:-]*(?:\$\([a-z][\w./-]*(?:\s[^()]*)?\)|`[a-z][\w./-]*(?:\s[^`]*)?`)\S*"
+)
+
+
+def _shell_syntax(word: str) -> list[str]:
+    """Return the operators of a shell in a word that is a line of commands; `$(…)` where it holds the output of one.
+
+    Expressions of other languages (`a && b`, `x > 5`, `.a | .b`) begin with no program.
+    """
+    if _COMMAND_SUBSTITUTION.fullmatch(word):
+        return ["$(…)"]
+    first = word.split(maxsplit=1)[0] if word.strip() else ""
+    known = program(first) in INTERPRETERS | WRAPPERS or bool(_OF_LINES.fullmatch(first))
+    is_line = known or bool(_OF_PROSE.fullmatch(first))
+    if not is_line or first == word or not re.search(r"[;&|<>\n]|\$\(|`", word):
+        return []
+    try:
+        script = read_shell(PLACEHOLDER.sub("PLACEHOLDER", word)).script
+    except ShellSyntaxError:
+        return []
+    found: dict[str, None] = {}
+    for chain in script.chains:
+        found |= dict.fromkeys(chain.operators)
+        for pipeline in chain.pipelines:
+            found |= {"|": None} if len(pipeline.parts) > 1 else {}
+            for part in pipeline.parts:
+                found |= dict.fromkeys(redirect.operator for redirect in part.redirects)
+                found |= {"$(…)": None} if any(one.scripts for one in words_of(part)) else {}
+    if len(script.chains) > 1:
+        found["; or a new line" if "\n" in word else ";"] = None
+    return list(found) if known or {"&&", "||"} & found.keys() else []
+
+
+def _no_shell(step: StepSpec, key: str, found: Sequence[str]) -> Finding:
+    """Say that shell syntax stands where no shell reads it."""
+    return NO_SHELL(
+        step.at(key),
+        f"{names_in_words(found)}: only a shell knows {'this' if len(found) == 1 else 'these'}, and none reads it"
+        + ("" if step.command else ", unless the image's ENTRYPOINT does"),
+        'write the line as one word behind a shell: ["sh", "-c", "LINE"]',
+        None if step.command else Severity.NOTE,
+    )
 
 
 def _one_word(place: str, word: str) -> Finding:
@@ -359,12 +456,7 @@ def _check_shell_words(step: StepSpec) -> Iterator[Finding]:
     found = [step.command[0]] if step.command and step.command[0] in _BUILT_IN else []
     found += _operators([word for _, word in words])
     if found:
-        yield NO_SHELL(
-            step.at("command" if step.command else "args"),
-            f"{names_in_words(found)}: only a shell knows {'this' if len(found) == 1 else 'these'}, and none reads it",
-            'write the line as one word behind a shell: ["sh", "-c", "LINE"]',
-            None if step.command else Severity.NOTE,
-        )
+        yield _no_shell(step, "command" if step.command else "args", found)
 
 
 def _is_line(word: str) -> bool:
