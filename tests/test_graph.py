@@ -18,13 +18,13 @@ from run_kfp.graph import (
     FromOutput,
     FromParameter,
     StepContext,
-    as_text,
     downstream,
     executable_steps,
     read_outputs,
     values_of,
 )
 from run_kfp.pipeline import read_pipeline
+from run_kfp.pipeline.placeholders import as_text
 
 
 def compiled(function: Callable[..., None], folder: Path) -> Path:

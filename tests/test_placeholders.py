@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from run_kfp.errors import InputError
-from run_kfp.graph import StepContext, as_text
+from run_kfp.graph import StepContext
+from run_kfp.pipeline.placeholders import as_text
 from test_runner import a_step
 
 TAG = "{{$.inputs.parameters['tag']}}"

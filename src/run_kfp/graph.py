@@ -10,7 +10,6 @@ of kfp 2.17 (dsl/placeholders.py, dsl/structures.py, dsl/constants.py).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,25 +17,21 @@ from typing import Any
 from run_kfp.errors import InputError
 from run_kfp.findings import Finding
 from run_kfp.pipeline import CompiledPipeline, Spec, Step
-from run_kfp.pipeline.resources import Flaw, read_limits
-
-# `{{$.inputs.parameters['tag']}}`, `{{$}}`; the shortest match, so that two in one string stay two.
-_PLACEHOLDER = re.compile(r"\{\{\$(?P<body>.*?)\}\}", re.DOTALL)
-_INPUT = re.compile(r"""\.inputs\.parameters\[(?P<quote>['"])(?P<name>.+)(?P=quote)\]""")
-_OUTPUT = re.compile(r"""\.outputs\.parameters\[(?P<quote>['"])(?P<name>.+)(?P=quote)\]\.output_file""")
-
-# What a run tells of itself (kfp 2.17, dsl/__init__.py: PIPELINE_JOB_NAME_PLACEHOLDER and the following).
-RUN_PLACEHOLDERS = frozenset(
-    {
-        "pipeline_job_name",
-        "pipeline_job_resource_name",
-        "pipeline_job_uuid",
-        "pipeline_task_name",
-        "pipeline_task_uuid",
-        "pipeline_job_create_time_utc",
-        "pipeline_root",
-    }
+from run_kfp.pipeline.placeholders import (
+    EXECUTOR_FILES,
+    INPUT_PARAMETER,
+    OF_RUN,
+    OF_VERTEX,
+    OUTPUT_FILE,
+    as_text,
+    bodies,
+    filled,
+    replaced,
+    texts_of,
+    unfilled,
+    whole,
 )
+from run_kfp.pipeline.resources import Flaw, read_limits
 
 # The file that kfp's own Python components write their outputs into (kfp 2.17, dsl/executor.py).
 EXECUTOR_OUTPUT = "executor_output.json"
@@ -73,7 +68,7 @@ class StepContext:
 
     Attributes:
         inputs: the values of its inputs; an optional one that nobody gave is missing.
-        run: the values of `RUN_PLACEHOLDERS`.
+        run: the values of `OF_RUN` and `OF_VERTEX`.
         outputs_folder: the folder that the step writes its output parameters into, a file each, as the step sees it.
         outputs: the names of the output parameters.
     """
@@ -123,7 +118,8 @@ class ExecutableStep:
     @property
     def writes_outputs(self) -> bool:
         """Whether it may write into its outputs folder."""
-        return bool(self.outputs) or any("{{$}}" in text for text in (*self.command, *self.args))
+        whole_input = ("{{$}}", *(f"{{{{$.{name}}}}}" for name in EXECUTOR_FILES))
+        return bool(self.outputs) or any(each in text for text in (*self.command, *self.args) for each in whole_input)
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -154,7 +150,7 @@ def values_of(
         step: whose.
         parameters: the values of the pipeline's parameters; an optional one may be missing.
         outputs: what earlier steps wrote, by step and key.
-        run: the values of `RUN_PLACEHOLDERS`.
+        run: the values of `OF_RUN` and `OF_VERTEX`.
     """
     values: dict[str, Any] = {}
     for name, source in step.inputs.items():
@@ -167,9 +163,8 @@ def values_of(
     context = StepContext(dict(values), run)
     for name, source in step.inputs.items():
         if isinstance(source, Constant):
-            text = source.value
-            values[name] = _replaced(text, context) if isinstance(text, str) else text
-    return values
+            values[name] = filled(source.value, lambda text: _replaced(text, context))
+    return {name: whole(value) for name, value in values.items()}
 
 
 def parameter_defaults(pipeline: CompiledPipeline) -> dict[str, Any]:
@@ -190,12 +185,14 @@ def executable_steps(pipeline: CompiledPipeline) -> tuple[ExecutableStep, ...]:
     try:
         for step in pipeline.steps:
             task = spec["root"]["dag"]["tasks"][step.name]
-            refused = list(_refused(spec, task))
+            refused = [(words, _HINT) for words in _refused(spec, task)]
             if not refused:
                 made = _step(spec, step, task)
                 refused = list(_unknown_placeholders(made, {parameter.name for parameter in pipeline.parameters}))
                 steps.append(made)
-            faults += [Finding(f"{pipeline.source}: step {step.name} {words}", _HINT) for words in refused]
+            faults += [
+                Finding(f"{pipeline.source}: step {step.name} {words}", hint) for words, hint in dict.fromkeys(refused)
+            ]
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{pipeline.source} is not a KFP v2 pipeline: a task is invalid ({error})") from None
     if faults:
@@ -300,22 +297,29 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
 # ── placeholders ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _unknown_placeholders(step: ExecutableStep, parameters: set[str]) -> Iterator[str]:
-    """Say which placeholders of a step stand for nothing that is known here."""
+def _unknown_placeholders(step: ExecutableStep, parameters: set[str]) -> Iterator[tuple[str, str]]:
+    """Say which placeholders of a step stand for nothing that is known here, each with a hint."""
     for source in step.inputs.values():
         if isinstance(source, FromParameter) and source.name not in parameters:
-            yield f"takes the parameter {source.name!r}, which the pipeline does not declare"
+            yield f"takes the parameter {source.name!r}, which the pipeline does not declare", ""
     constants = [source.value for source in step.inputs.values() if isinstance(source, Constant)]
-    for text in (*step.command, *step.args, *(text for text in constants if isinstance(text, str))):
-        for match in _PLACEHOLDER.finditer(text):
-            body = match["body"]
-            if not body or body.removeprefix(".") in RUN_PLACEHOLDERS:
-                continue
-            if output := _OUTPUT.fullmatch(body):
+    for text in (*step.command, *step.args, *texts_of(constants)):
+        for wrong in unfilled(text):
+            yield f"holds {wrong.text}, which {_NOT_FILLED if wrong.of_server else 'stands for nothing'}", wrong.hint
+        for start, end, body in bodies(text):
+            if output := OUTPUT_FILE.fullmatch(body):
                 if output["name"] not in step.outputs:
-                    yield f"writes the output {output['name']!r}, which its component does not declare"
-            elif not _INPUT.fullmatch(body):
-                yield f"holds {match[0]}, which --local does not support"
+                    yield f"writes the output {output['name']!r}, which its component does not declare", ""
+            elif not _is_filled_here(body) and not any(unfilled(text[start:end])):
+                yield f"holds {text[start:end]}, which --local does not support", _HINT
+
+
+_NOT_FILLED = "a KFP server fills and Vertex AI and --local do not"
+
+
+def _is_filled_here(body: str) -> bool:
+    name = body.removeprefix(".")
+    return not body or name in OF_RUN | OF_VERTEX | EXECUTOR_FILES or bool(INPUT_PARAMETER.fullmatch(body))
 
 
 def _evaluated(text: str, context: StepContext) -> list[str]:
@@ -354,19 +358,19 @@ def _structure_value(node: Any, context: StepContext) -> list[str]:
 def _replaced(text: str, context: StepContext) -> str:
     """Replace every placeholder of `text` once: what a value holds is not looked at."""
 
-    def value(match: re.Match[str]) -> str:
-        body = match["body"]
+    def value(body: str) -> str:
         if not body:
             return json.dumps(_executor_input(context))
-        if found := _INPUT.fullmatch(body):
+        if found := INPUT_PARAMETER.fullmatch(body):
             if found["name"] not in context.inputs:
                 raise InputError(f"the input {found['name']!r} has no value", hint="pass it with -p")
             return as_text(context.inputs[found["name"]])
-        if found := _OUTPUT.fullmatch(body):
+        if found := OUTPUT_FILE.fullmatch(body):
             return f"{context.outputs_folder}/{found['name']}"
-        return context.run[body.removeprefix(".")]
+        name = body.removeprefix(".")
+        return f"{context.outputs_folder}/{EXECUTOR_OUTPUT}" if name in EXECUTOR_FILES else context.run[name]
 
-    return _PLACEHOLDER.sub(value, text)
+    return replaced(text, value)
 
 
 def _executor_input(context: StepContext) -> dict[str, Any]:
@@ -378,18 +382,6 @@ def _executor_input(context: StepContext) -> dict[str, Any]:
             "outputFile": f"{context.outputs_folder}/{EXECUTOR_OUTPUT}",
         },
     }
-
-
-def as_text(value: Any) -> str:
-    """Return a value as an argument: text as it stands, an integer without fraction, else JSON.
-
-    A file of kfp holds whole numbers as `3.0`; KFP's driver writes them without the fraction.
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return json.dumps(value)
 
 
 def read_outputs(step: ExecutableStep, files: Mapping[str, str]) -> dict[str, Any]:

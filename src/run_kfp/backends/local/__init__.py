@@ -163,6 +163,12 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
             f"/locations/{settings.get('region') or 'local'}/pipelineJobs/{run_id}",
             "pipeline_job_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, str(local_ref(run_id)))),
             "pipeline_root": settings.get("pipeline_root") or (f"gs://{bucket}/pipeline_root/root" if bucket else ""),
+            "pipeline_google_cloud_project_id": settings.get("project") or "",
+            "pipeline_google_cloud_location": settings.get("region") or "",
+            "pipeline_service_account": settings.get("service_account") or "",
+            "pipeline_network": settings.get("network") or "",
+            "pipeline_encryption_key_name": settings.get("encryption_key") or "",
+            "pipeline_persistent_resource_id": "",
         },
         base=base,
         reused=reused,
@@ -385,7 +391,14 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
     runner = Runner(
         steps=request.steps,
         parameters=parameters,
-        run_values={**request.run_values, "pipeline_job_create_time_utc": f"{record.created:%Y-%m-%dT%H:%M:%SZ}"},
+        run_values={
+            **request.run_values,
+            # Nothing schedules a run of this machine.
+            **dict.fromkeys(
+                ("pipeline_job_create_time_utc", "pipeline_job_schedule_time_utc"),
+                f"{record.created:%Y-%m-%dT%H:%M:%SZ}",
+            ),
+        },
         engine=engine,
         folder=folder,
         record=record,

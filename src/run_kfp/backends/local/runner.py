@@ -154,7 +154,7 @@ class Runner:
     Attributes:
         steps: those of the pipeline, each behind those that it waits for.
         parameters: the values of the pipeline's parameters, secrets too.
-        run_values: what the run tells of itself (`graph.RUN_PLACEHOLDERS`), without the task's.
+        run_values: what the run tells of itself (`OF_RUN`, `OF_VERTEX`), without the task's.
         engine: where steps run.
         folder: the run's, made and locked.
         record: the run's; a step that is not WAITING was done by an earlier run.
