@@ -7,6 +7,7 @@ import html
 import itertools
 import json
 import re
+import sys
 import urllib.parse
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import Cli, Write
+from run_kfp import localruns
 from run_kfp.masking import MASK, Masker
 from run_kfp.visible import visible
 
@@ -303,3 +306,97 @@ def test_colours_without_end_are_let_go() -> None:
     shown = [stream.feed("\x1b[31m" * 1000) for _ in range(20)]
 
     assert TOKEN[:4] in "".join(shown)
+
+
+FACTORY = """
+import pathlib
+from kfp import dsl
+
+@dsl.container_component
+def made():
+    return dsl.ContainerSpec(image="nobody/made", args=[%s])
+"""
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "pathlib.Path('secrets/key.txt').read_text().strip()",
+        "'--key=' + pathlib.Path('secrets/key.txt').read_text().strip().upper()",
+        "'word ' * 40 + pathlib.Path('secrets/key.txt').read_text().strip()",
+        "__import__('base64').b64encode(b'user:' + pathlib.Path('secrets/key.txt').read_bytes().strip()).decode()",
+    ],
+)
+def test_a_value_in_the_output_of_a_factory_stops_the_compile(cli: Cli, write: Write, argument: str) -> None:
+    value = "a key with words\u00e9 in it"
+    write("secrets/key.txt", f"{value}\n")
+    write("own.py", FACTORY % argument)
+    write(
+        "run-kfp.toml",
+        '[containers.1]\nname = "one"\nfactory = "own:made"\n[secrets.key]\nfile = "key.txt"\n'
+        '[containers.2]\nname = "two"\nimage = "nobody/two"\nargs = [{ secret = "key" }]\n',
+    )
+
+    result = cli("-r", "1", "--compile-only", "--debug", RUN_KFP_ALLOW_FACTORIES="1")
+
+    assert result.code == 2
+    assert "would contain the value of a secret" in result.err
+    assert not (cli.folder / "pipeline.yaml").exists()
+    assert value not in result.out + result.err
+
+
+def test_the_error_of_a_factory_is_masked(cli: Cli, write: Write) -> None:
+    write("secrets/key.txt", f"{TOKEN}\n")
+    write("own.py", "import pathlib\ndef made(): raise OSError(pathlib.Path('secrets/key.txt').read_text())\n")
+    write(
+        "run-kfp.toml",
+        '[containers.1]\nname = "one"\nfactory = "own:made"\n[secrets.key]\nfile = "key.txt"\n'
+        '[containers.2]\nname = "two"\nimage = "nobody/two"\nargs = [{ secret = "key" }]\n',
+    )
+
+    result = cli("-r", "1", "--compile-only", "--debug", RUN_KFP_ALLOW_FACTORIES="1")
+
+    assert result.code == 2
+    assert f"failed: OSError: {MASK}" in result.err
+    assert TOKEN not in result.err
+
+
+def test_the_fields_of_the_key_file_that_a_step_gets_are_masked(cli: Cli, write: Write) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nqq82lmq+/dd==\n-----END PRIVATE KEY-----\n"
+    fields = {
+        "type": "service_account",
+        "client_email": "a@b.example",
+        "private_key_id": "0123456789ab",
+        "private_key": key,
+    }
+    path = write("key.json", json.dumps(fields))
+    code = (
+        "import json, os; f = json.load(open(os.environ['GOOGLE_APPLICATION_CREDENTIALS'])); print(f, f['private_key'])"
+    )
+    write("step.py", code)
+    write(
+        "run-kfp.toml",
+        '[containers.1]\nname = "one"\nimage = "nobody/one"\n'
+        f"process = {{ entrypoint = [{json.dumps(sys.executable)}, 'step.py'] }}\n",
+    )
+
+    result = cli("-r", "1", "--local", "--engine", "process", GOOGLE_APPLICATION_CREDENTIALS=str(path))
+
+    assert result.code == 0, result.err
+    assert "a@b.example" in result.err
+    logs = "".join(file.read_text(encoding="utf-8") for file in (cli.folder / ".run-kfp").rglob("*.log"))
+    for text in (result.err, logs):
+        assert "a@b.example" in text
+        assert not any(value in text for value in ("0123456789ab", "MIIEvQ", "qq82lmq"))
+
+
+def test_what_a_pipeline_names_is_masked_in_the_record() -> None:
+    data = {"id": TOKEN, "parameters": {TOKEN: {"value": 1}}, "steps": [{"state": TOKEN, "outputs": {"state": TOKEN}}]}
+
+    masked = localruns._masked(data, masker(TOKEN).mask)
+
+    assert masked == {
+        "id": TOKEN,
+        "parameters": {MASK: {"value": 1}},
+        "steps": [{"state": TOKEN, "outputs": {"state": MASK}}],
+    }

@@ -46,6 +46,7 @@ _LARGEST_RECORD = 16 * 2**20
 _LONGEST_LINE = 2**20
 
 # What is never masked: a secret that happens to read "FAILED" must not make the record unreadable.
+_FREE = frozenset({"parameters", "outputs"})
 _PLAIN = frozenset({"id", "ref", "state", "engine", "created", "started", "ended", "log", "container", "reused_from"})
 
 
@@ -472,11 +473,15 @@ def open_log(path: Path) -> IO[bytes]:
         raise InputError(f"cannot read the log {path}: {error.strerror}") from None
 
 
-def _masked(value: Any, mask: Callable[[str], str], key: str = "") -> Any:
+def _masked(value: Any, mask: Callable[[str], str], key: str = "", *, free: bool = False) -> Any:
+    """Mask a part of a record; `free` is one whose keys are names that a pipeline chose."""
     if isinstance(value, str):
-        return value if key in _PLAIN else mask(value)
+        return value if key in _PLAIN and not free else mask(value)
     if isinstance(value, dict):
-        return {name: _masked(item, mask, name) for name, item in value.items()}
+        return {
+            mask(name) if free else name: _masked(item, mask, name, free=free or name in _FREE)
+            for name, item in value.items()
+        }
     if isinstance(value, list):
-        return [_masked(item, mask, key) for item in value]
+        return [_masked(item, mask, key, free=free) for item in value]
     return value

@@ -196,6 +196,8 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
         if thorough:
             selection = tuple(_with_resources(registry, container, fixed, obstacles) for container in selection)
             obstacles = list(dict.fromkeys(obstacles))
+        if any(container.factory for container in selection):
+            _teach_all(masker, registry, layers, call.secrets_dir)
         if thorough or not obstacles:
             pipeline = _compile(registry, selection, fixed, settings.caching, obstacles)
         if thorough and pipeline is None:
@@ -274,6 +276,13 @@ def _teach(masker: Masker, registry: Registry, params: Mapping[str, str], layers
             value = layer.get(secret.env or "", "")
             if len(value) >= _LOOKS_LIKE_A_KEY:
                 masker.add(value)
+
+
+def _teach_all(masker: Masker, registry: Registry, layers: Layers, folder: Path | None) -> None:
+    """Let the masker know every secret of the registry: the code of a factory can read each, and write it anywhere."""
+    finder = find_secrets(layers, registry, masker, folder, [])
+    for name, source in registry.secrets.items():
+        finder.locate(name, source)
 
 
 def _joined_flags(

@@ -202,7 +202,8 @@ def write_pipeline(screen: Screen, pipeline: CompiledPipeline, output: str | Non
     Raises:
         InputError: it cannot be written, or holds what must not be written down.
     """
-    if screen.masker.mask(pipeline.text) != pipeline.text:
+    # In the text a value can be folded or escaped, in the data a key can have it.
+    if screen.masker.mask(pipeline.text) != pipeline.text or screen.masker.mask_all(pipeline.spec) != pipeline.spec:
         raise InputError(
             "the pipeline would contain the value of a secret as plain text",
             hint="find it in the literals of the registry or its factories; write { secret = … } there",

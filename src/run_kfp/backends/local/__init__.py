@@ -24,7 +24,7 @@ from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, k
 from run_kfp.backends.local.runner import Observer, Policy, Runner
 from run_kfp.credentials import gcloud_login
 from run_kfp.errors import EngineError, InputError, did_you_mean
-from run_kfp.files import is_file, is_folder
+from run_kfp.files import is_file, is_folder, read_text
 from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, downstream, executable_steps, parameter_defaults
 from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, log_names, open_log, this_runner
@@ -375,6 +375,8 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
     parameters = parameter_defaults(request.pipeline)
     for name, found in request.values.items():
         parameters[name] = found.value if isinstance(found, Value) else found.reveal().get_secret_value()
+    if request.credentials is not None:
+        masker.add(read_text(request.credentials, f"the credentials {request.credentials}") or "")
     engine: Engine
     if request.docker is not None:
         engine = DockerEngine(request.docker)
