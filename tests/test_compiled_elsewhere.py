@@ -136,5 +136,5 @@ def test_a_reference_inside_of_a_constant_that_stands_for_nothing(program: Cli, 
     result = program("-f", "numbers.yaml", "--local", "--dry-run")
 
     assert result.code == 2
-    assert "step fold holds {{$.input.parameters['pipelinechannel--topic']}}, which stands for nothing" in result.err
+    assert "step fold holds {{$.input.parameters['pipelinechannel--topic']}}, which nothing fills" in result.err
     assert "did you mean 'inputs.parameters'?" in result.err

@@ -305,7 +305,7 @@ def _unknown_placeholders(step: ExecutableStep, parameters: set[str]) -> Iterato
     constants = [source.value for source in step.inputs.values() if isinstance(source, Constant)]
     for text in (*step.command, *step.args, *texts_of(constants)):
         for wrong in unfilled(text):
-            yield f"holds {wrong.text}, which {_NOT_FILLED if wrong.of_server else 'stands for nothing'}", wrong.hint
+            yield f"holds {wrong.text}, which {_NOT_FILLED if wrong.of_server else 'nothing fills'}", wrong.hint
         for start, end, body in bodies(text):
             if output := OUTPUT_FILE.fullmatch(body):
                 if output["name"] not in step.outputs:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets as random_source
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +18,7 @@ from pathlib import Path
 from run_kfp.arguments import Reference
 from run_kfp.backends.local.docker_engine import LEAST_MEMORY, DockerEngine, DockerSettings, sweep
 from run_kfp.backends.local.engines import Engine
+from run_kfp.backends.local.identity import new_id, run_values, time_values
 from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
 from run_kfp.backends.local.runner import Observer, Policy, Runner
 from run_kfp.credentials import gcloud_login
@@ -129,7 +128,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     docker: DockerSettings | None = None
     if options.engine != "process":
         docker = DockerSettings(options.pull, options.network, mounts, credentials, runs.path.absolute())
-    run_id = inputs.job_id if inputs.job_id is not None else _new_id(pipeline.name, datetime.now(UTC))
+    run_id = inputs.job_id if inputs.job_id is not None else new_id(pipeline.name, datetime.now(UTC))
     if not JOB_ID.fullmatch(run_id):
         faults.append(
             Finding(
@@ -146,7 +145,6 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
             faults += error.all_faults
     if faults:
         raise InputError.of("this call", list(dict.fromkeys(faults)))
-    bucket = settings.get("bucket")
     return LocalPlan(
         pipeline,
         steps,
@@ -157,19 +155,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
         docker,
         processes,
         credentials,
-        run_values={
-            "pipeline_job_name": run_id,
-            "pipeline_job_resource_name": f"projects/{settings.get('project') or 'local'}"
-            f"/locations/{settings.get('region') or 'local'}/pipelineJobs/{run_id}",
-            "pipeline_job_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, str(local_ref(run_id)))),
-            "pipeline_root": settings.get("pipeline_root") or (f"gs://{bucket}/pipeline_root/root" if bucket else ""),
-            "pipeline_google_cloud_project_id": settings.get("project") or "",
-            "pipeline_google_cloud_location": settings.get("region") or "",
-            "pipeline_service_account": settings.get("service_account") or "",
-            "pipeline_network": settings.get("network") or "",
-            "pipeline_encryption_key_name": settings.get("encryption_key") or "",
-            "pipeline_persistent_resource_id": "",
-        },
+        run_values=run_values(run_id, settings),
         base=base,
         reused=reused,
         notes=notes,
@@ -355,13 +341,6 @@ def _step_named(word: str, steps: Sequence[ExecutableStep], registry: Registry) 
     raise InputError(f"--from {word}: unknown step; valid steps: {', '.join(names)}", hint=did_you_mean(word, names))
 
 
-def _new_id(pipeline_name: str, now: datetime) -> str:
-    """Return a fresh id: the pipeline's name, the time, six random digits."""
-    name = re.sub(r"[^a-z0-9]+", "-", pipeline_name.lower()).strip("-")
-    name = name if name[:1].isalpha() else f"run-{name}".rstrip("-")
-    return f"{name[:100].rstrip('-')}-{now:%Y%m%d%H%M%S}-{random_source.token_hex(3)}"
-
-
 def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observer) -> tuple[RunRecord, str]:
     """Run the plan to its end.
 
@@ -393,14 +372,7 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
     runner = Runner(
         steps=request.steps,
         parameters=parameters,
-        run_values={
-            **request.run_values,
-            # Nothing schedules a run of this machine.
-            **dict.fromkeys(
-                ("pipeline_job_create_time_utc", "pipeline_job_schedule_time_utc"),
-                f"{record.created:%Y-%m-%dT%H:%M:%SZ}",
-            ),
-        },
+        run_values={**request.run_values, **time_values(record.created)},
         engine=engine,
         folder=folder,
         record=record,
