@@ -25,7 +25,7 @@ _TOML_FAULTS = (
     (r"Expected '\]'", "missing closing bracket of a table name", "write [containers.1]"),
     (r"Unclosed array", "missing closing bracket of an array", "close it with ]"),
     (r"Expected '='", "missing = after the key", 'write key = "value"'),
-    (r"Unescaped '\\\\'", "invalid escape: a backslash in double quotes", "use single quotes: 'a\\b'"),
+    (r"Unescaped '\\'", "invalid escape: a backslash in double quotes", "use single quotes: 'a\\b'"),
     (r"for a key part", "an inline table must be on one line", "write { a = 1, b = 2 }, without a trailing comma"),
     (
         r"Invalid value|Expected newline",
