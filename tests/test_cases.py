@@ -273,3 +273,24 @@ def test_a_login_goes_to_googles_template_registry_only(cli: Cli, write: Write) 
     (other,) = findings(cli, "-f", "https://example.com/us-central1-kfp.pkg.dev/p/v1")
     assert "print-access-token" in own["hint"]
     assert "print-access-token" not in other["hint"]
+
+
+# ── images ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_image_of_several_containers_is_told_once(cli: Cli, write: Write) -> None:
+    images = {
+        "fetch": "ghcr.io/acme/x:3",
+        "train": "ghcr.io/acme/x:3",
+        "push": "ghcr.io/acme/y:3",
+        "end": "ghcr.io/acme/x:3",
+    }
+    tables = [
+        f'[containers.{number}]\nname = "{name}"\nimage = "{image}"\ncommand = ["x"]\n'
+        for number, (name, image) in enumerate(images.items(), 1)
+    ]
+    write("run-kfp.toml", REGISTRY + "".join(tables))
+    first, other = sorted(findings(cli, "-r", "1-4"), key=lambda one: str(one["place"]))
+    assert (first["code"], first["place"]) == ("RK-IMAGE-OTHER-HOST", "run-kfp.toml: containers.1.image")
+    assert first["message"].endswith("(steps fetch, train, end)")
+    assert (other["place"], "steps" in other["message"]) == ("run-kfp.toml: containers.3.image", False)

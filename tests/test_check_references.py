@@ -290,6 +290,13 @@ def test_a_registry_that_vertex_does_not_name_is_a_warning(host: str) -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["mirror.gcr.io", "marketplace.gcr.io", "k8s.gcr.io", "l.gcr.io"])
+def test_other_names_below_gcr_io_are_not_artifact_registry(host: str) -> None:
+    found = only(check(f"{host}/library/python:3.12"), "RK-IMAGE-OTHER-HOST")
+    assert found.severity is Severity.WARNING
+    assert (found.hint == "write python:3.12: mirror.gcr.io is a cache of Docker Hub") is (host == "mirror.gcr.io")
+
+
 def test_a_likely_misspelling_of_a_host_gets_a_question() -> None:
     assert only(check("grc.oi/team/train:v1"), "RK-IMAGE-OTHER-HOST").hint == "did you mean 'gcr.io'?"
 
@@ -350,7 +357,6 @@ def test_a_repository_far_from_the_run_is_a_note(location: str, region: str) -> 
         (f"team/train:latest@{DIGEST}", {}),
         ("docker.io/team/train:v1", {}),
         ("registry-1.docker.io/team/train:v1", {}),
-        ("mirror.gcr.io/library/python:3.12", {}),
         (f"{ARTIFACTS}/test-project/images/train:v1", {}),
         (f"{ARTIFACTS}/test-project/images/deep/train@{DIGEST}", {}),
         (f"{ARTIFACTS}/example.com/test-project/images/train:v1", {"project": "example.com:test-project"}),

@@ -339,7 +339,7 @@ def test_images_without_a_project_and_with_a_network() -> None:
 def test_a_moving_tag_and_the_cache() -> None:
     text = registry("").replace("busybox:1.36", "busybox")
     assert told(check_references(context_of_registry(text, caching=True))) == [
-        "warning RK-IMAGE-TAG: busybox has no tag, which means latest, and step step may be → give each "
+        "warning RK-IMAGE-TAG: busybox has no tag, which means latest, and caching is on: a → give each "
         "build a unique tag, pin the digest (name@sha256:…), or run w"
     ]
     assert [one.place for one in check_references(context_of_registry(text, caching=False))] == [

@@ -18,7 +18,9 @@ from run_kfp.machines import Choice, Machines, load_machines
 from run_kfp.masking import Masker
 from run_kfp.preflight.context import CheckContext, StepSpec, read_steps
 from run_kfp.preflight.offline import check_offline
+from run_kfp.preflight.offline.references import image_place
 from run_kfp.preflight.offline.resources import chosen_machines
+from run_kfp.preflight.offline.spec import names_in_words
 from run_kfp.preflight.offline.values import without_tokens, written_values
 from run_kfp.preflight.rules import Rule, in_order, rule, rules
 from run_kfp.registry import CheckSection, Registry
@@ -149,10 +151,28 @@ def check(context: CheckContext | None, faults: Iterable[Finding], setup: CheckS
         masker.add(value)  # from here on: what no finding may show need not be one of the secrets of the call
     choices = chosen_machines(context, machines)
     if setup.offline:
-        return _report(findings, setup, machines=choices)
+        return _report(_once_for_each_image(findings, context), setup, machines=choices)
     found, images, facts = _online(context, section, machines, setup)
     findings = [one for one in findings if not _answered(one, facts)]
-    return _report([*findings, *found], setup, machines=choices, images=images, looked=("offline", "images", "cloud"))
+    findings = _once_for_each_image([*findings, *found], context)
+    return _report(findings, setup, machines=choices, images=images, looked=("offline", "images", "cloud"))
+
+
+def _once_for_each_image(findings: Sequence[Finding], context: CheckContext) -> list[Finding]:
+    """Join what is told of one image in several steps: one finding, at the place of the first, with all names."""
+    steps = {image_place(step): step.name for step in context.steps}
+    told: dict[Finding, list[str]] = {}
+    for found in findings:
+        if found.place in steps and rule(found.code).group == "images":
+            told.setdefault(dataclasses.replace(found, place=""), []).append(found.place)
+    joined: dict[Finding, None] = {}
+    for found in findings:
+        places = list(dict.fromkeys(told.get(dataclasses.replace(found, place=""), ())))
+        if found.place in steps and len(places) > 1:
+            names = names_in_words([steps[place] for place in places])
+            found = dataclasses.replace(found, place=places[0], message=f"{found.message} (steps {names})")
+        joined[found] = None
+    return list(joined)
 
 
 def _answered(found: Finding, facts: Mapping[str, str]) -> bool:

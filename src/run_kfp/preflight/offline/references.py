@@ -99,11 +99,15 @@ def _host_findings(place: str, image: ImageReference, context: CheckContext) -> 
                 f"{image.name} is on {image.host}, {words}, which Vertex AI cannot reach",
                 _push_elsewhere(image, context),
             )
-    elif not (image.on_docker_hub or image.on_google or image.host.endswith(".goog")):
+    elif not (image.on_docker_hub or _is_documented(image.host)):
         yield OTHER_HOST(
             place,
             f"{image.name} is on {image.host}; Vertex AI documents Artifact Registry and Docker Hub only",
-            (did_you_mean(image.host, [*GCR, "ghcr.io", "quay.io", DOCKER_HUB]) if image.host not in _OTHERS else "")
+            f"write {image.repository.removeprefix('library/')}{_suffix(image)}: mirror.gcr.io is a cache of Docker Hub"
+            if image.host == "mirror.gcr.io"
+            else (
+                did_you_mean(image.host, [*GCR, "ghcr.io", "quay.io", DOCKER_HUB]) if image.host not in _OTHERS else ""
+            )
             or f"to be sure, copy it: docker pull {shell_word(_written(image))} && {_push_elsewhere(image, context)}",
         )
     elif image.host in GCR and (found := google_repository(image)) and not found.is_public:
@@ -115,6 +119,14 @@ def _host_findings(place: str, image: ImageReference, context: CheckContext) -> 
         )
 
 
+def _is_documented(host: str) -> bool:
+    """Whether a host is Artifact Registry: under a name of its own, or one of the four of Container Registry.
+
+    Other names below gcr.io are caches and shops of Google's.
+    """
+    return host in GCR or host.endswith(("-docker.pkg.dev", ".goog"))
+
+
 def _tag_findings(place: str, image: ImageReference, step: StepSpec) -> Iterator[Finding]:
     if image.digest or image.tag not in (None, "latest"):
         return
@@ -122,8 +134,7 @@ def _tag_findings(place: str, image: ImageReference, step: StepSpec) -> Iterator
     if step.cached:
         yield MOVING_TAG(
             place,
-            f"{step.image} {tag}, and step {step.name} may be taken from the cache: after a push of the image its old "
-            "result would be used",
+            f"{step.image} {tag}, and caching is on: after a push of the image the old result would be used",
             "give each build a unique tag, pin the digest (name@sha256:…), or run with --no-caching",
             severity=Severity.WARNING,
         )
