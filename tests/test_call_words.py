@@ -212,29 +212,29 @@ def test_words() -> None:
             'write "--lr" and the value as two strings, or join'
         ],
         ' | "--lr 0.1"': [
-            "warning RK-CALL-ONE-WORD args: --lr and its value are in one string → write "
-            '"--lr" and the value as two strings, or join'
+            "note RK-CALL-ONE-WORD args: --lr and its value are in one string, unless the image's ENTRYPOINT sp → "
+            "write each option and its value as two strings"
         ],
         '"train" | "--lr {x}"': [],
         '"train" | "$HOME/data"': [
-            "warning RK-CALL-VARIABLE args: $HOME would arrive unexpanded: no "
-            "shell is called → write { param = … }, or call a shell"
+            "warning RK-CALL-VARIABLE args: $HOME would arrive unexpanded: no shell is called → "
+            "make it an input of the component, or call a shell"
         ],
         '"train" | "--out=$(BUCKET)/a"': [
-            "note RK-CALL-VARIABLE args: $(BUCKET) would arrive unexpanded: "
-            "no shell is called → write { param = … }, or call a shell"
+            "note RK-CALL-VARIABLE args: $(BUCKET) would arrive unexpanded: no shell is called → "
+            "make it an input of the component, or call a shell"
         ],
         ' | "$HOME"': [
-            "note RK-CALL-VARIABLE args: $HOME would arrive unexpanded: no shell is called, "
-            "unless the image's  → write { param = … }, or call a shell"
+            "note RK-CALL-VARIABLE args: $HOME would arrive unexpanded: no shell is called, unless the image's  → "
+            "make it an input of the component, or call a shell"
         ],
         '"train" | "%HOME%"': [
-            "note RK-CALL-VARIABLE args: %HOME% would arrive unexpanded: no shell is "
-            "called → write { param = … }, or call a shell"
+            "note RK-CALL-VARIABLE args: %HOME% would arrive unexpanded: no shell is called → "
+            "make it an input of the component, or call a shell"
         ],
         '"train" | "~/x"': [
-            "warning RK-CALL-VARIABLE args: ~ would arrive unexpanded: no shell is called "
-            "→ write { param = … }, or call a shell"
+            "warning RK-CALL-VARIABLE args: ~ would arrive unexpanded: no shell is called → "
+            "make it an input of the component, or call a shell"
         ],
         '"train" | "~"': [],
         '"train" | "${data}"': [],
@@ -333,8 +333,8 @@ def test_words() -> None:
             'behind a shell: ["sh",'
         ],
         ' | "a", "||", "b", "&&"': [
-            "note RK-CALL-NO-SHELL args: ||, &&: only a shell knows these, and "
-            'none reads it → write the line as one word behind a shell: ["sh",'
+            "note RK-CALL-NO-SHELL args: ||, &&: only a shell knows these, and none reads it, unless the image' → "
+            'write the line as one word behind a shell: ["sh",'
         ],
         '"train", "{\\"IfPresent\\": {\\"InputName\\": \\"tag\\", \\"Then\\": [\\"x\\"]}}" | ': [
             "warning RK-CALL-COMMAND-PLACEHOLDER command: contains an IfPresent placeholder → move it into args"
