@@ -40,10 +40,11 @@ from run_kfp.backends.local.docker_engine import RUN_LABEL, DockerSettings
 from run_kfp.backends.local.runner import Policy
 from run_kfp.errors import RunKfpError
 from run_kfp.graph import executable_steps
-from run_kfp.localruns import LocalRuns, LogLine, RunRecord
+from run_kfp.localruns import LocalRuns, RunRecord, StepRecord
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
 from run_kfp.runs import RunState, StepState
+from run_kfp.steplogs import LogLine
 
 SCRIPTS = Path(sys.executable).parent
 PLAIN = Path(__file__).resolve().parent / "plain" / "four.py"
@@ -115,13 +116,13 @@ class Stopwatch:
     began: float = 0.0
     ended: float = 0.0
 
-    def changed(self, record: RunRecord) -> None:
+    def changed(self, record: RunRecord, state: RunState, steps: Sequence[StepRecord]) -> None:
         """Look at the clock. The last change comes when the container is removed."""
         self.ended = time.perf_counter()
-        if record.steps[0].state is StepState.WAITING:
+        if steps and steps[0].state is StepState.WAITING:
             self.began = self.ended
 
-    def line(self, step: str, line: LogLine) -> None:
+    def lines(self, step: str, lines: Sequence[LogLine], dropped: int) -> None:
         """A line is no change."""
 
     def pulling(self, image: str, done: int, total: int) -> None:
@@ -153,7 +154,7 @@ class InProcess:
         )
         watch = Stopwatch()
         start = time.perf_counter()
-        record, _ = execute(plan, self.runs, Masker(), watch)
+        record = execute(plan, self.runs, Masker(), watch).record
         took = time.perf_counter() - start
         if record.state is not RunState.SUCCEEDED:
             raise Failed(f"a run in this process ended as {record.state.value}: {record.error}")

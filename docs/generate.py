@@ -30,6 +30,7 @@ from pathlib import Path
 from run_kfp import errors
 from run_kfp.arguments import Reference
 from run_kfp.cli import app
+from run_kfp.consent import FACTORIES_VARIABLE, HOSTS_VARIABLE
 from run_kfp.preflight import rules
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
@@ -48,7 +49,7 @@ from run_kfp.registry_file import PACKAGED, REGISTRY_FILE, REGISTRY_VARIABLE, pa
 from run_kfp.schema import SCHEMA_FILE, schema_text
 from run_kfp.secrets import SECRETS_FOLDERS
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, RULES, SECRETS_VARIABLE
-from run_kfp.trust import FACTORIES_VARIABLE, HOSTS_VARIABLE, POWERS
+from run_kfp.trust import POWERS
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -249,6 +250,7 @@ _ADVICE = {
     "InputError": "fix what it names",
     "CheckFailed": "fix the findings above",
     "EngineError": "start Docker, check the image's name, or pass `--engine process`",
+    "StoreError": "free space on the disk, or check the folder; `run-kfp runs` shows the run",
     "BackendError": "check whether anything was submitted, check access and network, try again",
     "RunFailed": "look at the failed step; the hint has the command that shows its log",
     "RunStopped": "nothing, if you stopped it",

@@ -615,7 +615,7 @@ def test_a_record_that_cannot_be_written_leaves_no_container(
 
     result = local("-f", "p.yaml", "--local", "--bucket", "test-bucket", "--bucket-dir", ".run-kfp/runs")
 
-    assert result.code == 2
+    assert result.code == 4
     assert "cannot write .run-kfp/runs/thief-" in result.err
     assert containers(engine) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -19,20 +20,9 @@ import pytest
 from clock import FakeClock
 from conftest import Cli
 from run_kfp.errors import InputError
-from run_kfp.localruns import (
-    LocalRuns,
-    LogLine,
-    RunFolder,
-    RunRecord,
-    StepRecord,
-    follow_logs,
-    local_ref,
-    log_names,
-    process_start,
-    read_log,
-    this_runner,
-)
+from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, process_start, this_runner
 from run_kfp.runs import RunState, StepState, StepStatus
+from run_kfp.steplogs import LogLine, follow_logs, last_lines, log_names
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -214,7 +204,7 @@ def test_a_log_that_is_no_regular_file_is_not_read(runs: LocalRuns, tmp_path: Pa
     ODD[kind](log)
 
     with pytest.raises(InputError, match=r"cannot read the log .*: it is "):
-        list(read_log(log))
+        last_lines(log, 10)
     with pytest.raises(OSError, match=r"it is a link|not a regular file"):
         folder.open_log(a_record().steps[0])
 
@@ -496,14 +486,14 @@ def test_half_a_line_at_the_end_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text(line(0, "first") + line(1, "second")[:-3], encoding="utf-8")
 
-    assert [found.text for found in read_log(path)] == ["first"]
+    assert [found.text for found in last_lines(path, 10)] == ["first"]
 
 
 def test_a_line_that_is_none_hides_no_other(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text(line(0, "first") + "torn\n" + line(1, "second"), encoding="utf-8")
 
-    assert [found.text for found in read_log(path)] == ["first", "second"]
+    assert [found.text for found in last_lines(path, 10)] == ["first", "second"]
 
 
 def test_several_logs_are_followed_by_their_times_and_one_that_begins_later_too(tmp_path: Path) -> None:
@@ -529,7 +519,7 @@ def test_one_log_keeps_its_order_though_the_clock_was_set_back(tmp_path: Path) -
     path = tmp_path / "log"
     path.write_text(line(5, "first") + line(1, "second"), encoding="utf-8")
 
-    assert [found.text for found in read_log(path)] == ["first", "second"]
+    assert [found.text for found in last_lines(path, 10)] == ["first", "second"]
 
 
 def test_what_came_before_the_end_was_seen_is_read(tmp_path: Path) -> None:
@@ -541,6 +531,68 @@ def test_what_came_before_the_end_was_seen_is_read(tmp_path: Path) -> None:
         return True
 
     assert [found.text for _, found in follow_logs({"one": path}, ended)] == ["last"]
+
+
+@pytest.mark.parametrize("count", [1, 10, 5000])
+def test_the_last_lines_are_read_from_the_end(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "log"
+    path.write_text("".join(line(number, f"number {number} {'x' * 100}") for number in range(3000)), encoding="utf-8")
+
+    found = [each.text.split()[1] for each in last_lines(path, count)]
+
+    assert found == [str(number) for number in range(max(3000 - count, 0), 3000)]
+    assert last_lines(tmp_path / "none", count) == []
+
+
+def test_long_lines_and_many_logs_are_read_in_pieces(tmp_path: Path) -> None:
+    """Lines longer than a piece, and more logs than this process may have open files."""
+    logs = {str(number): tmp_path / f"{number}.log" for number in range(200)}
+    for number, path in enumerate(logs.values()):
+        path.write_text(line(number, "y" * 150_000) + line(number + 1000, "end"), encoding="utf-8")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
+    try:
+        found = [(name, len(each.text)) for name, each in follow_logs(logs, lambda: True)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert found == [*((name, 150_000) for name in logs), *((name, 3) for name in logs)]
+
+
+def test_changes_are_joined_to_the_record(runs: LocalRuns) -> None:
+    folder = runs.folder("chain-1")
+    folder.make("a pipeline\n", "pipeline.yaml")
+    record = a_record()
+    folder.write(record, str)
+    for state in (StepState.PENDING, StepState.RUNNING):
+        record.steps[0].state = state
+        folder.append(record, record.steps[:1], str)
+    record.state = RunState.RUNNING
+    folder.append(record, [], str)
+    path = folder.path / "changes.jsonl"
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 3
+    assert folder.read() == record
+
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"change": 9, "ru')  # the machine went down
+    assert folder.read() == record
+
+    stale = path.read_bytes()
+    record.steps[0].state = StepState.SUCCEEDED
+    record.state = RunState.SUCCEEDED
+    folder.write(record, str)
+    assert not path.exists()
+    path.write_bytes(stale)  # read before it was removed: what is in the record already is not done again
+    assert folder.read() == record
+    folder.release()
+
+
+def test_what_is_kept_free_for_the_end_is_given_back(runs: LocalRuns) -> None:
+    folder = runs.folder("chain-1")
+    folder.make("a pipeline\n", "pipeline.yaml")
+    assert (folder.path / "reserve").stat().st_blocks * 512 >= 2**18
+    folder.release()
+    assert not (folder.path / "reserve").exists()
 
 
 def test_the_name_of_a_step_is_no_path() -> None:

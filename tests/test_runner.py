@@ -17,14 +17,15 @@ import pytest
 
 from clock import FakeClock
 from dermaid import canary
-from run_kfp.backends.local import runner
+from run_kfp.backends.local import runner, telling
 from run_kfp.backends.local.engines import GRACE, Ended, PullProgress, Sink, StartRefusedError, StepCall
 from run_kfp.backends.local.runner import Policy, Runner
-from run_kfp.errors import EngineError
+from run_kfp.errors import EngineError, StoreError
 from run_kfp.graph import Constant, ExecutableStep, FromOutput, FromParameter
-from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, StepRecord, local_ref, log_names, this_runner
+from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, this_runner
 from run_kfp.masking import Masker
 from run_kfp.runs import RunState, StepState
+from run_kfp.steplogs import LogLine, log_names
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -67,7 +68,7 @@ def fails(step: Playing) -> Ended:
 
 def until_stopped(step: Playing) -> Ended:
     assert step.stopped.wait(SOON)
-    return Ended(143, "exit code 143")
+    return Ended(143, "exit code 143", stopped=True)
 
 
 class FakeEngine:
@@ -103,18 +104,20 @@ class Seen:
 
     def __init__(self) -> None:
         self.states: list[tuple[str, str]] = []
-        self.lines: list[tuple[str, str, str]] = []
+        self.told: list[tuple[str, str, str]] = []
+        self.dropped = 0
         self.pulls: list[tuple[str, int, int]] = []
         self._last: dict[str, str] = {}
 
-    def changed(self, record: RunRecord) -> None:
-        for name, state in [("", record.state.value), *((step.name, step.state.value) for step in record.steps)]:
-            if self._last.get(name) != state:
-                self._last[name] = state
-                self.states.append((name, state))
+    def changed(self, record: RunRecord, state: RunState, steps: Sequence[StepRecord]) -> None:
+        for name, now in [("", state.value), *((step.name, step.state.value) for step in steps)]:
+            if self._last.get(name) != now:
+                self._last[name] = now
+                self.states.append((name, now))
 
-    def line(self, step: str, line: LogLine) -> None:
-        self.lines.append((step, line.stream, line.text))
+    def lines(self, step: str, lines: Sequence[LogLine], dropped: int) -> None:
+        self.told += [(step, line.stream, line.text) for line in lines]
+        self.dropped += dropped
 
     def pulling(self, image: str, done: int, total: int) -> None:
         self.pulls.append((image, done, total))
@@ -483,7 +486,7 @@ def test_the_second_stop_kills(rehearse: Rehearse) -> None:
         assert step.stopped.wait(SOON)
         ran.runner.stop("Ctrl-C")
         assert step.killed.wait(SOON)
-        return Ended(137, "exit code 137")
+        return Ended(137, "exit code 137", stopped=True)
 
     ran = rehearse(FakeEngine(one=part), a_step("one"))
 
@@ -497,7 +500,7 @@ def test_a_stop_after_a_failure_does_not_kill_at_once(rehearse: Rehearse) -> Non
         assert step.stopped.wait(SOON)
         ran.runner.stop("Ctrl-C")
         until(lambda: bool(ran.runner.stopped_by))
-        return Ended(143, "exit code 143")
+        return Ended(143, "exit code 143", stopped=True)
 
     def broken(step: Playing) -> Ended:
         return fails(step)
@@ -585,26 +588,114 @@ def test_a_step_that_does_not_end_does_not_hold_the_run(
     assert record.step("one").error == "did not end when stopped; its container may remain"
 
 
-def test_a_record_that_cannot_be_written_kills_every_step(rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch) -> None:
-    def part(step: Playing) -> Ended:
-        return Ended(0)
+def test_who_watches_and_fails_stops_the_run(rehearse: Rehearse) -> None:
+    class Failing(Seen):
+        def changed(self, record: RunRecord, state: RunState, steps: Sequence[StepRecord]) -> None:
+            if [step.state for step in steps] == [StepState.SUCCEEDED]:
+                raise OSError("nobody sees this")
 
-    def until_killed(step: Playing) -> Ended:
-        assert step.killed.wait(SOON)
-        return Ended(137, "exit code 137")
+    ran = rehearse(FakeEngine(two=until_stopped), a_step("one"), a_step("two"))
+    ran.runner.observer = Failing()
 
-    class Full(Seen):
-        def changed(self, record: RunRecord) -> None:
-            if record.step("one").state is StepState.SUCCEEDED:
-                raise OSError("no space left")
-
-    ran = rehearse(FakeEngine(one=part, two=until_killed), a_step("one"), a_step("two"))
-    ran.runner.observer = Full()
-
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match="nobody sees this"):
         ran.runner.run()
 
-    assert ran.engine.started["two"].killed.is_set()
+    assert ran.engine.started["two"].stopped.is_set()
+
+
+@pytest.mark.parametrize("name", ["changes.jsonl", "logs/one.log"])
+def test_a_file_that_cannot_be_written_stops_the_run(rehearse: Rehearse, name: str) -> None:
+    def part(step: Playing) -> Ended:
+        step.says(b"x\n")
+        return until_stopped(step)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+    (ran.folder.path / name).symlink_to("elsewhere")
+
+    with pytest.raises(StoreError, match=f"cannot write .*{name}: "):  # a link is not followed
+        ran.runner.run()
+
+    written = ran.folder.read()
+    assert written is not None
+    assert (written.state, states(written)) == (
+        RunState.FAILED,
+        {"one": "CANCELLED"},
+    )
+    assert not (ran.folder.path / "reserve").exists()
+
+
+# ── a reader that is slow, or stuck ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_slow_reader_gets_every_line(rehearse: Rehearse) -> None:
+    class Slow(Seen):
+        def lines(self, step: str, lines: Sequence[LogLine], dropped: int) -> None:
+            os.sched_yield()
+            super().lines(step, lines, dropped)
+
+    def part(step: Playing) -> Ended:
+        for _ in range(6):
+            step.says(b"x\n" * 9_000)
+        return Ended(0)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+    ran.seen = ran.runner.observer = Slow()
+    ran.run()
+
+    assert (len(ran.seen.told), ran.seen.dropped) == (54_000, 0)
+
+
+def test_a_stuck_reader_holds_neither_the_step_nor_its_log_nor_a_stop(
+    rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "PATIENCE", 0.05)
+    free = threading.Event()
+
+    class Stuck(Seen):
+        def lines(self, step: str, lines: Sequence[LogLine], dropped: int) -> None:
+            assert free.wait(SOON)
+            super().lines(step, lines, dropped)
+
+    def part(step: Playing) -> Ended:
+        for _ in range(6):
+            step.says(b"x\n" * 9_000)
+        ran.runner.stop("Ctrl-C")
+        ended = until_stopped(step)
+        ran.clock.now += 10  # as long as a stopped run is waited for
+        return ended
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+    ran.seen = ran.runner.observer = Stuck()
+    record = ran.run()
+
+    assert (record.state, ran.runner.unread) == (RunState.CANCELLED, True)
+    assert len(ran.log("one")) == 54_000
+    free.set()
+    until(lambda: ran.seen.dropped > 0 and len(ran.seen.told) + ran.seen.dropped == 54_000)
+
+
+def test_a_step_that_ended_by_itself_is_told_by_its_own_end(rehearse: Rehearse) -> None:
+    """The limit of time came while the end of its output was still read."""
+
+    def part(step: Playing) -> Ended:
+        ran.clock.now += 10
+        assert step.stopped.wait(SOON)
+        return Ended(0)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"), step_timeout=5)
+
+    assert (ran.run().state, ran.record.step("one").error) == (RunState.SUCCEEDED, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_every_signal_that_asks_a_program_to_end_stops_the_run(rehearse: Rehearse, number: signal.Signals) -> None:
+    def part(step: Playing) -> Ended:
+        os.kill(os.getpid(), number)
+        return until_stopped(step)
+
+    ran = rehearse(FakeEngine(one=part), a_step("one"))
+
+    assert (ran.run().error, ran.runner.stopped_by) == (f"stopped by {number.name}", number.name)
 
 
 # ── output ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -620,7 +711,7 @@ def spoken(rehearse: Rehearse, *chunks: bytes, secret: str = "") -> list[str]:
     ran = rehearse(FakeEngine(one=part), a_step("one"))
     ran.masker.add(secret)
     ran.run()
-    assert [f"{stream} {text}" for _, stream, text in ran.seen.lines] == ran.log("one")
+    assert [f"{stream} {text}" for _, stream, text in ran.seen.told] == ran.log("one")
     return ran.log("one")
 
 

@@ -545,14 +545,15 @@ Derma AI  RUNNING
 
 
 def test_what_is_new_in_a_record() -> None:
-    assert list(screens.record_changes({}, RECORD, NOW)) == [
+    assert list(screens.record_changes({}, RECORD.state, RECORD.steps, NOW)) == [
         "14:02:10Z  run RUNNING",
         "14:02:10Z  read SUCCEEDED  done by dermaid-old",
         "14:02:10Z  train RUNNING  1:01",
         "14:02:10Z  test FAILED  1:00  exit code 1",
         "14:02:10Z  end CANCELLING  0:05",
     ]
-    assert list(screens.record_changes({"": "RUNNING", "read": "SUCCEEDED", "train": "PENDING"}, RECORD, NOW)) == [
+    before = {"": "RUNNING", "read": "SUCCEEDED", "train": "PENDING"}
+    assert list(screens.record_changes(before, RECORD.state, RECORD.steps, NOW)) == [
         "14:02:10Z  train RUNNING  1:01",
         "14:02:10Z  test FAILED  1:00  exit code 1",
         "14:02:10Z  end CANCELLING  0:05",

@@ -16,10 +16,11 @@ from conftest import PROGRAM, Cli, Write
 from dermaid import Canaries, canary
 from fakes.google_hosts import GoogleHosts
 from online import World, right_world
+from run_kfp.consent import Kind, User, read_user
 from run_kfp.findings import Finding
 from run_kfp.registry_file import parse_registry
 from run_kfp.settings import Layers
-from run_kfp.trust import POWERS, Judged, Kind, User, judge, read_user
+from run_kfp.trust import POWERS, Judged, judge
 
 SECTIONS = """
 [settings]

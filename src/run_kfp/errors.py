@@ -5,6 +5,7 @@
     ├── CheckFailed         3    a check found an error: nothing was submitted
     ├── BackendError        4    the backend refused or could not be reached
     ├── EngineError         4    the local engine is missing or refused
+    ├── StoreError          4    the folder of a local run cannot be written: the run was stopped
     ├── RunFailed           5    the run failed: look at the step named
     ├── RunStopped          6    the run was cancelled or paused
     └── WatchTimeout        7    the watch ended, the run goes on
@@ -16,6 +17,7 @@ into words.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import ClassVar
@@ -102,6 +104,19 @@ class EngineError(RunKfpError):
     """The Docker Engine is missing, unreachable, or refused the request; no step was started."""
 
     exit_code: ClassVar[int] = 4
+
+
+class StoreError(RunKfpError):
+    """The folder of the local run cannot be written; the run was stopped."""
+
+    exit_code: ClassVar[int] = 4
+
+    @classmethod
+    def of(cls, path: object, error: OSError) -> StoreError:
+        """Make one of a file that cannot be written and of what the system says."""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        first = "free space on this disk" if full else "check this folder and its permissions"
+        return cls(f"cannot write {path}: {error.strerror}", f"{first}, then repeat the run")
 
 
 class RunFailed(RunKfpError):

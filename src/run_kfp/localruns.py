@@ -3,6 +3,9 @@
 All of it is the owner's alone. It is input like any other when it is read: a folder may come with a checkout, and a
 record that is too large, does not fit its folder or names files outside of it is told and left out.
 
+`run.json` is written whole at the beginning and at the end of a run. What changes in between is added to
+`changes.jsonl`, a line a change, which costs the same however many steps a run has; whoever reads joins the two.
+
 The program that runs a pipeline holds a lock in the folder of its run, which the system takes from it whatever kills
 it: so a run whose program is gone is known for what it is, and never stays RUNNING.
 """
@@ -10,22 +13,23 @@ it: so a run whose program is gone is known for what it is, and never stays RUNN
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
 import shutil
 import socket
 import stat
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
-from run_kfp.errors import InputError, did_you_mean
+from run_kfp.errors import InputError, StoreError, did_you_mean
 from run_kfp.files import make_private_folder, open_regular, write_atomically
 from run_kfp.locks import lock
 from run_kfp.runs import JOB_ID, BackendName, RunRef, RunState, RunStatus, StepState, StepStatus
@@ -34,16 +38,19 @@ FOLDER = Path(".run-kfp")
 
 _HINT = "run in a folder with free space and write permission"
 
-_RECORD, _LOCK, _CANCEL = "run.json", "lock", "cancel"
+_RECORD, _CHANGES, _LOCK, _CANCEL, _RESERVE = "run.json", "changes.jsonl", "lock", "cancel", "reserve"
+
+# Bytes that a run keeps free for its own end: with the disk full, its record still finds room.
+_RESERVED = 2**18
+
+# The number of a change that no run has: a record that was given up has them all.
+_ALL_CHANGES = 10**9
 
 # What `log_names` returns.
 _LOG = re.compile(r"logs/[A-Za-z0-9._-]{1,120}\.log")
 
 # Bytes of the largest record; that of a thousand steps has less than one million.
 _LARGEST_RECORD = 16 * 2**20
-
-# Bytes of a line of a log; the runner writes none that is longer than a few thousand characters.
-_LONGEST_LINE = 2**20
 
 # What is never masked: a secret that happens to read "FAILED" must not make the record unreadable.
 _FREE = frozenset({"parameters", "outputs"})
@@ -81,7 +88,8 @@ class StepRecord:
 class RunRecord:
     """A run; the fields are those of `run.json`.
 
-    `parameters` holds `{"value": …, "from": …}`, and for a secret `{"secret": name, "from": place}`.
+    `parameters` holds `{"value": …, "from": …}`, and for a secret `{"secret": name, "from": place}`; `changes` is the
+    number of the last line of `changes.jsonl` that is in it.
     """
 
     schema: int = 1
@@ -98,6 +106,7 @@ class RunRecord:
     parameters: dict[str, dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
     from_run: str | None = None
+    changes: int = 0
     runner: dict[str, Any]
     steps: list[StepRecord]
 
@@ -122,29 +131,10 @@ class RunRecord:
 
 
 _ADAPTER = TypeAdapter(RunRecord)
+_STEP = TypeAdapter(StepRecord)
 
-
-@dataclass(frozen=True)
-class LogLine:
-    """A line of a step: when it came (UTC), `O` for stdout or `E` for stderr, its text without the line end."""
-
-    time: datetime
-    stream: str
-    text: str
-
-    def __str__(self) -> str:
-        moment = self.time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
-        return f"{moment}Z {self.stream} {self.text}"
-
-    @classmethod
-    def parse(cls, line: str) -> LogLine | None:
-        """Read a line of a log file; None when it is none (the last one of a machine that went down)."""
-        stamp, _, rest = line.rstrip("\n").partition(" ")
-        stream, _, text = rest.partition(" ")
-        try:
-            return cls(datetime.fromisoformat(stamp), stream, text) if stream in ("O", "E") else None
-        except ValueError:
-            return None
+# What changes of a run itself.
+_RUN_FIELDS = ("state", "error", "started", "ended", "warnings")
 
 
 class RunFolder:
@@ -154,6 +144,7 @@ class RunFolder:
         """Take its path; nothing is made."""
         self.path = path
         self._held: IO[bytes] | None = None
+        self._changes: IO[bytes] | None = None
 
     @property
     def id(self) -> str:
@@ -192,18 +183,67 @@ class RunFolder:
             raise InputError(f"cannot create {self.path}: {error.strerror}", hint=_HINT) from None
         lock(self._held)
         write_atomically(self.path / file, pipeline, _HINT, private=True)
+        try:
+            with self._open(_RESERVE, os.O_WRONLY | os.O_CREAT) as reserve:
+                reserve.write(bytes(_RESERVED))
+        except OSError:  # a small disk: its record ends in its own place then
+            self.use_reserve()
 
     def release(self) -> None:
         """Let go of the lock: the run has ended."""
+        self.use_reserve()
+        if self._changes is not None:
+            with contextlib.suppress(OSError):
+                self._changes.close()
+            self._changes = None
         if self._held is not None:
             self._held.close()
             self._held = None
 
     def write(self, record: RunRecord, mask: Callable[[str], str]) -> None:
-        """Write `run.json` anew, whole or not at all, with every secret masked."""
+        """Write `run.json` anew, whole or not at all, with every secret masked.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
         data = _masked(record.data, mask)
         text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(self.path / _RECORD, text, _HINT, private=True)
+        try:
+            write_atomically(self.path / _RECORD, text, _HINT, private=True)
+        except InputError as error:
+            raise StoreError(
+                error.message, "check this folder and the space on its disk, then repeat the run"
+            ) from None
+        if record.state.is_final:
+            (self.path / _CHANGES).unlink(missing_ok=True)
+
+    def append(self, record: RunRecord, steps: Sequence[StepRecord], mask: Callable[[str], str]) -> None:
+        """Add to the record what has changed: the run's own state, and that of `steps`; secrets are masked.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        record.changes += 1
+        run = {name: getattr(record, name) for name in _RUN_FIELDS}
+        change = {
+            "change": record.changes,
+            "run": _masked(to_jsonable_python(run), mask),
+            "steps": [_masked(_STEP.dump_python(step, mode="json"), mask) for step in steps],
+        }
+        try:
+            if self._changes is None:
+                self._changes = self._open(_CHANGES, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            self._changes.write(json.dumps(change, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            self._changes.flush()
+            if not os.fstat(self._changes.fileno()).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # somebody took the folder away
+        except OSError as error:
+            raise StoreError.of(self.path / _CHANGES, error) from None
+
+    def use_reserve(self) -> None:
+        """Give back what was kept free for the end of the run."""
+        with contextlib.suppress(OSError):
+            (self.path / _RESERVE).unlink(missing_ok=True)
 
     def give_up(self, reason: str) -> None:
         """End the record where it cannot be written anew, in its own place: a full disk has room for what is there.
@@ -216,8 +256,10 @@ class RunFolder:
         with contextlib.suppress(OSError, ValueError, AttributeError), self._open(_RECORD, os.O_RDWR) as file:
             text = file.read()
             record = json.loads(text)
+            if RunState(record["state"]).is_final:
+                return
             ended = datetime.now(UTC).isoformat()
-            record |= {"state": RunState.FAILED, "error": reason, "ended": ended}
+            record |= {"state": RunState.FAILED, "error": reason, "ended": ended, "changes": _ALL_CHANGES}
             for step in record["steps"]:
                 if step["state"] in (StepState.RUNNING, StepState.PENDING, StepState.CANCELLING):
                     step |= {"state": StepState.FAILED, "ended": ended}
@@ -229,24 +271,27 @@ class RunFolder:
                 file.write(shorter.ljust(len(text) - 1) + b"\n")
 
     def read(self) -> RunRecord | None:
-        """Read `run.json`; None when there is none yet, or none that is valid."""
+        """Read the record; None when there is none yet, or none that is valid."""
         found = self.look()
         return found if isinstance(found, RunRecord) else None
 
     def look(self) -> RunRecord | str | None:
-        """Read `run.json`; None when there is none yet, words where it is not the record of this run."""
+        """Read the record; None when there is none yet, words where it is not the record of this run."""
+        changes = b""
         try:
             with self._open(_RECORD) as file:
                 content = file.read(_LARGEST_RECORD + 1)
+            with contextlib.suppress(FileNotFoundError), self._open(_CHANGES) as file:
+                changes = file.read(_LARGEST_RECORD + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
             return str(error.strerror)
-        if len(content) > _LARGEST_RECORD:
+        if max(len(content), len(changes)) > _LARGEST_RECORD:
             return f"larger than {_LARGEST_RECORD // 2**20} MB"
         try:
-            record = _ADAPTER.validate_json(content)
-        except (ValidationError, RecursionError):
+            record = _ADAPTER.validate_json(_joined(content, changes) if changes else content)
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
             return "not a run record of this version"
         return _record_fault(record, self.id) or record
 
@@ -411,66 +456,17 @@ def process_start(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
-def log_names(steps: Sequence[str]) -> dict[str, str]:
-    """Return the file of each step's log, relative to the folder of the run; a name is no path."""
-    names: dict[str, str] = {}
-    for number, step in enumerate(steps, 1):
-        safe = re.sub(r"[^A-Za-z0-9._-]", "_", step)[:100]
-        name = f"logs/{safe}.log"
-        names[step] = name if name not in names.values() else f"logs/{safe}.{number}.log"
-    return names
-
-
-def read_log(path: Path) -> Iterator[LogLine]:
-    """Yield the lines of a log, those that are there now."""
-    return (line for _, line in follow_logs({"": path}, lambda: True))
-
-
-def follow_logs(
-    paths: Mapping[str, Path], ended: Callable[[], bool], *, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[tuple[str, LogLine]]:
-    """Yield the lines of several logs as they come, each look in the order of their times.
-
-    Args:
-        paths: the logs by the names of their steps; a file may be missing as long as its step has not begun.
-        ended: says that no more will come; what is there then is still read.
-        sleep: waits for a number of seconds; tests bring their own.
-
-    Raises:
-        InputError: a log is no regular file, or cannot be read.
-    """
-    positions = dict.fromkeys(paths, 0)
-    while True:
-        last = ended()
-        found: list[tuple[str, LogLine]] = []
-        for name, path in paths.items():
-            with contextlib.suppress(FileNotFoundError), open_log(path) as file:
-                file.seek(positions[name])
-                while raw := file.readline(_LONGEST_LINE):
-                    if not raw.endswith(b"\n") and len(raw) < _LONGEST_LINE:
-                        break
-                    positions[name] += len(raw)
-                    if line := LogLine.parse(raw.decode("utf-8", "replace")):
-                        found.append((name, line))
-        yield from sorted(found, key=lambda pair: pair[1].time) if len(paths) > 1 else found
-        if last:
-            return
-        sleep(0.3)
-
-
-def open_log(path: Path) -> IO[bytes]:
-    """Open a log, `logs/<name>.log` of a run's folder.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        InputError: it is no regular file, or cannot be read.
-    """
-    try:
-        return open_regular(path, within=path.parent.parent)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InputError(f"cannot read the log {path}: {error.strerror}") from None
+def _joined(content: bytes, changes: bytes) -> bytes:
+    """Join changes to a record; a line that is cut off is the last one of a machine that went down."""
+    data = json.loads(content)
+    places = {step["name"]: place for place, step in enumerate(data["steps"])}
+    for line in changes.split(b"\n")[:-1]:
+        change = json.loads(line)
+        if change["change"] > data["changes"]:
+            data |= {**change["run"], "changes": change["change"]}
+            for step in change["steps"]:
+                data["steps"][places[step["name"]]] = step
+    return json.dumps(data).encode()
 
 
 def _masked(value: Any, mask: Callable[[str], str], key: str = "", *, free: bool = False) -> Any:

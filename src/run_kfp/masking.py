@@ -80,17 +80,35 @@ class Masker:
 
     def mask_all(self, value: Any) -> Any:
         """Return a JSON value with every text in it masked, keys too: masking its text would break the escapes."""
+        # One look for secrets in all of it; only where there is one, each text is masked by itself.
+        whole = "\n".join(_texts(value))
+        return value if self.mask(whole) == whole else self._masked(value)
+
+    def _masked(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.mask(value)
         if isinstance(value, Mapping):
-            return {self.mask(str(key)): self.mask_all(item) for key, item in value.items()}
+            return {self.mask(str(key)): self._masked(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self.mask_all(item) for item in value]
+            return [self._masked(item) for item in value]
         return value
 
     def stream(self) -> MaskedStream:
         """Return a filter for a text that comes in chunks."""
         return MaskedStream(self)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a JSON value, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield str(key)
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 class MaskedStream:

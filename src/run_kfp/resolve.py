@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from run_kfp.arguments import Reference
+from run_kfp.consent import read_user
 from run_kfp.errors import InputError
 from run_kfp.findings import Finding
 from run_kfp.masking import Masker
@@ -16,7 +17,7 @@ from run_kfp.plans import Inputs, find_secrets, param_faults
 from run_kfp.registry import Container, Registry
 from run_kfp.registry_file import PACKAGED, REGISTRY_VARIABLE, load_registry, read_registry
 from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file
-from run_kfp.trust import judge, read_user, untrusted_factories
+from run_kfp.trust import judge, untrusted_factories
 
 # Characters from which on the value of a variable is taken for a key, whether a step takes it or not.
 _LOOKS_LIKE_A_KEY = 12

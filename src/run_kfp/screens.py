@@ -356,12 +356,14 @@ def record_lines(record: RunRecord, tails: Mapping[str, Sequence[str]], now: dat
         before = step
 
 
-def record_changes(before: Mapping[str, str], record: RunRecord, now: datetime) -> Iterator[str]:
+def record_changes(
+    before: Mapping[str, str], state: RunState, steps: Sequence[StepRecord], now: datetime
+) -> Iterator[str]:
     """Yield a line for every state that is new; `before` maps "" to the run's and names to the steps' states."""
     clock = f"{now.astimezone(UTC):%H:%M:%S}Z"
-    if before.get("") != record.state:
-        yield f"{clock}  run {record.state.value}"
-    for step in record.steps:
+    if before.get("") != state:
+        yield f"{clock}  run {state.value}"
+    for step in steps:
         if step.state is not StepState.WAITING and before.get(step.name) != step.state:
             done = f"done by {step.reused_from}" if step.reused_from else _duration(step, now)
             yield "  ".join(part for part in (clock, f"{step.name} {step.state.value}", done, step.error) if part)

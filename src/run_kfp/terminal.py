@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import IO, TYPE_CHECKING, Any, TextIO, TypeAlias, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TextIO, TypeAlias, cast
 
 from run_kfp.errors import InputError, RunKfpError
 from run_kfp.visible import visible, visible_but_colour, visible_line
@@ -70,7 +70,7 @@ class TextWriter:
     def data(self, more: Mapping[str, Any]) -> None:
         """Take a part of the data."""
 
-    def event(self, kind: str, more: Mapping[str, Any]) -> None:
+    def events(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take what just happened."""
 
     def finish(self) -> None:
@@ -95,10 +95,10 @@ class JsonWriter(TextWriter):
         """Add to the one object."""
         self._result |= more
 
-    def event(self, kind: str, more: Mapping[str, Any]) -> None:
-        """Print an object, at once."""
+    def events(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Print an object for each, at once."""
         self._in_lines = True
-        self._print({"event": kind, **more}, indent=None)
+        self._print(*events, indent=None)
 
     def finish(self) -> None:
         """Print the one object."""
@@ -178,18 +178,24 @@ class Screen:
         """Print a result."""
         self._result(lambda: self._write(visible(self.masker.mask(text))))
 
-    def log(self, text: str, front: str = "", *, stderr: bool = False) -> None:
-        """Print a line of a container, with its colours where a person sees them.
+    def logs(self, lines: Iterable[tuple[str, str]], *, stderr: bool = False) -> None:
+        """Print lines of containers, with their colours where a person sees them.
 
         Args:
-            text: the line.
-            front: what stands in front of it.
-            stderr: whether it is one of the words, and not the result.
+            lines: what stands in front of each, and the line.
+            stderr: whether they are words, and not the result.
         """
 
         def write() -> None:
-            line = visible_line(self.masker.mask(text), colour=self._in_colour(stderr=stderr))
-            self._write(visible(self.masker.mask(front)) + line, stderr=stderr)
+            colour = self._in_colour(stderr=stderr)
+            fronts: dict[str, str] = {}
+            shown: list[str] = []
+            for front, text in lines:
+                if front not in fronts:
+                    fronts[front] = visible(self.masker.mask(front))
+                shown.append(fronts[front] + visible_line(self.masker.mask(text), colour=colour))
+            if shown:
+                self._write("\n".join(shown), stderr=stderr)
 
         self._writer.text(lambda: self._put(write, stderr=stderr))
 
@@ -226,11 +232,19 @@ class Screen:
 
     def event(self, kind: str, **more: Any) -> None:
         """Tell a program what just happened."""
-        self._writer.event(kind, more)
+        self._writer.events([{"event": kind, **more}])
+
+    def events(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Tell a program several things that happened, each with its kind as `event`."""
+        self._writer.events(events)
 
     def progress(self, *lines: str | Text) -> None:
         """Print words on what goes on, where no event tells it."""
         self._writer.text(lambda: self.say(*lines))
+
+    def leave(self, code: int) -> NoReturn:
+        """End the program at once, without another word: a stream that is stuck holds every other way out."""
+        os._exit(code)
 
     def finish(self, code: int) -> int:
         """Print what `data` gathered; return the exit code of the call.
@@ -243,13 +257,14 @@ class Screen:
             return code or RunKfpError.exit_code
         return code
 
-    def print_json(self, data: Mapping[str, Any], *, indent: int | None) -> None:
-        """Print an object; every string in it is masked."""
+    def print_json(self, *objects: Mapping[str, Any], indent: int | None) -> None:
+        """Print objects; every string in them is masked."""
         import json
 
+        masked = self.masker.mask_all(objects)
+        text = "\n".join([json.dumps(one, indent=indent, ensure_ascii=True) for one in masked])
         # The escapes of JSON leave one character that a terminal may obey.
-        text = json.dumps(self.masker.mask_all(data), indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
-        self._put(lambda: self._write(text), stderr=False)
+        self._put(lambda: self._write(text.replace("\x7f", "\\u007f")), stderr=False)
 
     def print_report(self, data: Mapping[str, Any], form: str) -> None:
         """Print the data of a check in a form of `formats`; every string in it is masked."""

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import io
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from run_kfp.backends import local
 from run_kfp.backends.local import LocalOptions
-from run_kfp.errors import InputError, RunFailed, RunStopped
+from run_kfp.errors import InputError, RunFailed, RunKfpError, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.findings import Finding
-from run_kfp.localruns import LocalRuns, LogLine, RunFolder, RunRecord, follow_logs, open_log, read_log
+from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord
 from run_kfp.resolve import inputs_of
 from run_kfp.runs import RunState, RunStatus, watch
 from run_kfp.screens import (
@@ -33,6 +33,7 @@ from run_kfp.screens import (
     rehearsal_plan_lines,
     runs_lines,
 )
+from run_kfp.steplogs import LogLine, follow_logs, last_lines, open_log
 from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ LAST_LINES = 10
 
 # Lines of a running step that are shown below it.
 _TAIL = 3
+
+# Bytes of a log that a report looks at: of its beginning, and of its end, where most failures say what happened.
+_REPORTED = (2**19, 3 * 2**19)
 
 # Seconds between two looks at a run that another program runs, and that a cancel waits for its end.
 _LOOK, _CANCEL_TAKES = 0.5, 20.0
@@ -64,26 +68,26 @@ class _View:
         self._pulled: dict[str, int] = {}
         self._warned: set[str] = set()
 
-    def changed(self, record: RunRecord) -> None:
+    def changed(self, record: RunRecord, state: RunState, steps: Sequence[StepRecord]) -> None:
         """Show what is new."""
         now = datetime.now(UTC)
-        if self._announce and record.state is not RunState.PENDING:
+        if self._announce and state is not RunState.PENDING:
             # Not before the Engine is ready: a run that could not begin is not kept.
             self._announce = False
             self._screen.out(record.ref)
         warnings = [
             *record.warnings,
-            *(f"step {step.name} {words}" for step in record.steps for words in step.warnings),
+            *(f"step {step.name} {words}" for step in steps for words in step.warnings),
         ]
         self._screen.say(*(f"warning: {words}" for words in warnings if words not in self._warned))
         self._warned.update(warnings)
         if self._show is not None:
             self._show(partial(record_lines, record, self._tails))
         else:
-            self._screen.progress(*record_changes(self._states, record, now))
-        if self._states.get("") != record.state:
-            self._screen.event("run", run=record.ref, state=record.state.value, time=now.isoformat())
-        for step in record.steps:
+            self._screen.progress(*record_changes(self._states, state, steps, now))
+        if self._states.get("") != state:
+            self._screen.event("run", run=record.ref, state=state.value, time=now.isoformat())
+        for step in steps:
             if self._states.get(step.name, "WAITING") != step.state:
                 self._screen.event(
                     "step",
@@ -94,14 +98,19 @@ class _View:
                     error=step.error,
                     reused_from=step.reused_from,
                 )
-        self._states = {"": record.state, **{step.name: step.state for step in record.steps}}
+        self._states |= {"": state, **{step.name: step.state for step in steps}}
 
-    def line(self, step: str, line: LogLine) -> None:
-        """Show a line of a step."""
-        self._tails.setdefault(step, deque(maxlen=_TAIL)).append(line.text)
-        self._screen.event("log", step=step, time=line.time.isoformat(), stream=line.stream, text=line.text)
+    def lines(self, step: str, lines: Sequence[LogLine], dropped: int) -> None:
+        """Show lines of a step, and how many behind them are in the log alone."""
+        self._tails.setdefault(step, deque(maxlen=_TAIL)).extend(line.text for line in lines[-_TAIL:])
+        self._screen.events(
+            {"event": "log", "step": step, "time": line.time.isoformat(), "stream": line.stream, "text": line.text}
+            for line in lines
+        )
         if self._show is None:
-            self._screen.log(line.text, f"{line.time:%H:%M:%S}Z  {step} │ ", stderr=True)
+            self._screen.logs(((f"{line.time:%H:%M:%S}Z  {step} │ ", line.text) for line in lines), stderr=True)
+        if dropped:
+            self._screen.say(f"note: {dropped:,} lines of {step} not shown: nothing read them in time; see the log")
 
     def pulling(self, image: str, done: int, total: int) -> None:
         """Show how far a pull is: every tenth, so that a file does not fill with it."""
@@ -161,16 +170,29 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
     with screen.live(events=True) as show:
         # Below a live view, what is printed to stdout would go where the view goes.
         view = _View(screen, show, announce=show is None)
-        record, stopped_by = local.execute(plan, runs, screen.masker, view)
+        done = local.execute(plan, runs, screen.masker, view)
+        if done.unread:
+            # Whoever reads the screen is stuck, and would hold every word that is still to be said.
+            _report(screen, folder)
+            screen.leave(130 if done.stopped_by == "Ctrl-C" else _exit_code(done.record, folder))
+    record = done.record
     if show is not None:
         screen.out(record.ref)
     report = _report(screen, folder)
     screen.data(**record_data(record), folder=str(folder.path), report=str(report) if report else None)
     screen.say(f"logs: {folder.path / 'logs'}", *([f"report: {report}"] if report else []))
-    if stopped_by == "Ctrl-C":
+    if done.stopped_by == "Ctrl-C":
         screen.say(f"stopped by Ctrl-C: {record.ref}")
         return 130
     conclude_rehearsal(record, folder)
+    return 0
+
+
+def _exit_code(record: RunRecord, folder: RunFolder) -> int:
+    try:
+        conclude_rehearsal(record, folder)
+    except RunKfpError as error:
+        return error.exit_code
     return 0
 
 
@@ -213,7 +235,10 @@ def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> int:
     folder, record = _found(screen, word)
     try:
         with screen.live(events=True) as show:
-            record = _follow(screen, folder, _View(screen, show).changed, every=every, deadline=None)
+            view = _View(screen, show)
+            record = _follow(
+                screen, folder, lambda seen: view.changed(seen, seen.state, seen.steps), every=every, deadline=None
+            )
     except KeyboardInterrupt:
         screen.say("stopped waiting; the run continues")
         return 130
@@ -258,7 +283,7 @@ def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
 
     for name, line in follow_logs(paths, ended):
         screen.event("log", step=name, time=line.time.isoformat(), stream=line.stream, text=line.text)
-        screen.log(line.text, "" if step else f"{name:<{width}} │ ")
+        screen.logs([("" if step else f"{name:<{width}} │ ", line.text)])
 
 
 def cancel_run(screen: Screen, word: str | None) -> None:
@@ -346,10 +371,23 @@ def write_report(folder: RunFolder) -> Path | None:
     return path
 
 
-def _lines(path: Path) -> Iterator[str]:
-    log = cast("io.BufferedReader", open_log(path))
-    with io.TextIOWrapper(log, encoding="utf-8", errors="replace", newline="\n") as file:
-        yield from file
+def _lines(path: Path) -> Iterator[str | int]:
+    """Yield the lines of a log for the report; of a long one its beginning, its end, and the number of the others."""
+    with open_log(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        begin, end = (size, size) if size <= sum(_REPORTED) else (_REPORTED[0], size - _REPORTED[1])
+        for raw in file:
+            yield raw.decode("utf-8", "replace")
+            begin -= len(raw)
+            if begin <= 0:
+                break
+        left_out = 0
+        while (piece := file.read(min(2**20, max(end - file.tell(), 0)))) != b"":
+            left_out += piece.count(b"\n")
+        if left_out:
+            rest = file.readline()  # its first part was counted with the others, or not at all
+            yield left_out + bool(rest)
+        yield from (raw.decode("utf-8", "replace") for raw in file)
 
 
 def conclude_rehearsal(record: RunRecord, folder: RunFolder) -> None:
@@ -388,7 +426,4 @@ def _done(record: RunRecord) -> bool:
 
 
 def _last_lines(folder: RunFolder, record: RunRecord, name: str) -> list[str]:
-    lines: deque[str] = deque(maxlen=LAST_LINES)
-    for line in read_log(folder.log(record.step(name))):
-        lines.append(f"    {line.text}")
-    return list(lines)
+    return [f"    {line.text}" for line in last_lines(folder.log(record.step(name)), LAST_LINES)]

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from run_kfp.consent import User, Wish, read_user
 from run_kfp.errors import InputError
 from run_kfp.findings import Finding
 from run_kfp.lines import Text
 from run_kfp.resolve import find_registry
 from run_kfp.settings import ENV_FILE, Layers, read_env_file
-from run_kfp.trust import User, Wish, judge, read_user
+from run_kfp.trust import judge
 
 if TYPE_CHECKING:
     from run_kfp.terminal import Screen

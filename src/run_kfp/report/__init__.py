@@ -55,14 +55,15 @@ _WIDTHS = {
 Record = Mapping[str, Any]
 
 
-def report_html(run: Record, read_log: Callable[[str], Iterable[str]]) -> str:
+def report_html(run: Record, read_log: Callable[[str], Iterable[str | int]]) -> str:
     """Make the page of a run.
 
     Args:
         run: the record of the run as `run.json` holds it, masked. What it lacks is left out of the page; its parameters
             of the form `{"secret": …}` show their name and place, never a value.
         read_log: opens the log of a step: takes the step's `log` (a path in the folder of the run) and gives its lines,
-            masked, `<RFC 3339 time> <O or E> <text>`, with or without line ends. A step without log raises
+            masked, `<RFC 3339 time> <O or E> <text>`, with or without line ends; a number stands for so many lines
+            that were not read. A step without log raises
             FileNotFoundError or gives none; any other OSError is told in the page in place of the log.
 
     Returns:
@@ -376,7 +377,7 @@ def _state_words(step: Record) -> str:
     return f"{state} · {took}" if took else state
 
 
-def _logs(steps: Sequence[Record], read_log: Callable[[str], Iterable[str]]) -> dict[int, Log | str | None]:
+def _logs(steps: Sequence[Record], read_log: Callable[[str], Iterable[str | int]]) -> dict[int, Log | str | None]:
     left = CHARACTERS
     logs: dict[int, Log | str | None] = {}
     for number, step in sorted(enumerate(steps, 1), key=lambda item: item[1].get("state") != "FAILED"):

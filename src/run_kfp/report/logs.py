@@ -70,14 +70,14 @@ class Log:
     left_out: int
     tail: tuple[Line, ...]
     counts: Counter[Severity]
-    """Of all lines, also those that are left out."""
+    """Of all lines, also those that are left out; what was not read counts as neither error nor warning."""
 
     @classmethod
-    def read(cls, lines: Iterable[str], room: int) -> Log:
+    def read(cls, lines: Iterable[str | int], room: int) -> Log:
         """Read a log whose lines are `<RFC 3339 time> <O or E> <text>`; any other line is taken as text.
 
         Args:
-            lines: with or without their line ends.
+            lines: with or without their line ends; a number stands for so many lines that were not read.
             room: how many characters to keep; of a longer log a quarter at its start, the rest at its end, where most
                 failures say what happened.
         """
@@ -86,6 +86,12 @@ class Log:
         counts: Counter[Severity] = Counter()
         free_head, free_tail, left_out, full = room // 4, room - room // 4, 0, False
         for line in _classified(lines):
+            if isinstance(line, int):
+                # What follows is shown behind it, so that nothing of the first part stays in the tail.
+                left_out, full, free_tail = left_out + line + len(tail), True, room - room // 4
+                counts[Severity.INFO] += line
+                tail.clear()
+                continue
             counts[line.severity] += 1
             size = len(line.raw) + 1
             full = full or size > free_head
@@ -119,9 +125,12 @@ class Log:
         return sum(len(line.raw) + 1 for line in self.lines)
 
 
-def _classified(lines: Iterable[str]) -> Iterator[Line]:
+def _classified(lines: Iterable[str | int]) -> Iterator[Line | int]:
     in_traceback: dict[str, bool] = {}
     for line in lines:
+        if isinstance(line, int):
+            yield line
+            continue
         raw = _ESCAPES.sub("", line.rstrip("\r\n")).replace("\n", " ")
         record = _RECORD.fullmatch(raw)
         stream, text = (record["stream"], record["text"]) if record else ("O", raw)

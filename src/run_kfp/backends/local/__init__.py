@@ -20,13 +20,14 @@ from run_kfp.backends.local.docker_engine import LEAST_MEMORY, DockerEngine, Doc
 from run_kfp.backends.local.engines import Engine
 from run_kfp.backends.local.identity import new_id, run_values, time_values
 from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
-from run_kfp.backends.local.runner import Observer, Policy, Runner
+from run_kfp.backends.local.runner import Policy, Runner
+from run_kfp.backends.local.telling import Observer
 from run_kfp.credentials import gcloud_login
-from run_kfp.errors import EngineError, InputError, did_you_mean
+from run_kfp.errors import EngineError, InputError, StoreError, did_you_mean
 from run_kfp.files import is_file, is_folder, read_text
 from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, downstream, executable_steps, parameter_defaults
-from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, log_names, open_log, this_runner
+from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, this_runner
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
 from run_kfp.plans import Inputs, Value, fill
@@ -34,6 +35,7 @@ from run_kfp.registry import Registry
 from run_kfp.runs import JOB_ID, RunState, StepState
 from run_kfp.secrets import SecretRef
 from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, wrong_form
+from run_kfp.steplogs import log_names, open_log
 from run_kfp.temporary import sweep_temporary
 
 __all__ = ["ENGINES", "PULLS", "LocalOptions", "LocalPlan", "Observer", "execute", "mend", "plan"]
@@ -341,14 +343,27 @@ def _step_named(word: str, steps: Sequence[ExecutableStep], registry: Registry) 
     raise InputError(f"--from {word}: unknown step; valid steps: {', '.join(names)}", hint=did_you_mean(word, names))
 
 
-def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observer) -> tuple[RunRecord, str]:
-    """Run the plan to its end.
+@dataclass(frozen=True)
+class Executed:
+    """A run that has ended.
 
-    Returns:
-        The record, and what stopped the run (`Ctrl-C`, `SIGTERM`, `cancel`) or an empty text.
+    Attributes:
+        record: the run's, as it was written.
+        stopped_by: `Ctrl-C`, the name of a signal, `cancel`; empty where nobody stopped it.
+        unread: whether the observer was still busy when the run was left.
+    """
+
+    record: RunRecord
+    stopped_by: str
+    unread: bool
+
+
+def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observer) -> Executed:
+    """Run the plan to its end.
 
     Raises:
         EngineError: no step was started; there is no record then.
+        StoreError: the folder of the run cannot be written any more.
         InputError: a secret is gone, or the folder of the run cannot be made.
     """
     parameters = parameter_defaults(request.pipeline)
@@ -394,7 +409,7 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
     finally:
         engine.close()
         folder.release()
-    return record, runner.stopped_by
+    return Executed(record, runner.stopped_by, runner.unread)
 
 
 def _record(request: LocalPlan) -> RunRecord:
@@ -479,7 +494,7 @@ def mend(runs: LocalRuns, masker: Masker) -> list[str]:
                 step.state = StepState.SKIPPED
         try:
             folder.write(record, masker.mask)
-        except InputError as error:  # a full disk: what there is to read is read all the same
+        except StoreError as error:  # a full disk: what there is to read is read all the same
             folder.give_up(cause)
             words.append(f"warning: {error.message}")
     return words + remains

@@ -7,6 +7,7 @@ environment but its own, and its exit code is awaited before it starts.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import http
 import io
@@ -281,6 +282,7 @@ class _Container:
         self._call = call
         self._output: Any = ()
         self._exit: Any = None
+        self._stopped = False
 
     def start(self) -> None:
         """Start it, with its output attached and its exit awaited before."""
@@ -308,6 +310,9 @@ class _Container:
 
     def wait(self) -> Ended:
         """Read its output, then how it ended."""
+        return dataclasses.replace(self._end(), stopped=self._stopped)
+
+    def _end(self) -> Ended:
         lost = (_docker().errors.DockerException, OSError, ValueError, KeyError)  # requests' errors are OSErrors
         try:
             for out, err in self._output:
@@ -378,11 +383,14 @@ class _Container:
 
     def stop(self) -> None:
         """Send the image's stop signal, and kill it after `GRACE`."""
-        with contextlib.suppress(_docker().errors.DockerException, OSError):
-            self._connect().stop(self.identity, timeout=GRACE)
+        with contextlib.suppress(_docker().errors.DockerException, OSError, KeyError):
+            api = self._connect()
+            self._stopped = self._stopped or bool(api.inspect_container(self.identity)["State"]["Running"])
+            api.stop(self.identity, timeout=GRACE)
 
     def kill(self) -> None:
         """Kill it at once."""
+        self._stopped = True
         with contextlib.suppress(_docker().errors.DockerException, OSError):
             self._connect().kill(self.identity)
 

@@ -60,12 +60,14 @@ class Ended:
         error: what the engine says beside the exit code, in words; empty for a success.
         warning: what is worth a word all the same.
         files: the texts of those outputs that it wrote, by name.
+        stopped: whether `Running.stop` or `Running.kill` found it running; else it ended by itself.
     """
 
     exit_code: int | None
     error: str = ""
     warning: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    stopped: bool = False
 
 
 class StartRefusedError(Exception):

@@ -6,6 +6,7 @@ Same arguments, a clean environment, same logs, same end; but no image, no file 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import re
@@ -175,10 +176,14 @@ class _Process:
         self._sink = sink
         self._outputs = outputs
         self._readers: list[threading.Thread] = []
+        self._stopped = False
         self.identity = f"pid {process.pid} {process_start(process.pid)}"
 
     def wait(self) -> Ended:
         """Read its output, then how it ended."""
+        return dataclasses.replace(self._end(), stopped=self._stopped)
+
+    def _end(self) -> Ended:
         pipes = [("O", self._process.stdout), ("E", self._process.stderr)]
         self._readers = [threading.Thread(target=self._read, args=pipe, daemon=True) for pipe in pipes]
         for reader in self._readers:
@@ -215,6 +220,7 @@ class _Process:
 
     def stop(self) -> None:
         """Send SIGTERM to the session, and SIGKILL after `GRACE`."""
+        self._stopped = self._stopped or self._process.poll() is None
         _signal(self._process.pid, "SIGTERM")
         try:
             self._process.wait(GRACE)
@@ -223,6 +229,7 @@ class _Process:
 
     def kill(self) -> None:
         """Kill it and all that it started."""
+        self._stopped = self._stopped or self._process.poll() is None
         _signal(self._process.pid, "SIGKILL")
 
 

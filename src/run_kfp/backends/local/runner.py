@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import heapq
 import io
 import json
 import math
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 from run_kfp.backends.local.engines import (
     GRACE,
@@ -32,16 +33,22 @@ from run_kfp.backends.local.engines import (
     StepCall,
     exit_words,
 )
-from run_kfp.errors import InputError
+from run_kfp.backends.local.telling import Observer, Teller
+from run_kfp.errors import InputError, StoreError
 from run_kfp.graph import EXECUTOR_OUTPUT, ExecutableStep, StepContext, read_outputs, values_of
-from run_kfp.localruns import LogLine, RunFolder, RunRecord, StepRecord
+from run_kfp.localruns import RunFolder, RunRecord, StepRecord
 from run_kfp.masking import Masker
 from run_kfp.runs import RunState, StepState
+from run_kfp.steplogs import LogLine, log_text
 
 # Seconds between two looks at the clock and at whether somebody asked to cancel.
 _TICK = 0.5
 
-# Seconds that removing the last containers may take at the end.
+# Seconds, all from the moment of a stop: until what a step still prints is dropped, until nobody waits for a reader of
+# the screen, until the run is over though its engine does not let it end, and until nobody waits for removals.
+_DRAIN, _READER, _GIVE_UP, _LEAVE = GRACE + 0.5, GRACE + 1.0, 7.0, 8.0
+
+# Seconds that removing the last containers may take at the end of a run that was not stopped.
 _LAST_REMOVALS = 10.0
 
 # A line is cut here, so that one without an end does not fill the memory.
@@ -49,23 +56,9 @@ _LONGEST_LINE = 64 * 1024
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
+_LEFT = "did not end when stopped; its container may remain"
+
 _ENDED = (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED, StepState.SKIPPED)
-
-
-class Observer(Protocol):
-    """Who watches a run; calls come one at a time, from several threads."""
-
-    def changed(self, record: RunRecord) -> None:
-        """Take the record after every change of a state."""
-        ...
-
-    def line(self, step: str, line: LogLine) -> None:
-        """Take a line of a step, masked."""
-        ...
-
-    def pulling(self, image: str, done: int, total: int) -> None:
-        """Take how far a pull is, in bytes; `total` is 0 as long as it is not known."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Stop:
-    """The run is to stop: by Ctrl-C, by SIGTERM, or because `cancel` asked for it."""
+    """The run is to stop: by Ctrl-C, by another signal, or because `cancel` asked for it."""
 
     why: str
 
@@ -125,25 +118,18 @@ class _Finished:
     ended: Ended
 
 
-@dataclass(frozen=True)
-class _Unlogged:
-    """A line of a step could not be written down: a step whose log is not whole has failed."""
-
-    step: str
-    words: str
-
-
-_Event = Stop | _Prepared | _Broke | _Remark | _Started | _Finished | _Unlogged
+_Event = Stop | _Prepared | _Broke | _Remark | _Started | _Finished
 
 
 @dataclass
 class _Active:
-    """A step that has a thread: since when, what it is to be stopped for, and whether it has failed then."""
+    """A step that has a thread: since when, what it is to be stopped for and whether it has failed then, since when."""
 
     since: float
     running: Running | None = None
     stopped_for: str = ""
     failed: bool = False
+    stopped_at: float = math.inf
     told: bool = False
 
 
@@ -160,7 +146,7 @@ class Runner:
         record: the run's; a step that is not WAITING was done by an earlier run.
         policy: how it goes on.
         masker: knows the secrets.
-        observer: is told of everything.
+        observer: is told of everything, by a thread of its own.
         now: the time of day (UTC).
         clock: seconds, for timeouts.
     """
@@ -177,6 +163,8 @@ class Runner:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     clock: Callable[[], float] = time.monotonic
     stopped_by: str = field(default="", init=False)
+    unread: bool = field(default=False, init=False)
+    """Whether the observer was still busy with what it was told when a stopped run was left."""
 
     def __post_init__(self) -> None:
         """Prepare what changes during the run."""
@@ -184,11 +172,21 @@ class Runner:
         self._active: dict[str, _Active] = {}
         self._threads: list[threading.Thread] = []
         self._by_name = {step.name: step for step in self.steps}
-        self._told = threading.Lock()
+        self._logs: dict[str, _StepLog] = {}
         self._stopping = threading.Event()
         self._prepared = False
         self._broken: Exception | None = None
-        self._stop_deadline = math.inf
+        self._stopped_at = math.inf
+        self._records = {step.name: step for step in self.record.steps}
+        self._place = {step.name: place for place, step in enumerate(self.record.steps)}
+        self._open = {step.name for step in self.record.steps if step.state not in _ENDED}
+        self._waits_for = {name: len(self._open.intersection(self._records[name].after)) for name in self._open}
+        self._followers: dict[str, list[str]] = {}
+        for step in self.record.steps:
+            for name in step.after:
+                self._followers.setdefault(name, []).append(step.name)
+        # By their place in the pipeline: a heap.
+        self._ready = [self._place[step.name] for step in self.record.steps if not self._waits_for.get(step.name, 1)]
         self._outputs = {
             (step.name, key): value for step in self.record.steps for key, value in (step.outputs or {}).items()
         }
@@ -198,9 +196,10 @@ class Runner:
 
         Raises:
             EngineError: no step was started.
-            InputError: the record cannot be written any more.
+            StoreError: the log of a step or the record cannot be written any more.
         """
         with self._signals():
+            self._teller = Teller(self.observer, self.broke)
             self.record.started = self.now()
             self._write()
             self._thread(self._prepare)
@@ -213,11 +212,12 @@ class Runner:
                     self._tick()
                     self._handle(self._next())
             except BaseException:
-                # Such as a full disk: whatever it is, no container outlives the program.
+                # Whatever it is, no container outlives the program.
                 self._abort()
                 raise
             self._await_threads()
-        self._conclude()
+            self._conclude()
+            self._await_reader()
         if self._broken is not None:
             raise self._broken
         return self.record
@@ -237,11 +237,32 @@ class Runner:
     def _await_threads(self) -> None:
         """Let containers be removed; an Engine that hangs does not hold the end."""
         deadline = self.clock() + (_LAST_REMOVALS if self._prepared else 1.0)
+        if self._stopping.is_set():
+            deadline = max(min(deadline, self._stopped_at + _LEAVE), self.clock() + 0.5)
         for thread in self._threads:
             thread.join(max(deadline - self.clock(), 0.0))
         while not self._events.empty():
             if isinstance(event := self._events.get(), _Remark):
                 self._handle(event)
+
+    def _await_reader(self) -> None:
+        """Let the observer take what it was told; a run that was stopped does not wait for one that is stuck."""
+        while not self._teller.close(_TICK):
+            self._handle_late()
+            if self._stopping.is_set() and self.clock() >= self._stopped_at + _READER:
+                self.unread = True
+                return
+        self._handle_late()
+
+    def _handle_late(self) -> None:
+        """Take a stop that comes when the run has ended: nobody reads any more, and nobody is waited for."""
+        while not self._events.empty():
+            event = self._events.get()
+            if isinstance(event, _Broke):
+                self._broken = self._broken or event.error
+            if isinstance(event, Stop):
+                self._stopping.set()
+                self._stopped_at = min(self._stopped_at, self.clock() - _LEAVE)
 
     # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -249,13 +270,27 @@ class Runner:
         """Stop the run; the second call kills. May be called from a signal handler and from any thread."""
         self._events.put(Stop(why))
 
+    def step_record(self, step: str) -> StepRecord:
+        """Return the record of a step."""
+        return self._records[step]
+
+    def broke(self, error: Exception) -> None:
+        """Take that the run cannot go on. Any thread may call it."""
+        self._events.put(_Broke(error))
+
+    def tell(self, step: str, lines: Sequence[LogLine]) -> None:
+        """Hand lines to the observer. Any thread may call it."""
+        self._teller.lines(step, lines)
+
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Turn Ctrl-C and SIGTERM into events for as long as the run lasts."""
+        """Turn Ctrl-C and the signals that ask a program to end into events for as long as the run lasts."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        whys = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+        names = ("SIGTERM", "SIGHUP", "SIGQUIT")
+        numbers = [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+        whys = {signal.SIGINT: "Ctrl-C", **{number: number.name for number in numbers}}
         before = {number: signal.signal(number, lambda got, _: self.stop(whys[signal.Signals(got)])) for number in whys}
         try:
             yield
@@ -283,14 +318,13 @@ class Runner:
         elif isinstance(event, _Remark):
             self.record.warnings.append(event.words)
         elif isinstance(event, _Broke):
-            self._broken = event.error
+            if isinstance(event.error, StoreError):
+                self.folder.use_reserve()
+            self._broken = self._broken or event.error
             self._begin_stop("")
         elif isinstance(event, _Started):
             self._started(event.step, event.running)
             event.seen.set()
-        elif isinstance(event, _Unlogged):
-            if (active := self._active.get(event.step)) is not None:
-                self._stop_step(active, event.words, failed=True)
         elif isinstance(event, _Finished):
             self._finished(event.step, event.ended)
 
@@ -298,16 +332,19 @@ class Runner:
         if not self._stopping.is_set() and self.folder.asked_to_cancel:
             self._begin_stop("cancel")
         limit = self.policy.step_timeout
-        for active in self._active.values():
+        for name, active in list(self._active.items()):
             if limit is not None and not active.stopped_for and self.clock() - active.since >= limit:
                 self._stop_step(active, f"stopped after {limit:g} s (--step-timeout)", failed=True)
+            if self.clock() >= active.stopped_at + _DRAIN and name in self._logs:
+                self._logs[name].drop_the_rest()
+            if self.clock() >= active.stopped_at + _GIVE_UP and not self._stopping.is_set():
+                self._begin_stop("", _LEFT)
+                self._stopped_at = active.stopped_at
 
     def _over(self) -> bool:
-        if self.clock() >= self._stop_deadline:
-            return True
         if self._stopping.is_set():
-            return not self._active
-        return self._prepared and all(step.state in _ENDED for step in self.record.steps)
+            return not self._active or self.clock() >= self._stopped_at + _GIVE_UP
+        return self._prepared and not self._open
 
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -319,30 +356,39 @@ class Runner:
 
     @property
     def _pulling(self) -> PullProgress:
-        def told(image: str, done: int, total: int) -> None:
-            with self._told:
-                self.observer.pulling(image, done, total)
-
-        return told
+        return self._teller.pulling
 
     def _launch_ready(self) -> None:
         """Start what can start: everything before it succeeded, and there is room."""
-        changed = False
-        states = {step.name: step.state for step in self.record.steps}
-        for record in self.record.steps:
-            if record.state is not StepState.WAITING or self._stopping.is_set():
-                continue
-            before = [states[name] for name in record.after]
-            if any(state in (StepState.FAILED, StepState.CANCELLED, StepState.SKIPPED) for state in before):
-                record.state = states[record.name] = StepState.SKIPPED
-                changed = True
-            elif all(state is StepState.SUCCEEDED for state in before) and len(self._active) < self.policy.parallel:
-                record.state = states[record.name] = StepState.PENDING
-                self._active[record.name] = _Active(self.clock())
-                self._launch(record)
-                changed = True
+        changed: list[StepRecord] = []
+        while self._ready and len(self._active) < self.policy.parallel and not self._stopping.is_set():
+            record = self.record.steps[heapq.heappop(self._ready)]
+            record.state = StepState.PENDING
+            self._active[record.name] = _Active(self.clock())
+            self._launch(record)
+            changed.append(record)
         if changed:
-            self._write()
+            self._keep(changed)
+
+    def _settle(self, name: str) -> list[StepRecord]:
+        """Note that a step has ended, and return the steps that are skipped because of it."""
+        skipped: list[StepRecord] = []
+        ended = [name]
+        while ended:
+            name = ended.pop()
+            self._open.discard(name)
+            for follower in self._followers.get(name, ()):
+                record = self._records[follower]
+                self._waits_for[follower] -= 1
+                if record.state is not StepState.WAITING:
+                    continue
+                if self._records[name].state is not StepState.SUCCEEDED:
+                    record.state = StepState.SKIPPED
+                    skipped.append(record)
+                    ended.append(follower)
+                elif not self._waits_for[follower]:
+                    heapq.heappush(self._ready, self._place[follower])
+        return skipped
 
     def _launch(self, record: StepRecord) -> None:
         step = self._by_name[record.name]
@@ -379,6 +425,7 @@ class Runner:
     def _work(self, call: StepCall) -> None:
         """Start a step, read its output to the end, report; the body of a step's thread."""
         with _StepLog(self, call.step) as log:
+            self._logs[call.step] = log
             try:
                 running = self.engine.start(call, log.feed)
             except StartRefusedError as error:
@@ -406,21 +453,21 @@ class Runner:
             self._events.put(_Remark(f"{running.identity[:12]} of step {step} could not be removed: {error}"))
 
     def _started(self, name: str, running: Running) -> None:
-        active, record = self._active[name], self.record.step(name)
+        active, record = self._active[name], self._records[name]
         active.running, active.since = running, self.clock()
         record.state, record.started, record.container = StepState.RUNNING, self.now(), running.identity
-        self._write()
+        self._keep([record])
         if active.stopped_for:  # while it was about to start
             self._stop_step(active, active.stopped_for)
 
     def _finished(self, name: str, ended: Ended) -> None:
-        active, record, step = self._active.pop(name, None), self.record.step(name), self._by_name[name]
+        active, record, step = self._active.pop(name, None), self._records[name], self._by_name[name]
         if active is None:
             return
         record.ended, record.exit_code = self.now(), ended.exit_code
         record.started = record.started or record.ended
         record.warnings += [ended.warning] if ended.warning else []
-        if active.stopped_for:
+        if active.stopped_for and (ended.stopped or ended.exit_code is None):
             record.state = StepState.FAILED if active.failed else StepState.CANCELLED
             record.error = active.stopped_for
         elif ended.exit_code == 0 and not ended.error:
@@ -433,7 +480,7 @@ class Runner:
             record.state, record.error = StepState.FAILED, ended.error or "its end is unknown"
         if record.state is StepState.FAILED and self.policy.fast:
             self._begin_stop("", f"stopped because step {name} failed")
-        self._write()
+        self._keep([record, *self._settle(name)])
 
     def _keep_outputs(self, step: ExecutableStep, record: StepRecord, files: Mapping[str, str]) -> None:
         if not step.outputs:
@@ -454,17 +501,18 @@ class Runner:
         if not self._stopping.is_set():
             self._stopping.set()
             self.record.state = RunState.CANCELLING if why else self.record.state
-            # Twice the grace, for an Engine that does not answer: the record then says so.
-            self._stop_deadline = self.clock() + 4 * GRACE + 4
-            self._write()
+            self._stopped_at = self.clock()
+            self._teller.hurry()
+            self._keep([])
         for active in self._active.values():
             self._stop_step(active, words, kill=again)
-        if again:
-            self._stop_deadline = min(self._stop_deadline, self.clock() + GRACE)
+        if again:  # whoever asks twice does not wait for an Engine that does not answer
+            self._stopped_at = min(self._stopped_at, self.clock() + GRACE - _GIVE_UP)
 
     def _stop_step(self, active: _Active, words: str, *, kill: bool = False, failed: bool = False) -> None:
         if not active.stopped_for:
             active.stopped_for, active.failed = words, failed
+        active.stopped_at = min(active.stopped_at, self.clock())
         if active.running is not None and (kill or not active.told):
             active.told = True
             self._thread(active.running.kill if kill else active.running.stop)
@@ -475,7 +523,7 @@ class Runner:
                 record.state = StepState.SKIPPED
             elif record.state not in _ENDED:
                 record.state, record.ended = StepState.CANCELLED, self.now()
-                record.error = "did not end when stopped; its container may remain"
+                record.error = _LEFT
         failed = [step for step in self.record.steps if step.state is StepState.FAILED]
         if self._broken is not None:
             self.record.state = RunState.FAILED
@@ -493,9 +541,26 @@ class Runner:
         self._write()
 
     def _write(self) -> None:
-        self.folder.write(self.record, self.masker.mask)
-        with self._told:
-            self.observer.changed(self.record)
+        """Write the whole record, and tell of it: at the beginning, when the engine is ready, and at the end."""
+        with self._writing():
+            self.folder.write(self.record, self.masker.mask)
+        self._teller.changed(self.record, self.record.steps)
+
+    def _keep(self, steps: Sequence[StepRecord]) -> None:
+        """Add to the record what has changed, and tell of it."""
+        with self._writing():
+            self.folder.append(self.record, steps, self.masker.mask)
+        self._teller.changed(self.record, steps)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn a disk that is full into the end of the run; what was kept free for it is used up then."""
+        try:
+            yield
+        except StoreError as error:
+            if self._broken is None:
+                self.folder.use_reserve()
+                self._events.put(_Broke(error))
 
     def _thread(self, work: Callable[[], None], step: str = "") -> None:
         """Run `work` beside; an error in it ends the run, and the step that it belongs to."""
@@ -504,6 +569,8 @@ class Runner:
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - whatever it is, the run must not wait for this thread for ever
+                if isinstance(error, StoreError):
+                    self.broke(error)
                 if step:
                     words = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
                     self._events.put(_Finished(step, Ended(None, words)))
@@ -513,15 +580,6 @@ class Runner:
         thread = threading.Thread(target=guarded, daemon=True)
         self._threads.append(thread)
         thread.start()
-
-    def unlogged(self, step: str, error: OSError) -> None:
-        """Stop a step whose log cannot be written."""
-        self._events.put(_Unlogged(step, f"stopped because its log cannot be written: {error.strerror}"))
-
-    def tell_line(self, step: str, line: LogLine) -> None:
-        """Hand a line to the observer."""
-        with self._told:
-            self.observer.line(step, line)
 
 
 class _StepLog:
@@ -534,8 +592,13 @@ class _StepLog:
         self._masked = {name: runner.masker.stream() for name in "OE"}
         self._open = dict.fromkeys("OE", "")
         self._lock = threading.Lock()
-        self._unwritten = False
-        log = runner.folder.open_log(runner.record.step(step))
+        self._dropping = False
+        record = runner.step_record(step)
+        self._path = runner.folder.log(record)
+        try:
+            log = runner.folder.open_log(record)
+        except OSError as error:
+            raise StoreError.of(self._path, error) from None
         self._file: IO[str] = io.TextIOWrapper(cast("io.BufferedWriter", log), encoding="utf-8", newline="\n")
 
     def __enter__(self) -> _StepLog:
@@ -546,9 +609,15 @@ class _StepLog:
 
     def feed(self, stream: str, chunk: bytes) -> None:
         """Take bytes as they came."""
+        if self._dropping:
+            return
         with self._lock:
             if not self._file.closed:
                 self._take(stream, self._masked[stream].feed(self._decoders[stream].decode(chunk)))
+
+    def drop_the_rest(self) -> None:
+        """Keep nothing more: the step was stopped, and what it has printed since is more than there is time for."""
+        self._dropping = True
 
     def close(self) -> None:
         """Write what is left: a last line without an end. Once is enough, twice no harm."""
@@ -560,8 +629,8 @@ class _StepLog:
                 self._take(stream, self._masked[stream].close())
                 # A progress bar ends with "\r", and waits here for a "\n" that does not come.
                 if rest := self._open[stream].removesuffix("\r"):
-                    self._write([LogLine(self._runner.now(), stream, rest)])
-            with contextlib.suppress(OSError):  # told when the line was written that it holds still
+                    self._write(stream, [rest])
+            with contextlib.suppress(OSError):  # told by the write that failed
                 self._file.close()
 
     def _take(self, stream: str, text: str) -> None:
@@ -573,17 +642,16 @@ class _StepLog:
         while len(self._open[stream]) > _LONGEST_LINE:
             lines.append(self._open[stream][:_LONGEST_LINE])
             self._open[stream] = self._open[stream][_LONGEST_LINE:]
-        self._write([LogLine(self._runner.now(), stream, line) for line in lines])
+        self._write(stream, lines)
 
-    def _write(self, lines: Sequence[LogLine]) -> None:
-        if lines:
-            try:
-                if not self._unwritten:
-                    self._file.write("".join(f"{line}\n" for line in lines))
-                    self._file.flush()
-            except OSError as error:
-                # Read on: a step whose output nobody reads stands still at a full pipe.
-                self._unwritten = True
-                self._runner.unlogged(self._step, error)
-            for line in lines:
-                self._runner.tell_line(self._step, line)
+    def _write(self, stream: str, texts: Sequence[str]) -> None:
+        if not texts:
+            return
+        now = self._runner.now()
+        try:
+            self._file.write(log_text(now, stream, texts))
+            self._file.flush()
+        except OSError as error:
+            self._dropping = True
+            self._runner.broke(StoreError.of(self._path, error))
+        self._runner.tell(self._step, [LogLine(now, stream, text) for text in texts])
