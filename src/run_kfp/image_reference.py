@@ -282,8 +282,7 @@ def _check_digest(digest: str, name: str) -> None:
 def _nearest(text: str) -> str:
     """Return the right form nearest to a wrong one, empty where what was meant cannot be told."""
     mended = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://([^/@]*@)?", "", text.strip())
-    mended = re.sub(r"\s*([/:@])\s*", r"\1", mended)
-    mended = re.sub(r"\s+", "-", mended)
+    mended = re.sub(r" ?([/:@]) ?", r"\1", re.sub(r"\s+", " ", mended)).replace(" ", "-")
     mended = re.sub(r"/{2,}", "/", mended).strip("/")
     name, at, digest = mended.partition("@")
     path, colon, tag = _split_tag(name)

@@ -101,7 +101,7 @@ def seconds(flag: str, text: str | None, faults: list[Finding]) -> float | None:
 # setting. The first that matches is told.
 _BROKEN: Mapping[str, tuple[tuple[str, str], ...]] = {
     "": (
-        (r".*(<.*>|\$\w|[{}]).*", "it is still a placeholder"),
+        (r"[^<]*<.*>.*|.*(\$\w|[{}]).*", "it is still a placeholder"),
         (r"((YOUR|MY)[_-])?(GCP[_-])?(PROJECT|BUCKET|REGION)([_-](ID|NAME))?", "it is still a placeholder"),
         (r"\s.*|.*\s", "it has white space around it"),
         (r".*\s.*", "it contains white space"),

@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from run_kfp.findings import Finding, Severity
+from run_kfp.pipeline.placeholders import replaced
 from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext, StepSpec
-from run_kfp.preflight.offline.scripts import INTERPRETERS, PLACEHOLDER, SHELLS, WRAPPERS, Script, program, scripts_of
+from run_kfp.preflight.offline.scripts import INTERPRETERS, SHELLS, WRAPPERS, Script, program, scripts_of
 from run_kfp.preflight.offline.shells import check_shells, instead_of, users_variables
 from run_kfp.preflight.offline.spec import names_in_words, shown
 from run_kfp.preflight.offline.texts import Surroundings, check_constants, check_environment, check_paths, check_text
@@ -42,7 +43,7 @@ ENV_MANY = rule("RK-ENV-MANY")
 ENV_RESERVED = rule("RK-ENV-RESERVED")
 ENV_EXPANSION = rule("RK-ENV-EXPANSION")
 
-_PARAMETER = re.compile(r"""\{\{\$\.inputs\.parameters\[\s*(?P<quote>['"])(?P<name>.*?)(?P=quote)\s*\]""")
+_PARAMETER = re.compile(r"""\{\{\$\.inputs\.parameters\[\s*(?P<quote>['"])(?P<name>.{0,512}?)(?P=quote)\s*\]""")
 _SAFE_TYPES = frozenset({"NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "INT", "DOUBLE"})
 
 
@@ -84,7 +85,7 @@ def _check_scripts(step: StepSpec) -> Iterator[Finding]:
             if _type_of(step, match["name"]) not in _SAFE_TYPES
         ]
         # A script that is a parameter as a whole is meant to be one.
-        if pasted and PLACEHOLDER.sub("", script.text).strip():
+        if pasted and replaced(script.text, lambda _: "").strip():
             yield SHELL_PLACEHOLDER(
                 step.at(script.key),
                 f"a script contains the value of {names_in_words(pasted)}",
@@ -193,7 +194,7 @@ def _type_of(step: StepSpec, name: str) -> str:
 
 def _quote_is_open(script: str) -> bool:
     """Say whether a script surely has an open quote; comments, here-documents and expansions may hold one."""
-    text = PLACEHOLDER.sub("x", script)
+    text = replaced(script, lambda _: "x")
     if any(part in text for part in ("#", "<<", "`", "$(", "${", "$'", '$"')):
         return False
     try:
@@ -235,7 +236,7 @@ def _check_words(context: CheckContext, step: StepSpec) -> Iterator[Finding]:
     if _has_shell(step):
         return
     # A whole call in one word works where the ENTRYPOINT of the image ends with -c.
-    line = not command and len(args) == 1 and " " in args[0] and not _shell_syntax(args[0])
+    line = not command and len(args) == 1 and " " in args[0].strip() and not _shell_syntax(args[0])
     if line and program(args[0].split()[0]) in INTERPRETERS:
         yield ONE_WORD(
             step.at("args"),
@@ -328,7 +329,7 @@ def _shell_syntax(word: str) -> list[str]:
     if not is_line or first == word or not re.search(r"[;&|<>\n]|\$\(|`", word):
         return []
     try:
-        script = read_shell(PLACEHOLDER.sub("PLACEHOLDER", word)).script
+        script = read_shell(replaced(word, lambda _: "PLACEHOLDER")).script
     except ShellSyntaxError:
         return []
     found: dict[str, None] = {}

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from run_kfp.masking import SHORTEST_SECRET
+from run_kfp.pipeline.placeholders import replaced
 from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext, StepSpec
-from run_kfp.preflight.offline.scripts import PLACEHOLDER, SHELLS, Script, called, program, read_interpreter, scripts_of
+from run_kfp.preflight.offline.scripts import SHELLS, Script, called, program, read_interpreter, scripts_of
 from run_kfp.preflight.offline.spec import Spec
 from run_kfp.secrets import is_template
 from run_kfp.shell_text import LONGEST_SCRIPT, Command, ShellSyntaxError, read_shell
@@ -141,7 +142,7 @@ def _in_value(text: str, depth: int) -> Iterator[NamedValue]:
     """Look into a text that is no script of a known language: JSON, source of Python, or lines of anything."""
     if not re.search(r"[\s{\[;&,]", text) or len(text) > LONGEST_SCRIPT:
         return
-    plain = PLACEHOLDER.sub("PLACEHOLDER", text)
+    plain = replaced(text, lambda _: "PLACEHOLDER")
     # kfp hands a function of Python over as a word.
     if "\n" in text and re.search(r"(?m)^(?:import|from|def) \w", text):
         yield from _in_code("python", plain, depth + 1)

@@ -73,7 +73,7 @@ def _next_step(nearest: str, project: str | None) -> str:
 
 def _without_login(text: str) -> str:
     """Leave out the user and password of a URL, which some copy with it: `https://user:password@host/…`."""
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?[^/@]*:[^/@]*@(?!sha)", r"\1…@", text)
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)?[^/@:]*:[^/@]*@(?!sha)", r"\1…@", text)
 
 
 def _host_findings(place: str, image: ImageReference, context: CheckContext) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from run_kfp.pipeline.placeholders import replaced
 from run_kfp.preflight.context import StepSpec
 
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh"})
@@ -28,8 +29,6 @@ _WRAPPERS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("tini", "dumb-init", "busybox", "time", "command", "nohup", "setsid", "builtin"), frozenset()),
 }
 WRAPPERS = frozenset(_WRAPPERS)
-
-PLACEHOLDER = re.compile(r"\{\{\$.*?\}\}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Script:
     @property
     def shell_text(self) -> str:
         """The script with a plain word in place of each placeholder, whose quotes are none of the shell's."""
-        return PLACEHOLDER.sub("PLACEHOLDER", self.text)
+        return replaced(self.text, lambda _: "PLACEHOLDER")
 
 
 def scripts_of(step: StepSpec) -> Iterator[Script]:
@@ -82,7 +81,7 @@ def scripts_of(step: StepSpec) -> Iterator[Script]:
     words = [*step.command, *step.args]
     if not step.command and step.args and re.fullmatch(r"-[a-z]*c", step.args[0]):
         # An image whose ENTRYPOINT may be a shell; `-c` may also be an option of a program of its own.
-        if len(step.args) > 1 and re.search(r"[\s;|&<>$]", PLACEHOLDER.sub("", step.args[1])):
+        if len(step.args) > 1 and re.search(r"[\s;|&<>$]", replaced(step.args[1], lambda _: "")):
             shell = read_interpreter(["sh", *step.args[:2]])
             # Which shell is not known: bash knows the most.
             reader = Interpreter("bash", shell.options if shell else frozenset())

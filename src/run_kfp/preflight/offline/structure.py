@@ -111,7 +111,7 @@ def _check_executors(spec: Spec) -> Iterator[Finding]:
 
 
 _PLACEHOLDER = re.compile(
-    r"""\{\{\$\.(?P<way>inputs|outputs)\.(?P<kind>parameters|artifacts)\[\s*(?P<quote>['"])(?P<name>.*?)(?P=quote)\s*\]"""
+    r"""\{\{\$\.(?P<way>inputs|outputs)\.(?P<kind>parameters|artifacts)\[\s*(?P<quote>['"])(?P<name>.{0,512}?)(?P=quote)\s*\]"""
 )
 
 
