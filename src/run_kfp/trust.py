@@ -84,11 +84,7 @@ POWERS = (
         "`.env` can name a service account key or a user login below the current folder. A file with addresses or "
         "programs in it (`external_account`, …) requires `run-kfp trust`, again when it changes.",
     ),
-    Power(
-        "Whether the steps of a local run get Google credentials",
-        "`--with-credentials`; with `-r`, also `GOOGLE_APPLICATION_CREDENTIALS` of the environment",
-        "Nothing.",
-    ),
+    Power("Google credentials in local steps", "`--with-credentials`; with `-r`, your environment", "Nothing."),
     Power(
         "The secrets folder",
         "`--secrets-dir`, `RUN_KFP_SECRETS` of the environment, `secrets_dir`",
