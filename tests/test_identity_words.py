@@ -360,7 +360,7 @@ def test_logins(tmp_path: Path) -> None:
     ]
     assert key({"type": "service_account", "token_uri": 1}) == [
         "error RK-LOGIN-FILE GOOGLE_APPLICATION_CREDENTIALS: names '…/key.json', a service account key "
-        "without client_email, private_key → run `gcloud auth application-default login`, or set "
+        "without client_email, private_key, token_uri → run `gcloud auth application-default login`, or set "
         "GOOGLE_APPLICATION"
     ]
     assert key({"type": 1}) == [
