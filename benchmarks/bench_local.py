@@ -150,7 +150,7 @@ class InProcess:
             "docker",
             values={},
             policy=Policy(),
-            docker=DockerSettings("missing", None, {}, None, self.runs.path.absolute()),
+            docker=DockerSettings("missing", None, {}, None),
         )
         watch = Stopwatch()
         start = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import IO
 
 import pytest
 
-from conftest import Cli, Write
+from conftest import PROGRAM, Cli, Write, killed_after_the_test
 from dermaid import canary
 from engine import Engine
 from engine.registry import ImageRegistry, running_registry
@@ -780,3 +781,44 @@ def test_the_executed_file_is_the_compiled_one(local: Cli, write: Write, folder:
 
     executed = folder / ".run-kfp/runs" / latest(folder)["id"] / "pipeline.yaml"
     assert (folder / "only.yaml").read_bytes() == (folder / "pipeline.yaml").read_bytes() == executed.read_bytes()
+
+
+SAME_PATH = 'mount --bind "$0" "$1" && cd "$1" && shift && exec "$@"'
+
+
+@pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0,
+    reason="NOT SHOWN: needs mounts of its own (root and unshare)",
+)
+def test_two_projects_that_see_the_same_path_leave_each_other_alone(
+    engine: Engine, busybox: str, tmp_path: Path
+) -> None:
+    """As in two containers that share an Engine, each with its project at /work."""
+    shared = tmp_path / "work"
+    shared.mkdir()
+    cli, call = on(engine, shared), ("-f", "p.yaml", "--local")
+    started = []
+    for name in ("one", "two"):
+        project = tmp_path / name
+        project.mkdir()
+        text = pipeline_text(name, {"step": task(busybox, SHELL, DEAF if name == "one" else ["echo here"])})
+        (project / "p.yaml").write_text(text, encoding="utf-8")
+        started.append(
+            killed_after_the_test(
+                subprocess.Popen(
+                    ["unshare", "-m", "sh", "-c", SAME_PATH, str(project), str(shared), *PROGRAM, *call],
+                    env=cli.environment({}),
+                    stdin=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    encoding="utf-8",
+                )
+            )
+        )
+        until(started[-1].stderr, "step │ here")
+    assert started[1].wait(60) == 0  # it has swept, run and ended
+    assert len(containers(engine)) == 1
+    started[0].send_signal(signal.SIGINT)
+    started[0].communicate(timeout=30)
+    assert started[0].returncode == 130
+    assert containers(engine) == []

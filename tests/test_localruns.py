@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import socket
 import stat
@@ -557,6 +558,30 @@ def test_long_lines_and_many_logs_are_read_in_pieces(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert found == [*((name, 150_000) for name in logs), *((name, 3) for name in logs)]
+
+
+def test_a_store_has_a_random_id_that_stays(runs: LocalRuns, tmp_path: Path) -> None:
+    assert runs.store() == ""
+    made = runs.store(make=True)
+    assert re.fullmatch(r"[0-9a-f]{16}", made)
+    assert (runs.store(), runs.store(make=True)) == (made, made)
+    assert LocalRuns(tmp_path / "other" / ".run-kfp").store(make=True) != made
+    file = runs.path.parent / "store"
+    file.write_text("../of/another", encoding="utf-8")
+    assert runs.store() == ""
+    file.unlink()
+    file.symlink_to("elsewhere")
+    assert runs.store() == ""
+
+
+def test_only_a_run_of_this_store_is_dead(runs: LocalRuns) -> None:
+    folder = runs.folder("chain-1")
+    assert not runs.is_dead("chain-1")  # of another store that this Engine knows, or removed by hand
+    folder.make("a pipeline\n", "pipeline.yaml")
+    assert not runs.is_dead("chain-1")
+    folder.release()
+    assert runs.is_dead("chain-1")
+    assert not runs.is_dead("../runs/chain-1")
 
 
 def test_changes_are_joined_to_the_record(runs: LocalRuns) -> None:

@@ -359,7 +359,7 @@ Derma AI  5 steps
   │
   ○ end    example/end    default machine"""
     )
-    docker = DockerSettings("missing", None, {"/gcs/b": Path("data")}, None, Path())
+    docker = DockerSettings("missing", None, {"/gcs/b": Path("data")}, None)
     slow = local_plan(policy=Policy(3, False, 90.0), docker=docker, base=RECORD, reused=frozenset({"b", "a"}))
     assert shown(screens.rehearsal_plan_lines(slow)).splitlines()[1:8] == [
         "  run              local://dermaid-1",

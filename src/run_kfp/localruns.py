@@ -17,6 +17,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import stat
@@ -30,7 +31,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from run_kfp.errors import InputError, StoreError, did_you_mean
-from run_kfp.files import make_private_folder, open_regular, write_atomically
+from run_kfp.files import is_folder, make_private_folder, open_regular, write_atomically
 from run_kfp.locks import lock
 from run_kfp.runs import JOB_ID, BackendName, RunRef, RunState, RunStatus, StepState, StepStatus
 
@@ -42,6 +43,9 @@ _RECORD, _CHANGES, _LOCK, _CANCEL, _RESERVE = "run.json", "changes.jsonl", "lock
 
 # Bytes that a run keeps free for its own end: with the disk full, its record still finds room.
 _RESERVED = 2**18
+
+# The id of a store: 64 random bits.
+_STORE, _STORE_ID = "store", re.compile(r"[0-9a-f]{16}")
 
 # The number of a change that no run has: a record that was given up has them all.
 _ALL_CHANGES = 10**9
@@ -342,6 +346,33 @@ class LocalRuns:
     def folder(self, run_id: str) -> RunFolder:
         """Return the folder of a run that may be or not be there."""
         return RunFolder(self.path / run_id)
+
+    def store(self, *, make: bool = False) -> str:
+        """Return the id of this store, by which an Engine tells its containers from those of others.
+
+        It is random: two machines, or two containers with one Engine, may see their stores under the same path.
+
+        Args:
+            make: whether to give it one where it has none; else that is an empty text.
+
+        Raises:
+            InputError: it cannot be made.
+        """
+        file = self.path.parent / _STORE
+        check_store(self.path.parent)
+        with contextlib.suppress(OSError), open_regular(file, within=self.path.parent) as found:
+            if _STORE_ID.fullmatch(text := found.read(100).decode("ascii", "replace").strip()):
+                return text
+        if make:
+            make_private_folder(self.path.parent, _HINT)
+            write_atomically(file, f"{secrets.token_hex(8)}\n", _HINT, private=True)
+            return self.store()
+        return ""
+
+    def is_dead(self, run_id: str) -> bool:
+        """Say whether a run is one of this store and the program that ran it is gone."""
+        folder = self.folder(run_id)
+        return bool(JOB_ID.fullmatch(run_id)) and is_folder(folder.path) and folder.abandoned()
 
     def all(self) -> list[tuple[RunFolder, RunRecord]]:
         """Return every run, the newest first.

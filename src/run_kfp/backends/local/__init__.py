@@ -129,7 +129,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     mounts = _mounts(inputs, options, faults)
     docker: DockerSettings | None = None
     if options.engine != "process":
-        docker = DockerSettings(options.pull, options.network, mounts, credentials, runs.path.absolute())
+        docker = DockerSettings(options.pull, options.network, mounts, credentials)
     run_id = inputs.job_id if inputs.job_id is not None else new_id(pipeline.name, datetime.now(UTC))
     if not JOB_ID.fullmatch(run_id):
         faults.append(
@@ -373,9 +373,9 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
         masker.add(read_text(request.credentials, f"the credentials {request.credentials}") or "")
     engine: Engine
     if request.docker is not None:
-        engine = DockerEngine(request.docker)
         # Before anything else: it tells whether there is an Engine at all.
-        sweep(request.docker.store, lambda run: not runs.folder(run).abandoned())
+        sweep(runs.store(), runs.is_dead)
+        engine = DockerEngine(request.docker, runs.store(make=True))
     else:
         env = {CREDENTIALS_VARIABLE: str(request.credentials)} if request.credentials else {}
         engine = ProcessEngine(request.processes, env)
@@ -479,7 +479,7 @@ def mend(runs: LocalRuns, masker: Masker) -> list[str]:
                 kill_left_behind(step.container)
     if any(record.engine == "docker" for _, record in dead):
         try:
-            sweep(runs.path.absolute(), lambda run: not runs.folder(run).abandoned())
+            sweep(runs.store(), runs.is_dead)
         except EngineError as error:
             remains.append(f"containers of a killed run may remain: {error.message}")
     now = datetime.now(UTC)

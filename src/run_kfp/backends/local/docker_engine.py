@@ -62,14 +62,12 @@ class DockerSettings:
         network: the Engine's network mode; None for its default bridge.
         mounts: folders of this machine, by where the containers see them and write into them.
         credentials: the file that every container finds at `CREDENTIALS`, read-only; None for none.
-        store: the folder of the runs, by which containers that were left behind are known.
     """
 
     pull: str
     network: str | None
     mounts: Mapping[str, Path]
     credentials: Path | None
-    store: Path
 
 
 class DockerEngine:
@@ -77,9 +75,10 @@ class DockerEngine:
 
     name = "docker"
 
-    def __init__(self, settings: DockerSettings) -> None:
-        """Take what the run wants; nothing is contacted yet."""
+    def __init__(self, settings: DockerSettings, store: str) -> None:
+        """Take what the run wants, and the id of the store that it belongs to; nothing is contacted yet."""
         self._settings = settings
+        self._store = store
         self._connect: Callable[[], Any] = _connector
         self._info: Mapping[str, Any] = {}
         self._volume = ""
@@ -144,7 +143,7 @@ class DockerEngine:
             api.remove_container(created["Id"], v=True, force=True)
 
     def _labels(self, call: StepCall) -> dict[str, str]:
-        return {RUN_LABEL: call.run, STEP_LABEL: call.step, STORE_LABEL: str(self._settings.store)}
+        return {RUN_LABEL: call.run, STEP_LABEL: call.step, STORE_LABEL: self._store}
 
     def _credentials_mount(self, *, read_only: bool) -> Any:
         return _docker().types.Mount(
@@ -395,12 +394,12 @@ class _Container:
             self._connect().kill(self.identity)
 
 
-def sweep(store: Path, lives: Callable[[str], bool]) -> list[str]:
+def sweep(store: str, dead: Callable[[str], bool]) -> list[str]:
     """Remove the containers, and the copies of credentials, that killed runs of this store left behind.
 
     Args:
-        store: the folder of the runs.
-        lives: whether the program of a run, by its id, is still there.
+        store: its id (`LocalRuns.store`).
+        dead: whether a run, by its id, is one of this store and its program is gone.
 
     Returns:
         The ids of the runs whose containers were removed.
@@ -414,12 +413,12 @@ def sweep(store: Path, lives: Callable[[str], bool]) -> list[str]:
         api = _connector()()
         for found in api.containers(all=True, filters={"label": [f"{STORE_LABEL}={store}"]}):
             run = found["Labels"].get(RUN_LABEL, "")
-            if not lives(run):
+            if dead(run):
                 with contextlib.suppress(docker.errors.NotFound):
                     api.remove_container(found["Id"], v=True, force=True)
                 swept.append(run)
         for volume in api.volumes(filters={"label": [f"{STORE_LABEL}={store}"]}).get("Volumes") or ():
-            if not lives(volume["Labels"].get(RUN_LABEL, "")):
+            if dead(volume["Labels"].get(RUN_LABEL, "")):
                 with contextlib.suppress(docker.errors.NotFound):
                     api.remove_volume(volume["Name"], force=True)
     except (docker.errors.DockerException, OSError) as error:
