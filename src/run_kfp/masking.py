@@ -188,8 +188,8 @@ class _Finder:
         """Find where known values stand, merged where they touch or overlap, in order."""
         if not self._known:
             return []
-        if not any(sign in data for sign in _COLOUR_SIGNS):
-            return _merged(self._in(data))
+        if not _may_hold_colours(data):
+            return _merged([*self._in(data)])
         return self._but_colours(data)[0]
 
     def spans_and_tail(self, data: bytes) -> tuple[list[_Span], int]:
@@ -200,8 +200,8 @@ class _Finder:
         if not self._known:
             return [], len(data)
         cut = _COLOUR_BEGINS.search(data, max(0, len(data) - _LONGEST_COLOUR))
-        if not cut and not any(sign in data for sign in _COLOUR_SIGNS):
-            return _merged(self._in(data)), self._open(data)
+        if not cut and not _may_hold_colours(data):
+            return _merged([*self._in(data)]), self._open(data)
         end = cut.start() if cut else len(data)
         spans, place = self._but_colours(data[:end])
         return spans, place if len(data) - place <= _LONGEST_HELD else len(data)
@@ -271,6 +271,12 @@ def _commonness(kinds: bytes) -> tuple[bool, int]:
     return ordinary == _WORD and not (b"a" in kinds and b"0" in kinds), ordinary
 
 
+def _may_hold_colours(data: bytes) -> bool:
+    if b"\x1b" not in data and b"\\" not in data:  # of most texts that is all there is to ask
+        return False
+    return any(sign in data for sign in _COLOUR_SIGNS)
+
+
 def _way_back(data: bytes) -> Callable[[int], int]:
     """Return the function from a place in `data` without its colours to the place in `data`."""
     # Where each piece between two colours begins in the rest, and how much was left out before it.
@@ -281,7 +287,9 @@ def _way_back(data: bytes) -> Callable[[int], int]:
     return lambda place: place + shifts[bisect_right(begins, place) - 1]
 
 
-def _merged(found: Iterable[_Span]) -> list[_Span]:
+def _merged(found: list[_Span]) -> list[_Span]:
+    if not found:
+        return found
     merged: list[_Span] = []
     for start, end in sorted(found):
         if merged and start <= merged[-1][1]:

@@ -347,6 +347,8 @@ class Screen:
         return console.is_terminal and not console.no_color and console.color_system is not None
 
     def _console(self, *, stderr: bool = True) -> Console:
+        if stderr in self._consoles:
+            return self._consoles[stderr]
         from rich.console import Console
 
         class Steady(Console):
@@ -355,9 +357,7 @@ class Screen:
             def on_broken_pipe(self) -> None:
                 silence(self.file)
 
-        if stderr not in self._consoles:
-            self._consoles[stderr] = Steady(file=self._streams[stderr])
-        return self._consoles[stderr]
+        return self._consoles.setdefault(stderr, Steady(file=self._streams[stderr]))
 
     @contextmanager
     def live(self, *, events: bool = False) -> Iterator[Callable[[Draw], None] | None]:
