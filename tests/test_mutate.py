@@ -79,3 +79,14 @@ def test_a_seed_gives_the_same_mutants_and_another_seed_others() -> None:
 
     assert first == again != other
     assert {each.module for each in first} == {"runs.py"}
+
+
+@pytest.mark.parametrize(("module", "before", "after", "reason"), mutate.EQUIVALENT)
+def test_a_change_that_nobody_can_observe_is_one_of_a_module(module: str, before: str, after: str, reason: str) -> None:
+    source = (mutate.SOURCES / mutate.PACKAGE / module).read_bytes()
+
+    assert [(each.before, each.after) for each in mutate.mutants(module, source)].count((before, after)) == 1
+    assert reason
+    assert (module, before, after) not in {
+        (each.module, each.before, each.after) for each in mutate.chosen([module], 10**6, 1)
+    }
