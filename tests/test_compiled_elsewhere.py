@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import yaml
 
 from conftest import Cli, Write
 from engine import Engine
-from local_pipelines import latest, log, on
+from local_pipelines import latest, log, on, pipeline_text, task
+from run_kfp.pipeline.placeholders import OF_RUN, OF_VERTEX
 
 CASES = Path(__file__).with_name("cases")
 
@@ -138,3 +140,192 @@ def test_a_reference_inside_of_a_constant_that_stands_for_nothing(program: Cli, 
     assert result.code == 2
     assert "step fold holds {{$.input.parameters['pipelinechannel--topic']}}, which nothing fills" in result.err
     assert "did you mean 'inputs.parameters'?" in result.err
+
+
+# ── placeholders ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_args(program: Cli, *args: str, image: str = "acme/step:1", command: list[str] | None = None) -> None:
+    """Write `p.yaml`: one step with these arguments."""
+    one = task(image, ["run"] if command is None else command, args, inputs={"day": "monday"}, outputs=["out"])
+    (program.folder / "p.yaml").write_text(pipeline_text("p", {"one": one}), encoding="utf-8")
+
+
+FILLED = [
+    "{{$}}",
+    "{{$.inputs.parameters['day']}}",
+    "{{$.inputs.parameters['day'].json_escape[0]}}",
+    "{{$.outputs.parameters['out'].output_file}}",
+    "{{$.json_escape[1]}}",
+    "{{$.outputs.output_file}}",
+    "{{$.outputMetadataUri}}",
+    *(f"{{{{$.{name}}}}}" for name in sorted(OF_RUN | OF_VERTEX)),
+    "{{ $.day }} {{day}} {{$.never closed",
+]
+
+
+def test_placeholders_that_vertex_ai_fills_are_silent(program: Cli) -> None:
+    with_args(program, *FILLED)
+    assert findings(program, "-f", "p.yaml") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "severity", "words"),
+    [
+        ("{{$.pipeline_job_nam}}", "error", "did you mean 'pipeline_job_name'?"),
+        ("a/{{$.PIPELINE_ROOT}}/b", "error", "did you mean 'pipeline_root'?"),
+        ("{{$.pipeline_google_cloud_project}}", "error", "did you mean 'pipeline_google_cloud_project_id'?"),
+        ("{{$.input.parameters['day']}}", "error", "did you mean 'inputs.parameters'?"),
+        ("{{$.inputs.parameter['day']}}", "error", "did you mean 'inputs.parameters'?"),
+        ("{{$.output.parameters['out'].output_file}}", "error", "did you mean 'outputs.parameters'?"),
+        ("{{$.outputs.outputfile}}", "error", "did you mean 'outputs.output_file'?"),
+        ("{{$.workspace_path}}/data", "warning", "is filled by a KFP server, and not by Vertex AI"),
+        ("{{$.something_of_tomorrow}}", "warning", "unknown placeholder {{$.something_of_tomorrow}}"),
+    ],
+)
+def test_placeholders_that_nothing_fills(program: Cli, text: str, severity: str, words: str) -> None:
+    with_args(program, "--on", text)
+
+    ((found, code, message),) = findings(program, "-f", "p.yaml")
+    local = program("-f", "p.yaml", "--local", "--dry-run")
+
+    assert (found, code) == (severity, "RK-PLACEHOLDER-UNKNOWN")
+    assert words in message
+    assert local.code == 2
+    assert "submit to Vertex AI" not in local.err
+    assert "which nothing fills" in local.err or "a KFP server fills" in local.err
+
+
+def test_placeholders_in_constant_lists_and_tables(program: Cli) -> None:
+    changed(program, "numbers.yaml", root__dag__tasks__fold__inputs__parameters__grid={
+        "runtimeValue": {"constant": [{"a": ["{{$.pipeline_job_nam}}", "{{$.inputs.parameters['nobody']}}"]}]}
+    })  # fmt: skip
+    found = findings(program, "-f", "numbers.yaml")
+    assert told(found) == [("error", "RK-PLACEHOLDER-UNKNOWN")] * 2
+    assert "'nobody', which the task does not have" in found[1][2]
+
+
+def test_a_rehearsal_knows_the_run(program: Cli, folder: Path, write: Write) -> None:
+    names = sorted(OF_VERTEX | {"pipeline_job_schedule_time_utc", "outputs.output_file"})
+    one = task("acme/one:1", ["sh", "-c", SAY, "one"], [f"{{{{$.{name}}}}}" for name in names])
+    write("p.yaml", pipeline_text("p", {"one": one}))
+    command = json.dumps(["sh", "-c", SAY, "one"])
+    entry = f'[containers.2]\nname = "one"\nimage = "acme/one:1"\ncommand = {command}\n'
+    write("run-kfp.toml", f'{SETTINGS}{entry}process = {{ cwd = ".", entrypoint = {command} }}\n')
+
+    result = program("-f", "p.yaml", "--local", "--engine", "process")
+
+    assert result.code == 0, result.err
+    said = dict(zip(names, (line[1:-1] for line in log(folder, latest(folder), "one")), strict=True))
+    assert said.pop("outputs.output_file").endswith("/executor_output.json")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", said.pop("pipeline_job_schedule_time_utc"))
+    assert said == {
+        "pipeline_google_cloud_project_id": "acme-project",
+        "pipeline_google_cloud_location": "us-central1",
+        "pipeline_service_account": "runner@acme-project.iam.gserviceaccount.com",
+        "pipeline_network": "",
+        "pipeline_encryption_key_name": "",
+        "pipeline_persistent_resource_id": "",
+    }
+
+
+SAY = 'for word in "$@"; do echo "<$word>"; done'
+
+
+# ── other platforms ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("image", ["argostub/createpvc", "argostub/deletepvc:1", "docker.io/argostub/createpvc"])
+def test_a_step_of_a_kfp_server_has_no_image(program: Cli, image: str) -> None:
+    with_args(program, image=image, command=[])
+    found = findings(program, "-f", "p.yaml")
+    assert told(found) == [("warning", "RK-IMAGE-SERVER")]
+    local = program("-f", "p.yaml", "--local", "--dry-run")
+    assert local.code == 2
+    assert "a volume on a KFP server: there is no image to run" in local.err
+
+
+@pytest.mark.parametrize("image", ["acme/createpvc:1", "argostub/other:1"])
+def test_images_beside_those(program: Cli, image: str) -> None:
+    with_args(program, image=image)
+    assert findings(program, "-f", "p.yaml") == []
+    assert program("-f", "p.yaml", "--local", "--dry-run").code == 0
+
+
+def test_settings_for_kubernetes_by_kind(program: Cli) -> None:
+    with_args(program)
+    path = program.folder / "p.yaml"
+    settings = {
+        "secretAsEnv": [{"secretName": "tracker", "keyToEnv": [{"secretKey": "key", "envVar": "TRACKER"}]}],
+        "pvcMount": [{"mountPath": "/data", "constant": "disk"}],
+        "nodeSelector": {"labels": {"pool": "gpu"}},
+        "tolerations": [{"key": "gpu"}],
+    }
+    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-one": settings}}}}}
+    path.write_text(path.read_text(encoding="utf-8") + "---\n" + yaml.safe_dump(platform), encoding="utf-8")
+    hint = (
+        "pass secrets as parameters ([secrets] of the registry); use /gcs/BUCKET/… instead of volumes; "
+        "no equivalent for nodeSelector, tolerations: remove them"
+    )
+
+    ((severity, code, text),) = findings(program, "-f", "p.yaml")
+    local = program("-f", "p.yaml", "--local", "--dry-run")
+
+    assert (severity, code) == ("warning", "RK-PLATFORM-KUBERNETES")
+    assert text.endswith(hint)
+    assert local.code == 0
+    assert "note: the settings for kubernetes have no effect here: nodeSelector, pvcMount, secretAsEnv" in local.err
+    assert hint in local.err
+
+
+# ── Google's launchers ──────────────────────────────────────────────────────────────────────────────────────────────
+
+LAUNCHERS = "google_cloud_pipeline_components.container.v1"
+GOOGLES = "gcr.io/ml-pipeline/google-cloud-pipeline-components:2.20.0"
+
+
+@pytest.mark.parametrize(
+    ("image", "command"),
+    [
+        (GOOGLES, ["python3", "-u", "-m", f"{LAUNCHERS}.custom_job.launcher"]),
+        (GOOGLES, ["python3", "-m", f"{LAUNCHERS}.aiplatform.remote_runner", "--cls_name", "ImageDataset"]),
+        ("us-docker.pkg.dev/acme/mirror/launchers:1", ["sh", "-c", f"exec python3 -m {LAUNCHERS}.bigquery.query_job"]),
+        (GOOGLES, []),
+        (GOOGLES.partition(":")[0], []),
+    ],
+)
+def test_googles_launchers_start_nothing_from_a_rehearsal(program: Cli, image: str, command: list[str]) -> None:
+    first = task("acme/first:1", ["true"])
+    second = task(image, command, ["--type", "CustomJob"], after=["first"])
+    (program.folder / "p.yaml").write_text(pipeline_text("p", {"first": first, "second": second}), encoding="utf-8")
+
+    for more in ([], ["--dry-run"], ["--engine", "process"], ["--with-credentials"]):
+        result = program("-f", "p.yaml", "--local", *more)
+        assert result.code == 2
+        assert "step second starts a job in Google Cloud, which --local does not do" in result.err
+        assert "submit to Vertex AI" in result.err
+    assert not list((program.folder / ".run-kfp").glob("runs/*"))
+
+
+def test_steps_on_the_image_of_the_launchers_with_a_program_of_their_own_run(program: Cli) -> None:
+    with_args(program, image=GOOGLES, command=["python3", "own.py"])
+    assert program("-f", "p.yaml", "--local", "--dry-run").code == 0
+
+
+# ── artifacts ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_artifact_that_a_run_does_not_bring_is_a_warning(program: Cli) -> None:
+    with_args(program)
+    kind = {"artifactType": {"schemaTitle": "system.Dataset", "schemaVersion": "0.0.1"}}
+    changed(
+        program, "p.yaml", root__inputDefinitions={"artifacts": {"data": kind, "more": {**kind, "isOptional": True}}}
+    )
+
+    ((severity, code, text),) = findings(program, "-f", "p.yaml")
+
+    assert (severity, code) == ("warning", "RK-ARTIFACT-INPUT")
+    assert "'data'" in text
+    assert "runtimeConfig.inputArtifacts" in text
+    assert "input_artifacts" in text
+    assert program("check", "-f", "p.yaml", "--offline").code == 0

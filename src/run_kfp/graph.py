@@ -31,7 +31,9 @@ from run_kfp.pipeline.placeholders import (
     unfilled,
     whole,
 )
+from run_kfp.pipeline.platforms import server_image
 from run_kfp.pipeline.resources import Flaw, read_limits
+from run_kfp.pipeline.tables import table_at
 
 # The file that kfp's own Python components write their outputs into (kfp 2.17, dsl/executor.py).
 EXECUTOR_OUTPUT = "executor_output.json"
@@ -185,7 +187,7 @@ def executable_steps(pipeline: CompiledPipeline) -> tuple[ExecutableStep, ...]:
     try:
         for step in pipeline.steps:
             task = spec["root"]["dag"]["tasks"][step.name]
-            refused = [(words, _HINT) for words in _refused(spec, task)]
+            refused = [*_foreign(spec, task)] or [(words, _HINT) for words in _refused(spec, task)]
             if not refused:
                 made = _step(spec, step, task)
                 refused = list(_unknown_placeholders(made, {parameter.name for parameter in pipeline.parameters}))
@@ -211,6 +213,18 @@ def _component(spec: Spec, task: Mapping[str, Any]) -> Mapping[str, Any]:
 def _executor(spec: Spec, component: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Mapping[str, Any] = spec["deploymentSpec"].get("executors", {}).get(component.get("executorLabel"), {})
     return found
+
+
+def _foreign(spec: Spec, task: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say what a container does that is not its own work, with a hint: on a KFP server, or in Google Cloud."""
+    container = table_at(_executor(spec, _component(spec, task)), "container")
+    if does := server_image(str(container.get("image"))):
+        yield f"{does} on a KFP server: there is no image to run", "remove the step; --bucket-dir gives steps a folder"
+    elif _is_launcher(container):
+        yield (
+            "starts a job in Google Cloud, which --local does not do (google-cloud-pipeline-components)",
+            "submit to Vertex AI, or rehearse a file without this step",
+        )
 
 
 def _refused(spec: Spec, task: Mapping[str, Any]) -> Iterator[str]:
@@ -254,6 +268,20 @@ def _refused(spec: Spec, task: Mapping[str, Any]) -> Iterator[str]:
             yield f"has a {mistake.field} that depends on a parameter, which --local cannot resolve"
         elif mistake.flaw in (Flaw.FORM, Flaw.TINY):
             yield f"has an invalid limit: {mistake.message}"
+
+
+# Google's components for pipelines: their container starts CustomJobs, batch predictions, endpoints and BigQuery jobs
+# with the credentials that it finds (google-cloud-pipeline-components 2, container/). A rehearsal starts nothing there.
+_LAUNCHER_MODULE = "google_cloud_pipeline_components.container"
+_LAUNCHER_IMAGE = "google-cloud-pipeline-components"
+
+
+def _is_launcher(container: Mapping[str, Any]) -> bool:
+    """Say whether a container is one of Google's launchers: by the module that it runs, or by its image alone."""
+    if any(_LAUNCHER_MODULE in str(word) for key in ("command", "args") for word in container.get(key) or ()):
+        return True
+    image = str(container.get("image")).partition("@")[0].rpartition("/")[2].partition(":")[0]
+    return image == _LAUNCHER_IMAGE and not container.get("command")
 
 
 def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:

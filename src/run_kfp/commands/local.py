@@ -22,6 +22,7 @@ from run_kfp.errors import InputError, RunFailed, RunKfpError, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.findings import Finding
 from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord
+from run_kfp.pipeline.platforms import unused_settings
 from run_kfp.resolve import inputs_of
 from run_kfp.runs import RunState, RunStatus, watch
 from run_kfp.screens import (
@@ -158,6 +159,7 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
         EngineError: no step was started.
     """
     runs = LocalRuns()
+    _say_unused(screen, resolved)
     plan = plan_rehearsal(resolved, options, known_runs(screen.masker, runs, screen.say), screen.masker)
     if resolved.call.file is None:
         screen.data(file=write())
@@ -207,10 +209,18 @@ def _report(screen: Screen, folder: RunFolder) -> Path | None:
 
 def show_plan(screen: Screen, resolved: ResolvedCall, options: LocalOptions) -> None:
     """Show what a run on this machine would do; no engine is contacted."""
+    _say_unused(screen, resolved)
     plan: LocalPlan = plan_rehearsal(resolved, options, LocalRuns(), screen.masker)
     screen.data(**rehearsal_plan_data(plan))
     screen.show(rehearsal_plan_lines(plan))
     screen.say(*(f"note: {note}" for note in (plan.without_login, *plan.notes) if note))
+
+
+def _say_unused(screen: Screen, resolved: ResolvedCall) -> None:
+    """Say which settings for other platforms have no effect; what is refused is refused all the same."""
+    for unused in unused_settings(resolved.pipeline.platforms):
+        words = f"the settings for {unused.platform} have no effect here: {', '.join(unused.kinds) or 'none are used'}"
+        screen.say(f"note: {words}; {unused.hint}")
 
 
 def list_runs(screen: Screen) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.placeholders import replaced
+from run_kfp.pipeline.platforms import server_image
 from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.offline.scripts import INTERPRETERS, SHELLS, WRAPPERS, Script, program, scripts_of
@@ -646,10 +647,11 @@ def _check_form(context: CheckContext, step: StepSpec) -> Iterator[Finding]:
 
 
 def _check_entrypoints(context: CheckContext) -> Iterator[Finding]:
-    without = list(dict.fromkeys(step.name for step in context.steps if not step.command))
-    if without:
+    # What a KFP server does in place of an image needs no command.
+    steps = [step for step in context.steps if not step.command and not server_image(step.image)]
+    if without := list(dict.fromkeys(step.name for step in steps)):
         yield NO_COMMAND(
-            next(step.source for step in context.steps if not step.command),
+            steps[0].source,
             f"no command is set for {names_in_words(without)}: the ENTRYPOINT of the image runs",
             "nothing to do for Vertex AI and --local",
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
 from run_kfp.findings import Finding
-from run_kfp.pipeline.tables import table_at
+from run_kfp.pipeline.platforms import unused_settings
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.spec import Spec, compiled_here, names_in_words, shown
 from run_kfp.preflight.rules import rule
@@ -127,12 +127,10 @@ def _satisfies(version: str, bound: str) -> bool:
 
 
 def _check_platforms(context: CheckContext, spec: Spec) -> Iterator[Finding]:
-    for platform, body in context.pipeline.platforms.items():
-        executors = table_at(body, "deploymentSpec", "executors")
-        kinds = sorted({key for executor in executors.values() for key in table_at(executor)})
-        what = f": {names_in_words(kinds)}" if kinds else ""
+    for unused in unused_settings(context.pipeline.platforms):
+        what = f": {names_in_words(unused.kinds)}" if unused.kinds else ""
         yield KUBERNETES(
-            spec.at(f"platforms.{platform}"),
-            f"the file has settings for {shown(platform)}{what}",
-            "pass what the step needs as arguments and under /gcs/BUCKET/…",
+            spec.at(f"platforms.{unused.platform}"),
+            f"the file has settings for {shown(unused.platform)}{what}",
+            unused.hint,
         )

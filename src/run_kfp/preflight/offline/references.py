@@ -20,6 +20,7 @@ from run_kfp.image_reference import (
     host_name,
     parse_image,
 )
+from run_kfp.pipeline.platforms import server_image
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.rules import rule
@@ -27,6 +28,7 @@ from run_kfp.settings import region_meant
 from run_kfp.visible import shell_word
 
 BAD_REFERENCE = rule("RK-IMAGE-REFERENCE")
+SERVER_IMAGE = rule("RK-IMAGE-SERVER")
 BAD_HOST = rule("RK-IMAGE-HOST")
 PRIVATE_HOST = rule("RK-IMAGE-PRIVATE-HOST")
 OTHER_HOST = rule("RK-IMAGE-OTHER-HOST")
@@ -47,6 +49,10 @@ def check_references(context: CheckContext) -> Iterator[Finding]:
         if holds_placeholder(step.image) or (step.container is not None and not step.image):
             continue  # an image that a registry file lacks is told already
         place = image_place(step)
+        if does := server_image(step.image):
+            words = f"{step.image} is not an image: it {does} on a KFP server"
+            yield SERVER_IMAGE(place, words, "remove the step; use /gcs/BUCKET/… instead of a volume")
+            continue
         try:
             image = parse_image(step.image)
         except BadImageError as error:

@@ -11,11 +11,13 @@ from typing import Any
 
 from run_kfp.errors import did_you_mean
 from run_kfp.findings import Finding, Severity
+from run_kfp.pipeline.placeholders import texts_of
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.pipeline.tables import cycle, table_at, waits_for
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.bounds import check_bounds
 from run_kfp.preflight.offline.origin import check_origin
+from run_kfp.preflight.offline.placeholders import check_constant, check_executor, named
 from run_kfp.preflight.offline.spec import Dag, Spec, names_in_words, source_of
 from run_kfp.preflight.rules import rule
 
@@ -25,7 +27,6 @@ INPUT_MISSING = rule("RK-SPEC-INPUT-MISSING")
 INPUT_UNKNOWN = rule("RK-SPEC-INPUT-UNKNOWN")
 NULL = rule("RK-PARAM-NULL")
 TYPE = rule("RK-SPEC-TYPE")
-PLACEHOLDER = rule("RK-PLACEHOLDER-UNKNOWN")
 
 
 def check_structure(context: CheckContext) -> Iterator[Finding]:
@@ -107,53 +108,7 @@ def _check_executors(spec: Spec) -> Iterator[Finding]:
                     Severity.WARNING,
                 )
             else:
-                yield from _check_placeholders(spec, label, executors[label], component)
-
-
-_PLACEHOLDER = re.compile(
-    r"""\{\{\$\.(?P<way>inputs|outputs)\.(?P<kind>parameters|artifacts)\[\s*(?P<quote>['"])(?P<name>.{0,512}?)(?P=quote)\s*\]"""
-)
-
-
-def _check_placeholders(
-    spec: Spec, label: str, executor: Mapping[str, Any], component: Mapping[str, Any]
-) -> Iterator[Finding]:
-    body = table_at(executor, "container")
-    told: set[tuple[str, str, str]] = set()
-    for key in ("command", "args"):
-        words = body.get(key)
-        for word in words if isinstance(words, list) else ():
-            # The source code of kfp's Python components stands in `command`; it may speak of placeholders.
-            if not isinstance(word, str) or (key == "command" and "\n" in word):
-                continue
-            for way, kind, name in _named(word):
-                declared = _declared(component, way)
-                known = declared[kind] if kind else [*declared["parameters"], *declared["artifacts"]]
-                if name in known or (way, kind, name) in told:
-                    continue
-                told.add((way, kind, name))
-                shown = f"{way} {kind[:-1]}" if kind else way
-                yield PLACEHOLDER(
-                    spec.at(f"deploymentSpec.executors.{label}.container.{key}"),
-                    f"refers to the {shown.replace('inputs', 'input').replace('outputs', 'output')} {name!r}, "
-                    "which its component does not declare",
-                    did_you_mean(name, known)
-                    or (f"it declares {names_in_words(list(known))}" if known else "it declares none"),
-                )
-
-
-def _declared(component: Mapping[str, Any], way: str) -> dict[str, Mapping[str, Any]]:
-    definitions = "inputDefinitions" if way == "inputs" else "outputDefinitions"
-    return {kind: table_at(component, definitions, kind) for kind in ("parameters", "artifacts")}
-
-
-def _named(word: str) -> Iterator[tuple[str, str, str]]:
-    """Yield way, kind ("" for either) and name of what a word refers to."""
-    for match in _PLACEHOLDER.finditer(word.replace('\\"', '"')):
-        yield match["way"], match["kind"], match["name"]
-    if word.lstrip().startswith("{") and "IfPresent" in word:
-        for name in re.findall(r'"InputName"\s*:\s*"([^"\\]*)"', word):
-            yield "inputs", "", name
+                yield from check_executor(spec, label, executors[label], component)
 
 
 def _check_task(spec: Spec, dag: Dag, place: str, task: Mapping[str, Any]) -> Iterator[Finding]:
@@ -233,8 +188,8 @@ def _in_constants(task: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield what the constants of a task refer to, as `_named` does."""
     for source in table_at(task, "inputs", "parameters").values():
         constant = table_at(source, "runtimeValue").get("constant")
-        if isinstance(constant, str):
-            yield from _named(constant)
+        for text in texts_of(constant):
+            yield from named(text)
 
 
 def _in_condition(task: Mapping[str, Any]) -> list[str]:
@@ -336,13 +291,7 @@ def _check_constant(
             Severity.WARNING if optional else None,
         )
         return
-    for way, kind, name in _named(constant) if isinstance(constant, str) else ():
-        if way == "inputs" and kind and name not in table_at(task, "inputs", kind):
-            yield PLACEHOLDER(
-                spec.at(f"{place}.runtimeValue.constant"),
-                f"refers to the input {kind[:-1]} {name!r}, which the task does not have",
-                did_you_mean(name, table_at(task, "inputs", kind)) or "add it as an input of the task",
-            )
+    yield from check_constant(spec.at(f"{place}.runtimeValue.constant"), task, constant)
     kinds = _JSON_TYPES.get(_type(wanted))
     if kinds is None or (isinstance(constant, str) and holds_placeholder(constant)):
         return

@@ -206,8 +206,9 @@ def _artifact_inputs(context: CheckContext) -> Iterator[Finding]:
         if not (isinstance(body, Mapping) and body.get("isOptional")):
             yield ARTIFACT_INPUT(
                 f"{context.pipeline.source}: root.inputDefinitions.artifacts.{name}",
-                f"the pipeline takes the artifact {name!r}, which run-kfp cannot pass",
-                "fetch it inside of the pipeline: dsl.importer(artifact_uri=…)",
+                f"the pipeline takes the artifact {name!r}, and a run of run-kfp brings none",
+                "if a step needs it: dsl.importer(artifact_uri=…) in the pipeline, runtimeConfig.inputArtifacts of the "
+                "API, or input_artifacts of Google's SDK",
             )
 
 
