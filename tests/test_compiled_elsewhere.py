@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 import yaml
+from google.cloud.aiplatform_v1.types import PipelineJob
+from google.protobuf import json_format
 
 from conftest import Cli, Write
 from engine import Engine
+from fakes.vertex import FakeVertex
 from local_pipelines import latest, log, on, pipeline_text, task
 from run_kfp.pipeline.placeholders import OF_RUN, OF_VERTEX
+from run_kfp.pipeline.types import takes_older_values
 
 CASES = Path(__file__).with_name("cases")
 
@@ -329,3 +333,109 @@ def test_an_artifact_that_a_run_does_not_bring_is_a_warning(program: Cli) -> Non
     assert "runtimeConfig.inputArtifacts" in text
     assert "input_artifacts" in text
     assert program("check", "-f", "p.yaml", "--offline").code == 0
+
+
+# ── types ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_defaults(program: Cli, **defaults: tuple[str, Any]) -> None:
+    """Write `p.yaml`: parameters of the pipeline with a type and a default each, and the same of a component."""
+    with_args(program)
+    declared = {
+        name: {"parameterType": kind, "defaultValue": value, "isOptional": True}
+        for name, (kind, value) in defaults.items()
+    }
+    path = program.folder / "p.yaml"
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    spec["root"]["inputDefinitions"] = {"parameters": declared}
+    spec["components"]["comp-one"]["inputDefinitions"]["parameters"].update(declared)
+    path.write_text(yaml.safe_dump(spec), encoding="utf-8")
+
+
+def test_defaults_of_another_type(program: Cli) -> None:
+    with_defaults(
+        program,
+        text=("STRING", 3),
+        text_of_yes=("STRING", True),
+        count=("NUMBER_INTEGER", 1.5),
+        count_of_yes=("NUMBER_INTEGER", True),
+        count_in_words=("NUMBER_INTEGER", "3"),
+        share=("NUMBER_DOUBLE", "0.5"),
+        flag=("BOOLEAN", 1),
+        some=("LIST", "a,b"),
+        table=("STRUCT", []),
+    )
+    names = ["count", "count_in_words", "count_of_yes", "flag", "share", "some", "table", "text", "text_of_yes"]
+
+    found = findings(program, "-f", "p.yaml")
+    given = findings(
+        program, "-f", "p.yaml", *(f"-p{name}={value}" for name, value in (("text", "x"), ("some", '["a"]')))
+    )
+
+    assert told(found) == [("warning", "RK-SPEC-TYPE")] * 18
+    for place in ("root", "components.comp-one"):
+        places = [f"p.yaml: {place}.inputDefinitions.parameters.{name}.defaultValue: " for name in names]
+        assert all(any(text.startswith(each) for _, _, text in found) for each in places)
+    # What a value of the call replaces need not be told; the component's own stay.
+    assert len(given) == 16
+
+
+def test_defaults_of_their_type_are_silent(program: Cli) -> None:
+    with_defaults(
+        program,
+        text=("STRING", ""),
+        count=("NUMBER_INTEGER", 3.0),
+        below=("NUMBER_INTEGER", -2),
+        share=("NUMBER_DOUBLE", 1),
+        flag=("BOOLEAN", False),
+        some=("LIST", []),
+        table=("STRUCT", {"a": 1.5}),
+    )
+    assert findings(program, "-f", "p.yaml") == []
+
+
+# ── schema 2.0.0 ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+OLDER = ("-f", "older.yaml", "-p", "day=monday", "-p", "ratio=2")
+
+
+@pytest.mark.parametrize(("value", "wrong"), [("many", True), ("1.5", True), ("-3", False), ("100", False)])
+def test_types_by_their_older_names(program: Cli, value: str, wrong: bool) -> None:
+    found = findings(program, *OLDER, "-p", f"rows={value}")
+    assert told(found) == ([("error", "RK-PARAM-TYPE")] if wrong else [])
+
+
+def test_an_older_spec_gets_its_values_by_their_types(program: Cli, vertex: FakeVertex, account_key_file: Path) -> None:
+    variables = {**vertex.environment(), "GOOGLE_APPLICATION_CREDENTIALS": str(account_key_file)}
+    call = (*OLDER, "-p", "rows=100", "--api-endpoint", vertex.endpoint, "--no-check")
+
+    result = program(*call, **variables)
+
+    assert result.code == 0, result.err
+    (create,) = vertex.creates
+    config = json_format.MessageToDict(PipelineJob.pb(create.pipeline_job).runtime_config)
+    assert config["parameters"] == {
+        "day": {"stringValue": "monday"},
+        "rows": {"intValue": "100"},
+        "ratio": {"doubleValue": 2.0},
+    }
+    assert "parameterValues" not in config
+
+
+@pytest.mark.parametrize(
+    ("version", "older"), [("2.0.0", True), ("1.9.0", True), ("2.0.1", False), ("2.1.0", False), ("2.1", False)]
+)
+def test_which_specs_are_older(version: str, older: bool) -> None:
+    assert takes_older_values({"schemaVersion": version}) is older
+    assert not takes_older_values({})
+
+
+def test_an_older_spec_runs_on_this_machine(program: Cli, folder: Path, write: Write) -> None:
+    command = json.dumps(["sh", "-c", SAY, "sum"])
+    entry = f'[containers.2]\nname = "sum"\nimage = "acme/sum:1"\ncommand = {command}\n'
+    write("run-kfp.toml", f'{SETTINGS}{entry}process = {{ cwd = ".", entrypoint = {command} }}\n')
+
+    result = program(*OLDER, "-p", "rows=7", "--local", "--engine", "process")
+
+    assert result.code == 0, result.err
+    assert log(folder, latest(folder), "sum") == ["<monday>", "<7>", "<0.5>", "<-3>"]

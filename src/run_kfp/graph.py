@@ -34,6 +34,7 @@ from run_kfp.pipeline.placeholders import (
 from run_kfp.pipeline.platforms import server_image
 from run_kfp.pipeline.resources import Flaw, read_limits
 from run_kfp.pipeline.tables import table_at
+from run_kfp.pipeline.types import parameter_type
 
 # The file that kfp's own Python components write their outputs into (kfp 2.17, dsl/executor.py).
 EXECUTOR_OUTPUT = "executor_output.json"
@@ -219,7 +220,7 @@ def _foreign(spec: Spec, task: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Say what a container does that is not its own work, with a hint: on a KFP server, or in Google Cloud."""
     container = table_at(_executor(spec, _component(spec, task)), "container")
     if does := server_image(str(container.get("image"))):
-        yield f"{does} on a KFP server: there is no image to run", "remove the step; --bucket-dir gives steps a folder"
+        yield f"{does} on a KFP server and has no image to run", "remove the step; --bucket-dir gives steps a folder"
     elif _is_launcher(container):
         yield (
             "starts a job in Google Cloud, which --local does not do (google-cloud-pipeline-components)",
@@ -261,7 +262,11 @@ def _refused(spec: Spec, task: Mapping[str, Any]) -> Iterator[str]:
             yield f"takes part of a value for {name!r} (an expression), which --local cannot evaluate"
         elif not source.keys() & {"runtimeValue", "componentInputParameter", "taskOutputParameter"}:
             yield f"takes {next(iter(source), 'nothing')!r} for {name!r}, which --local does not support"
-        elif "runtimeValue" in source and "constant" not in source["runtimeValue"]:
+        elif "runtimeValue" in source and not source["runtimeValue"].keys() & {
+            "constant",
+            "constantValue",
+            "runtimeParameter",
+        }:
             yield f"takes a value for {name!r} that is not a constant, which --local cannot evaluate"
     for mistake in read_limits(executor["container"].get("resources", {})).mistakes:
         if mistake.flaw is Flaw.PLACEHOLDER:
@@ -293,7 +298,7 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
     }
     for name, source in task.get("inputs", {}).get("parameters", {}).items():
         if "runtimeValue" in source:
-            inputs[name] = Constant(source["runtimeValue"]["constant"])
+            inputs[name] = _runtime_value(source["runtimeValue"])
         elif "componentInputParameter" in source:
             inputs[name] = FromParameter(source["componentInputParameter"])
         else:
@@ -315,11 +320,21 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
         memory=limits.memory_bytes,
         accelerator=limits.accelerators,
         outputs={
-            name: str(body.get("parameterType", "STRING"))
+            name: parameter_type(body)
             for name, body in component.get("outputDefinitions", {}).get("parameters", {}).items()
         },
         warnings=(f"is not retried after a failure; Vertex AI tries {retries:g} times",) if retries else (),
     )
+
+
+def _runtime_value(value: Mapping[str, Any]) -> Source:
+    """Read a constant; a spec of version 2.0.0 says `constantValue` or `runtimeParameter`."""
+    if "runtimeParameter" in value:
+        return FromParameter(value["runtimeParameter"])
+    if "constantValue" not in value:
+        return Constant(value["constant"])
+    ((kind, constant),) = value["constantValue"].items()
+    return Constant(int(constant) if kind == "intValue" else constant)
 
 
 # ── placeholders ─────────────────────────────────────────────────────────────────────────────────────────────────────

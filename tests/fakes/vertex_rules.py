@@ -10,6 +10,7 @@ from __future__ import annotations
 import graphlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from google.cloud.aiplatform_v1.types import (
     CreatePipelineJobRequest,
@@ -185,10 +186,32 @@ def _faults_of_task(spec: Mapping[str, object], name: str, task: Mapping[str, ob
         yield field, f"The task depends on {upstream!r}, which is not defined."
 
 
+_OLDER_KINDS = {"INT": "int_value", "DOUBLE": "double_value", "STRING": "string_value"}
+
+
+def _faults_of_older_parameters(config: Any, declared: Mapping[str, object]) -> Iterator[Fault]:
+    """Look at `parameters`, whose values name their types."""
+    field = "pipeline_job.runtime_config.parameters"
+    if config.parameter_values:
+        yield "pipeline_job.runtime_config.parameter_values", "Not supported by schema version 2.0.0: use parameters."
+    for name, value in config.parameters.items():
+        kind = str(section(declared, name).get("type"))
+        if name not in declared:
+            yield field, f"The input parameter {name!r} is not found in the pipeline's definition."
+        elif value.WhichOneof("value") != _OLDER_KINDS.get(kind):
+            yield field, f"The input parameter {name!r} is a {kind}, given: {value.WhichOneof('value')}."
+    for name in sorted(declared.keys() - config.parameters.keys()):
+        yield field, f"The input parameter {name!r} has no value and no default."
+
+
 def _faults_of_parameters(job: PipelineJob, spec: Mapping[str, object]) -> Iterator[Fault]:
     field = "pipeline_job.runtime_config.parameter_values"
     declared = section(spec, "root", "inputDefinitions", "parameters")
     config = PipelineJob.pb(job).runtime_config
+    # "Used by the pipelines built with PipelineJob.pipeline_spec.schema_version 2.0.0 or lower" (RuntimeConfig).
+    if spec.get("schemaVersion") == "2.0.0":
+        yield from _faults_of_older_parameters(config, declared)
+        return
     if config.parameters:
         yield "pipeline_job.runtime_config.parameters", "Deprecated: use parameter_values."
     for name, value in config.parameter_values.items():

@@ -33,6 +33,7 @@ from run_kfp.fast_imports import import_pipeline_service
 from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
+from run_kfp.pipeline.types import takes_older_values
 from run_kfp.plans import Inputs, RunRequest, Value, fill
 from run_kfp.runs import JOB_ID, BackendName, PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
@@ -326,10 +327,20 @@ def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
             f"{request.pipeline.source} contains a value that JSON does not support, such as a date",
             hint="put it in quotes",
         ) from None
-    values: dict[str, struct_pb2.Value] = {}
-    for name, found in request.values.items():
-        plain = found.value if isinstance(found, Value) else found.reveal().get_secret_value()
-        values[name] = json_format.Parse(json.dumps(plain), struct_pb2.Value())
+    plain = {
+        name: found.value if isinstance(found, Value) else found.reveal().get_secret_value()
+        for name, found in request.values.items()
+    }
+    values: dict[str, Any]
+    if takes_older_values(request.pipeline.spec):
+        types = {parameter.name: parameter.type for parameter in request.pipeline.parameters}
+        values = {"parameters": {name: _older_value(types[name], value) for name, value in plain.items()}}
+    else:
+        values = {
+            "parameter_values": {
+                name: json_format.Parse(json.dumps(value), struct_pb2.Value()) for name, value in plain.items()
+            }
+        }
     policy = {"fast": "PIPELINE_FAILURE_POLICY_FAIL_FAST", "slow": "PIPELINE_FAILURE_POLICY_FAIL_SLOW"}[
         request.failure_policy
     ]
@@ -338,7 +349,7 @@ def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
         pipeline_spec=spec,
         runtime_config=sdk.PipelineJob.RuntimeConfig(
             gcs_output_directory=request.pipeline_root,
-            parameter_values=values,
+            **values,
             failure_policy=sdk.PipelineFailurePolicy[policy],
         ),
         service_account=request.service_account,
@@ -347,6 +358,15 @@ def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
         encryption_spec=sdk.EncryptionSpec(kms_key_name=request.encryption_key) if request.encryption_key else None,
     )
     return job
+
+
+def _older_value(kind: str, value: Any) -> dict[str, Any]:
+    """Return the value of a parameter as a spec of version 2.0.0 takes it (aiplatform_v1, Value)."""
+    if kind == "NUMBER_INTEGER":
+        return {"int_value": int(value)}
+    if kind == "NUMBER_DOUBLE":
+        return {"double_value": float(value)}
+    return {"string_value": value if isinstance(value, str) else json.dumps(value)}
 
 
 def _create_error(

@@ -13,6 +13,7 @@ from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.resources import read_limits
 from run_kfp.pipeline.spec import Spec, no_pipeline, read_documents
 from run_kfp.pipeline.tables import in_order, table_at, waits_for
+from run_kfp.pipeline.types import parameter_type
 from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step
 from run_kfp.visible import shell_word
 
@@ -24,7 +25,7 @@ def _parameters(spec: Spec) -> tuple[Parameter, ...]:
     return tuple(
         Parameter(
             name,
-            str(body.get("parameterType", "STRING")),
+            parameter_type(body),
             required="defaultValue" not in body and not body.get("isOptional"),
         )
         for name, body in sorted(declared.items())

@@ -14,6 +14,7 @@ from run_kfp.findings import Finding, Severity
 from run_kfp.pipeline.placeholders import texts_of
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.pipeline.tables import cycle, table_at, waits_for
+from run_kfp.pipeline.types import JSON_TYPES, fits, parameter_type
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.bounds import check_bounds
 from run_kfp.preflight.offline.origin import check_origin
@@ -42,6 +43,7 @@ def check_structure(context: CheckContext) -> Iterator[Finding]:
     # Errors are told when the file is read.
     yield from (found for found in context.pipeline.unfit if found.severity is not Severity.ERROR)
     yield from _check_references(spec)
+    yield from _check_defaults(context, spec)
     yield from check_bounds(context, spec)
     yield from check_origin(context, spec)
 
@@ -232,7 +234,7 @@ def _check_input(
                 # kfp 2.17 itself writes this for a loop over constant tables inside of an exit handler.
                 Severity.WARNING if from_dag.startswith("loop-item-param-") else None,
             )
-        given = _type(table_at(outer, from_dag))
+        given = parameter_type(table_at(outer, from_dag), "")
     elif from_task:
         producer, key = from_task.get("producerTask"), from_task.get(f"output{one.capitalize()}Key")
         if isinstance(producer, str) and producer in dag.tasks:
@@ -245,34 +247,21 @@ def _check_input(
                     or (f"it has {names_in_words(list(made))}" if made else f"it has no output {kind}"),
                 )
             else:
-                given = _type(table_at(made, key))
+                given = parameter_type(table_at(made, key), "")
     elif "runtimeValue" in source:
         yield from _check_constant(spec, place, task, wanted, source["runtimeValue"])
     elif not source.keys() & {"taskFinalStatus", f"taskOutput{one.capitalize()}", f"componentInput{one.capitalize()}"}:
         yield NULL(spec.at(place), "has no value", "set a constant, a parameter or an output")
     if (
         kind == "parameters"
-        and given in _JSON_TYPES
-        and _type(wanted) in _JSON_TYPES
-        and given != _type(wanted)
+        and given in JSON_TYPES
+        and parameter_type(wanted, "") in JSON_TYPES
+        and given != parameter_type(wanted, "")
         and "parameterExpressionSelector" not in source
     ):
-        yield TYPE(spec.at(place), f"is {given}; the input takes {_type(wanted)}", "use the same type for both")
-
-
-_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
-    "STRING": (str,),
-    "NUMBER_INTEGER": (int, float),
-    "NUMBER_DOUBLE": (int, float),
-    "BOOLEAN": (bool,),
-    "LIST": (list,),
-    "STRUCT": (Mapping,),
-}
-
-
-def _type(declaration: Mapping[str, Any]) -> str:
-    # The older name of the key has the types INT and DOUBLE, which are told apart no further.
-    return str(declaration.get("parameterType") or declaration.get("type") or "")
+        yield TYPE(
+            spec.at(place), f"is {given}; the input takes {parameter_type(wanted)}", "use the same type for both"
+        )
 
 
 def _check_constant(
@@ -292,18 +281,40 @@ def _check_constant(
         )
         return
     yield from check_constant(spec.at(f"{place}.runtimeValue.constant"), task, constant)
-    kinds = _JSON_TYPES.get(_type(wanted))
-    if kinds is None or (isinstance(constant, str) and holds_placeholder(constant)):
+    if isinstance(constant, str) and holds_placeholder(constant):
         return
-    fits = isinstance(constant, kinds) and (bool in kinds or not isinstance(constant, bool))
-    if fits and _type(wanted) == "NUMBER_INTEGER" and float(constant) != int(constant):
-        fits = False
-    if not fits:
+    if not fits(parameter_type(wanted, ""), constant):
         yield TYPE(
             spec.at(f"{place}.runtimeValue.constant"),
-            f"is of another type than the input, which takes {_type(wanted)}",
-            'write a value of that type; text is in quotes ("3")',
+            f"is of another type than the input, which takes {parameter_type(wanted)}",
+            _OF_TYPE,
         )
+
+
+def _check_defaults(context: CheckContext, spec: Spec) -> Iterator[Finding]:
+    """Compare defaults with their declared types; one of the pipeline that a value replaces is passed over."""
+    for place, component in [("root", table_at(spec.body, "root")), *_components(spec)]:
+        for name, body in table_at(component, "inputDefinitions", "parameters").items():
+            default = table_at(body).get("defaultValue")
+            if default is None or (place == "root" and name in context.values):
+                continue  # null is told elsewhere
+            if isinstance(default, str) and holds_placeholder(default):
+                continue
+            kind = parameter_type(table_at(body), "")
+            if not fits(kind, default):
+                yield TYPE(
+                    spec.at(f"{place}.inputDefinitions.parameters.{name}.defaultValue"),
+                    f"is of another type than the parameter, which is {kind}",
+                    f"write a value of that type, or pass -p {name}=…" if place == "root" else _OF_TYPE,
+                )
+
+
+_OF_TYPE = 'write a value of that type; text is in quotes ("3")'
+
+
+def _components(spec: Spec) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name, component in spec.components.items():
+        yield f"components.{name}", table_at(component)
 
 
 def _check_condition(spec: Spec, place: str, task: Mapping[str, Any]) -> Iterator[Finding]:
