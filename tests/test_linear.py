@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from run_kfp.findings import Finding
 from run_kfp.image_reference import BadImageError, parse_image
 from run_kfp.pipeline.placeholders import bodies, replaced
-from run_kfp.preflight.offline import calls, references, structure
+from run_kfp.preflight.offline import calls, placeholders, references
 from run_kfp.settings import read_env_file, wrong_form
 
 # Characters of the smaller text: of one that is four times as long, a quadratic search takes some seconds.
@@ -86,7 +86,7 @@ PIECES = ["{{$", "{{$.inputs.parameters['", "}}", "{", "{{channel:", "{{$.inputs
         lambda text: list(bodies(text)),
         lambda text: replaced(text, lambda _: "x"),
         lambda text: list(calls._PARAMETER.finditer(text)),
-        lambda text: list(structure._PLACEHOLDER.finditer(text)),
+        lambda text: list(placeholders._PLACEHOLDER.finditer(text)),
     ],
 )
 def test_placeholders(search: Callable[[str], object], piece: str) -> None:

@@ -53,6 +53,9 @@ OF_KFP_SERVER = frozenset({"workspace_path"})
 _IO = re.compile(r"(?P<way>inputs|outputs)\.(?P<kind>parameters|artifacts)\[")
 _ESCAPED = re.compile(r"json_escape\[[0-9]\]")
 
+# A longer name is no misspelled one.
+_LONGEST_NAME = 200
+
 # Beyond this JSON of Go has an exponent, and digits would say more than a double holds.
 _MOST_DIGITS = 1e21
 
@@ -116,6 +119,8 @@ def _is_filled(name: str) -> bool:
 
 def _meant(name: str) -> str:
     """Say what a name is meant to be; an empty text where nothing is near."""
+    if len(name) > _LONGEST_NAME:
+        return ""
     way, dot, rest = name.partition(".")
     if dot:
         kind, bracket, _ = rest.partition("[")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +13,9 @@ from run_kfp.pipeline.placeholders import texts_of, unfilled
 from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.offline.spec import Spec, names_in_words
 from run_kfp.preflight.rules import rule
+
+# More findings of one place say nothing more.
+_MOST = 20
 
 PLACEHOLDER = rule("RK-PLACEHOLDER-UNKNOWN")
 
@@ -53,7 +57,8 @@ def _is_source(key: str, text: str) -> bool:
 
 def check_unfilled(place: str, texts: list[str]) -> Iterator[Finding]:
     """Yield a finding for each placeholder of some texts that Vertex AI does not fill."""
-    for wrong in dict.fromkeys(found for text in texts for found in unfilled(text)):
+    found = (wrong for text in texts for wrong in unfilled(text))
+    for wrong in dict.fromkeys(itertools.islice(found, _MOST)):
         if wrong.of_server:
             yield PLACEHOLDER(
                 place,
