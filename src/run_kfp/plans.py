@@ -262,6 +262,8 @@ def _meant(kind: str, text: str) -> str:
     if kind == "LIST" and re.fullmatch(r"[\w.,\s-]{1,60}", text) and "," in text:
         parts = [part.strip() for part in text.split(",")]
         return shlex.quote(f"[{', '.join(part if _NUMBER.fullmatch(part) else json.dumps(part) for part in parts)}]")
+    if re.fullmatch(r"-?[0-9]{1,3}(,[0-9]{3})+", text):  # thousands, or thousandths
+        return ""
     number = text.replace(",", ".")
     if kind in ("NUMBER_INTEGER", "NUMBER_DOUBLE") and len(text) <= 20 and _NUMBER.fullmatch(number):
         if kind == "NUMBER_DOUBLE":
