@@ -18,7 +18,7 @@ asks_google() {
     for word in "$@"; do
         case $word in
         --compile-only | --dry-run | --offline | --local | --help | -h | --version | --show-completion) return 1 ;;
-        list | init | schema | explain | machines | runs | watch | logs | cancel) return 1 ;;
+        list | init | schema | explain | machines | trust | runs | watch | logs | cancel) return 1 ;;
         esac
     done
 }
@@ -27,9 +27,10 @@ asks_google() {
 project_and_region() {
     /opt/run-kfp/bin/python -I - <<'PYTHON'
 import os
-from dotenv import dotenv_values
+from pathlib import Path
+from run_kfp.settings import read_env_file
 
-values = {**dotenv_values(".env", interpolate=False), **os.environ}
+values = {**read_env_file(Path(".env"), []), **os.environ}
 print(values.get("GCP_PROJECT") or "", values.get("GCP_REGION") or "", sep="\n")
 PYTHON
 }
@@ -53,12 +54,17 @@ log_in() {
         say "no gcloud in this image: continuing without; run-kfp itself does not need it"
         return
     fi
+    # Not through a pipe: what gcloud left behind could hold it open. `timeout` ends its whole process group, and kills
+    # what does not hear; where that takes it along, the status is 137.
     status=0
-    words=$(timeout "$GCLOUD_SECONDS" gcloud auth activate-service-account --quiet --key-file="$key" 2>&1) ||
-        status=$?
+    output=$(mktemp 2>/dev/null) || output=/dev/null
+    timeout -k 2 "$((GCLOUD_SECONDS - 3))" \
+        gcloud auth activate-service-account --quiet --key-file="$key" >"$output" 2>&1 </dev/null || status=$?
+    words=$(cat "$output")
+    [ "$output" = /dev/null ] || rm -f "$output"
     case $status in
     0) ;;
-    124) say "gcloud could not log in with $key within $GCLOUD_SECONDS s (no network?): continuing without" ;;
+    124 | 137) say "gcloud could not log in with $key within $GCLOUD_SECONDS s (no network?): continuing without" ;;
     *) say "gcloud could not log in with $key: $(printf '%s\n' "$words" | grep -m 1 ERROR | cut -c 1-200)" ;;
     esac
 }

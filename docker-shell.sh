@@ -30,13 +30,21 @@ is_set() {
     eval "[ -n \"\${$1:-}\" ]"
 }
 
+# `cd` would look for a relative folder in CDPATH first, print where it found it, and take `-` for the last one.
+unset CDPATH
 folder() {
-    (cd "$1" && pwd)
+    case $1 in
+    /*) (cd "$1" && pwd) ;;
+    *) (cd "./$1" && pwd) ;;
+    esac
 }
 
-here=$(folder "$(dirname "$0")")
+here=$(folder "$(dirname -- "$0")")
 work=$(pwd)
 image=${RUN_KFP_IMAGE:-run-kfp}
+case $image in
+-*) stop "RUN_KFP_IMAGE is not the name of an image: $image" ;;
+esac
 
 command -v docker >/dev/null || stop "docker not found: install it (https://docs.docker.com/get-docker/)"
 security=$(docker info --format '{{.SecurityOptions}}' 2>/dev/null) ||
@@ -73,8 +81,10 @@ mount() {
 }
 
 if is_set RUN_KFP_DOCKER_ARGS; then
+    set -f # a * is for docker, and not the names of the files here
     # shellcheck disable=SC2086 # split at spaces, as the head of this file says
     set -- $RUN_KFP_DOCKER_ARGS "$@"
+    set +f
 fi
 
 if [ -n "$secrets" ]; then
@@ -122,7 +132,7 @@ fi
 if is_set GOOGLE_APPLICATION_CREDENTIALS; then
     key=$GOOGLE_APPLICATION_CREDENTIALS
     if [ -f "$key" ]; then
-        mount "$(folder "$(dirname "$key")")/$(basename "$key")" /credentials/key.json
+        mount "$(folder "$(dirname -- "$key")")/$(basename -- "$key")" /credentials/key.json
         set -- --mount "$bind" "$@"
     else
         say "GOOGLE_APPLICATION_CREDENTIALS is not a file: $key"

@@ -49,6 +49,8 @@ def _registry(write: Write) -> None:
 
 def on_a_day(cli: Cli, day: str, *args: str, unset: Sequence[str] = (), **variables: str) -> Result:
     """Run the program at the end of a line of a shell, which takes it as `"$@"`."""
+    # A module that is compiled on such a day would be cut short, for every later test.
+    variables = {"PYTHONDONTWRITEBYTECODE": "1", **variables}
     environment = {name: value for name, value in cli.environment(variables).items() if name not in unset}
     done = subprocess.run(
         ["sh", "-c", day, "sh", *PROGRAM, *args],
@@ -151,7 +153,7 @@ mount -o remount,ro,bind . && cd "$PWD" && "$@"' sh "$@"
 )
 def test_a_read_only_machine_with_shared_memory(cli: Cli, args: tuple[str, ...], code: int, told: list[str]) -> None:
     """What a container with a read-only file system has: /dev/shm alone."""
-    result = on_a_day(cli, READ_ONLY.format(shm=""), *args, PYTHONDONTWRITEBYTECODE="1")
+    result = on_a_day(cli, READ_ONLY.format(shm=""), *args)
 
     found = [line for line in errors(result) if not line.startswith("error: RK-")]
     assert result.code == code, result.err
@@ -161,7 +163,7 @@ def test_a_read_only_machine_with_shared_memory(cli: Cli, args: tuple[str, ...],
 @MOUNTS
 @pytest.mark.parametrize("args", [("-r", "1", "--compile-only", "-o", "-"), ("-r", "1", "-t", "v1", *LOCAL)])
 def test_no_folder_for_temporary_files(cli: Cli, args: tuple[str, ...]) -> None:
-    result = on_a_day(cli, READ_ONLY.format(shm="-o ro"), *args, PYTHONDONTWRITEBYTECODE="1")
+    result = on_a_day(cli, READ_ONLY.format(shm="-o ro"), *args)
 
     assert (result.code, errors(result)) == (2, ["error: cannot write temporary files: no folder for them"])
     assert "set TMPDIR" in result.err
@@ -287,7 +289,19 @@ def test_temporary_files_of_a_killed_run_are_removed_by_the_next_call(
 
 @pytest.mark.parametrize("path", ["", ":/nowhere", "."])
 def test_nothing_is_imported_from_the_current_folder(cli: Cli, write: Write, folder: Path, path: str) -> None:
-    for name in ("typer", "kfp", "yaml", "docker", "dotenv", "rich", "pydantic", "google", "tempfile", "errno"):
+    for name in (
+        "typer",
+        "kfp",
+        "yaml",
+        "docker",
+        "dotenv",
+        "rich",
+        "pydantic",
+        "google",
+        "tempfile",
+        "errno",
+        "resource",
+    ):
         write(f"{name}.py", "open('ran', 'a').write(__name__)\nraise SystemExit('of the folder')\n")
 
     for args in (("--help",), ("-r", "1", "--compile-only"), ("-r", "1", "-t", "v1", *LOCAL), ("runs",)):

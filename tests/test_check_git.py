@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import http.server
 import secrets
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,3 +210,33 @@ def test_a_redirect_to_another_host_does_not_get_the_login(fake: FakeGit, remote
 def test_a_redirect_without_an_end_is_skipped(fake: FakeGit) -> None:
     fake.answers = {"git-upload-pack": (302, {"Location": "/data.git/info/refs?service=git-upload-pack"}, b"")}
     assert [found.severity for found in ask(fake, secrets.token_urlsafe(16), makes_tag=False)] == [Severity.SKIPPED]
+
+
+@pytest.mark.parametrize("answer", ["HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 2", "HTTP/1.1 200 OK\r\n\r\n001e"])
+def test_a_remote_that_trickles_meets_the_limit(answer: str) -> None:
+    """A byte in each tenth of a second would keep every limit of a socket away, for an hour and longer."""
+    over = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(answer.encode())
+            while not over.wait(0.1):
+                try:
+                    connection.sendall(b"0")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        start = time.monotonic()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/data.git"
+        (found,) = check_git(url, None, None, makes_tag=False, seconds=1.0)
+        took = time.monotonic() - start
+        over.set()
+        thread.join()
+
+    assert found.severity is Severity.SKIPPED
+    assert "did not" in found.message
+    assert took < 20

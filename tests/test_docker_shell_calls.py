@@ -453,3 +453,46 @@ def test_the_shell_scripts_are_clean() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_a_search_path_of_folders_leads_nowhere_else(shell: Script, work: Path) -> None:
+    """With CDPATH, `cd secrets` goes to another folder of that name, and prints where."""
+    mine = with_secrets(work.parent / "mine")
+    other = with_secrets(work.parent / "others" / "mine")
+
+    outcome = shell(work=work, env={"SECRETS_DIR": "../mine", "CDPATH": str(work.parent / "others")})
+    within = shell(work=work.parent, env={"SECRETS_DIR": "mine", "CDPATH": str(other.parent)})
+
+    assert outcome.code == within.code == 0
+    for found in (outcome, within):
+        assert readonly(mine, "/secrets") in found.mounts()
+
+
+@pytest.mark.parametrize("name", ["-", "-P", "--help", "-e"])
+def test_names_that_begin_with_a_dash(shell: Script, work: Path, name: str) -> None:
+    folder = with_secrets(work / name)
+    key = touch(work / name / f"{name}.json")
+
+    outcome = shell(work=work, env={"SECRETS_DIR": name, KEY: f"{name}/{key.name}"})
+
+    assert outcome.code == 0, outcome.words
+    assert readonly(folder, "/secrets") in outcome.mounts()
+    assert readonly(key, "/credentials/key.json") in outcome.mounts()
+
+
+def test_an_image_that_would_be_an_option(shell: Script, work: Path) -> None:
+    outcome = shell(work=work, env={"RUN_KFP_IMAGE": "--privileged"})
+
+    assert outcome.code == 2
+    assert "RUN_KFP_IMAGE is not the name of an image: --privileged" in outcome.words
+    assert outcome.calls == []
+
+
+def test_a_glob_is_for_docker(shell: Script, work: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        touch(work / name)
+
+    outcome = shell(work=work, env={"RUN_KFP_DOCKER_ARGS": "--env A=* --label *.txt [ab].txt ?.txt"})
+
+    at = outcome.run.index("A=*")
+    assert outcome.run[at - 1 : at + 5] == ["--env", "A=*", "--label", "*.txt", "[ab].txt", "?.txt"]

@@ -31,9 +31,15 @@ def _prepare() -> None:
     try:
         here = os.path.realpath(os.getcwd())  # noqa: PTH109 - pathlib is not loaded yet, and would be from there
     except OSError:
-        return
+        here = ""
     if here != os.path.dirname(os.path.dirname(os.path.realpath(__file__))):  # noqa: PTH120 - likewise
         sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder) != here]
+    if os.name == "posix":
+        import resource
+
+        if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+            # Python 3.11 leaves a compiled module cut at the limit, which no later call can load (cpython#126606).
+            sys.dont_write_bytecode = True
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 from run_kfp.findings import Finding
 from run_kfp.preflight.cloud.session import together
 from run_kfp.preflight.rules import rule
+from run_kfp.threads import in_background
 from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ GIT_SKIPPED = rule("RK-GIT-SKIPPED")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 3
 _LARGEST = 64 * 2**20
+
+# Seconds beyond the limit in which an answer says itself that it comes too late.
+_GRACE = 0.5
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def check_git(
         return
     basic = None if login is None else _basic(login, parts.hostname)
     services = ["git-upload-pack", *(["git-receive-pack"] if makes_tag else [])]
-    answers = together([partial(_refs, shown, service, basic, seconds) for service in services])
+    answers = together([partial(_refs_in_time, shown, service, basic, seconds) for service in services])
     for service, answer in zip(services, answers, strict=True):
         verb = "read" if service == "git-upload-pack" else "push"
         if answer.status in (401, 403) and login is not None:
@@ -110,6 +114,14 @@ def _basic(login: SecretStr, host: str) -> str:
 def _shown(parts: SplitResult) -> str:
     """Return a URL without the login that it may hold."""
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def _refs_in_time(remote: str, service: str, basic: str | None, seconds: float) -> _Refs:
+    """Ask for the refs; the limits of sockets begin anew with every byte, and headers may come one by one."""
+    try:
+        return in_background(partial(_refs, remote, service, basic, seconds)).result(seconds + _GRACE)
+    except TimeoutError:
+        return _Refs(0, f"it did not answer within {seconds:g} s")
 
 
 def _refs(remote: str, service: str, basic: str | None, seconds: float) -> _Refs:
