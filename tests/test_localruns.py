@@ -125,6 +125,7 @@ def with_step(record: RunRecord, **keys: Any) -> str:
         (with_step(a_record(), log="/dev/zero"), "it names a file outside of its folder"),
         (with_step(a_record(), log="logs/../run.json"), "it names a file outside of its folder"),
         (changed(a_record(), steps=[a_record().data["steps"][0]] * 2), "two steps have the same name"),
+        (changed(a_record(), pipeline={}), "it names no pipeline"),
         (changed(a_record(), created="2030-01-01T12:00:00"), "a time is invalid"),
         (changed(a_record(), created="9999-12-31T23:59:59Z"), "a time is invalid"),
         (with_step(a_record(), started="0001-01-01T00:00:00Z"), "a time is invalid"),

@@ -453,6 +453,8 @@ def _record_fault(record: RunRecord, run_id: str) -> str:
         return f"version {record.schema} is not supported"
     if record.id != run_id or not JOB_ID.fullmatch(run_id) or record.ref != str(local_ref(run_id)):
         return "its id is not the name of its folder"
+    if not record.pipeline.get("name"):
+        return "it names no pipeline"
     names = [step.name for step in record.steps]
     logs = [step.log for step in record.steps]
     if len(set(names)) < len(names):
