@@ -5,6 +5,10 @@
     python3 dev.py bench    run the benchmarks (`-- ARGS` go to each of them)
     python3 dev.py mutate   break the program in 100 places and tell which breaks no test notices
                             (`-- ARGS` go to tests/mutate.py)
+    python3 dev.py fuzz     feed the program 20,000 pipeline files, run records and registries that
+                            nobody would write (`-- ARGS` go to tests/fuzz.py)
+    python3 dev.py checkout count the pipeline files of a checkout that have an error
+                            (`-- FOLDER` goes to tests/checkout.py)
     python3 dev.py wheel    build the wheel and compare what it holds with the sources
     python3 dev.py versions run the tests of compiling and submitting with the lowest and the newest
                             versions that pyproject.toml allows (`-- ARGS` go to pytest)
@@ -128,6 +132,20 @@ def mutate(args: Sequence[str]) -> None:
     environment(DEV_LOCK)
     if run([script("python"), ROOT / "tests" / "mutate.py", *args]):
         raise Stop("too many breaks go unnoticed; see above")
+
+
+def fuzz(args: Sequence[str]) -> None:
+    """See tests/fuzz.py; a few hundred of its inputs are part of `test`."""
+    environment(DEV_LOCK)
+    if run([script("python"), ROOT / "tests" / "fuzz.py", *args]):
+        raise Stop("some inputs are not answered; see above")
+
+
+def checkout(args: Sequence[str]) -> None:
+    """See tests/checkout.py."""
+    environment(DEV_LOCK)
+    if run([script("python"), ROOT / "tests" / "checkout.py", *args]):
+        raise Stop("a file took too long; see above")
 
 
 def wheel() -> int:
@@ -342,6 +360,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("test", test.__doc__),
         ("bench", bench.__doc__),
         ("mutate", mutate.__doc__),
+        ("fuzz", fuzz.__doc__),
+        ("checkout", checkout.__doc__),
         ("versions", versions.__doc__),
     ):
         commands.add_parser(name, description=doc).add_argument("args", nargs="*", metavar="-- ARGS")
@@ -360,6 +380,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             bench(options.args)
         elif options.command == "mutate":
             mutate(options.args)
+        elif options.command == "fuzz":
+            fuzz(options.args)
+        elif options.command == "checkout":
+            checkout(options.args)
         elif options.command == "versions":
             versions(options.args)
         elif options.command == "wheel":
