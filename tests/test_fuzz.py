@@ -42,7 +42,7 @@ def test_an_internal_error_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_pat
         raise KeyError("x")
 
     monkeypatch.setattr(fuzz, "execute", breaks)
-    monkeypatch.setattr(fuzz, "KEPT", tmp_path)
+    monkeypatch.setattr(fuzz, "KEPT", tmp_path / "kept")
 
     failures = fuzz.feed("records", 1, seed=1)
 
@@ -50,4 +50,4 @@ def test_an_internal_error_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert all("KeyError: 'x'" in failure.words for failure in failures)
     monkeypatch.setattr(fuzz, "execute", lambda _: 1)
     assert "exit code 1" in fuzz.feed("records", 1, seed=1)[0].words
-    assert [path.name for path in tmp_path.iterdir()] == ["1-records-1.txt"]
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["1-records-1.txt"]
