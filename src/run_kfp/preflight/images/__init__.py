@@ -120,7 +120,7 @@ class ImagesReport:
 
 
 @dataclass(frozen=True)
-class _Absent:
+class Absent:
     """The registry has no such tag or digest; `tags` are some that it has."""
 
     words: str
@@ -128,18 +128,18 @@ class _Absent:
 
 
 @dataclass(frozen=True)
-class _Foreign:
+class Foreign:
     """Something else than an image of today: a manifest of schema 1, or a thing of another media type."""
 
     media_type: str
     digest: str
 
 
-_Look = ImageFacts | _Absent | _Foreign | Denied | Unreachable
+Look = ImageFacts | Absent | Foreign | Denied | Unreachable
 
 
 @dataclass(frozen=True)
-class _LocalImage:
+class LocalImage:
     """What the Engine of this machine has under a reference."""
 
     ids: frozenset[str]
@@ -178,7 +178,7 @@ def look_at_images(
     for step in context.steps:
         if step.image in images:
             found = looks.get(step.image, Unreachable(f"{images[step.image].host} did not answer in time"))
-            findings += _findings(step, images[step.image], found, here.get(step.image))
+            findings += image_findings(step, images[step.image], found, here.get(step.image))
     facts = {text: found for text, found in looks.items() if isinstance(found, ImageFacts)}
     return ImagesReport(facts, tuple(dict.fromkeys(findings)))
 
@@ -198,28 +198,28 @@ def _unknown_yet(context: CheckContext) -> Iterator[Finding]:
             yield UNREACHED(image_place(step), f"the image of step {step.name} is only known when the run is created")
 
 
-def _looker(image: ImageReference, token: _Once[str | None], deadline: float) -> Callable[[], _Look]:
+def _looker(image: ImageReference, token: _Once[str | None], deadline: float) -> Callable[[], Look]:
     def logins() -> Sequence[Login]:
         if image.on_google and (access_token := token.get()):
             return [Login(GOOGLE_TOKEN_USER, access_token)]
         return find_logins(image.host)
 
-    def look() -> _Look:
+    def look() -> Look:
         with RegistryClient(image, logins=logins, deadline=deadline) as client:
             return _look(client, image)
 
     return look
 
 
-def _look(client: RegistryClient, image: ImageReference) -> _Look:
+def _look(client: RegistryClient, image: ImageReference) -> Look:
     """Follow manifest, the manifest of our platform, config: each names the next."""
     top = client.manifest(image.target)
     if isinstance(top, Missing):
-        return _Absent(top.words, client.tags())
+        return Absent(top.words, client.tags())
     if not isinstance(top, Found):
         return top
     if top.media_type in SCHEMA_1:
-        return _Foreign(top.media_type, top.digest)
+        return Foreign(top.media_type, top.digest)
     found: Answer = top
     platforms: tuple[str, ...] = ()
     entries = top.body.get("manifests")
@@ -241,7 +241,7 @@ def _look(client: RegistryClient, image: ImageReference) -> _Look:
         return Unreachable(f"{image.host} answers without an image manifest")
     media_type, digest = str(descriptor.get("mediaType", "")), str(descriptor.get("digest", ""))
     if media_type.startswith("application/vnd.") and "image" not in media_type:
-        return _Foreign(media_type, top.digest)
+        return Foreign(media_type, top.digest)
     if not _DIGEST.fullmatch(digest):
         return Unreachable(f"{image.host} answers without an image manifest")
     config = client.config(digest)
@@ -309,21 +309,22 @@ def _time(value: object) -> datetime.datetime | None:
     return read if read.tzinfo else read.replace(tzinfo=datetime.UTC)
 
 
-def _findings(step: StepSpec, image: ImageReference, found: _Look, local: _LocalImage | None) -> Iterator[Finding]:
+def image_findings(step: StepSpec, image: ImageReference, found: Look, local: LocalImage | None) -> Iterator[Finding]:
+    """Compare a step with what was found of its image: at the registry, and at the Engine of this machine."""
     place = image_place(step)
     if isinstance(found, Unreachable):
         yield UNREACHED(place, f"{step.image} was not checked: {found.words}")
     elif isinstance(found, Denied):
         yield _denied(place, step, image, found)
-    elif isinstance(found, _Absent):
+    elif isinstance(found, Absent):
         yield _missing(place, step, image, found)
-    elif isinstance(found, _Foreign) and found.media_type in SCHEMA_1:
+    elif isinstance(found, Foreign) and found.media_type in SCHEMA_1:
         yield OLD_MANIFEST(
             place,
             f"{step.image} has a manifest of schema 1, which current versions of Docker and containerd do not pull",
             f"build it again: docker buildx build --platform {PLATFORM} --tag {_named(image)} --push .",
         )
-    elif isinstance(found, _Foreign):
+    elif isinstance(found, Foreign):
         yield NO_IMAGE(
             place, f"{step.image} is of the kind {printable(found.media_type)}, not an image", "name an image"
         )
@@ -358,7 +359,7 @@ def _denied(place: str, step: StepSpec, image: ImageReference, found: Denied) ->
     )
 
 
-def _missing(place: str, step: StepSpec, image: ImageReference, found: _Absent) -> Finding:
+def _missing(place: str, step: StepSpec, image: ImageReference, found: Absent) -> Finding:
     wanted = f"digest {image.digest}" if image.digest else f"tag {image.target}"
     if not found.tags:
         said = f" ({found.words})" if found.words else ""
@@ -380,7 +381,7 @@ def _named(image: ImageReference) -> str:
 
 
 def _facts_findings(
-    place: str, step: StepSpec, image: ImageReference, facts: ImageFacts, local: _LocalImage | None
+    place: str, step: StepSpec, image: ImageReference, facts: ImageFacts, local: LocalImage | None
 ) -> Iterator[Finding]:
     if facts.platforms and not any(map(_is_ours, facts.platforms)):
         yield WRONG_PLATFORM(
@@ -560,7 +561,7 @@ def _toml(word: str) -> str:
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _local_images(texts: Sequence[str]) -> dict[str, _LocalImage]:
+def _local_images(texts: Sequence[str]) -> dict[str, LocalImage]:
     """Ask the Engine of this machine for images of these names; nothing where there is none, or no docker package."""
     try:
         import docker
@@ -569,7 +570,7 @@ def _local_images(texts: Sequence[str]) -> dict[str, _LocalImage]:
         import docker.utils
     except ImportError:
         return {}
-    found: dict[str, _LocalImage] = {}
+    found: dict[str, LocalImage] = {}
     with contextlib.suppress(docker.errors.DockerException, OSError, ValueError, KeyError):
         where = docker.utils.kwargs_from_env()
         if "base_url" not in where:
@@ -585,7 +586,7 @@ def _local_images(texts: Sequence[str]) -> dict[str, _LocalImage]:
                 with contextlib.suppress(docker.errors.NotFound):
                     image = engine.inspect_image(text)
                     digests = [str(name).rpartition("@")[2] for name in image.get("RepoDigests") or ()]
-                    found[text] = _LocalImage(frozenset({str(image.get("Id")), *digests}), _time(image.get("Created")))
+                    found[text] = LocalImage(frozenset({str(image.get("Id")), *digests}), _time(image.get("Created")))
     return found
 
 
