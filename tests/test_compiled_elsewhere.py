@@ -439,3 +439,40 @@ def test_an_older_spec_runs_on_this_machine(program: Cli, folder: Path, write: W
 
     assert result.code == 0, result.err
     assert log(folder, latest(folder), "sum") == ["<monday>", "<7>", "<0.5>", "<-3>"]
+
+
+# ── the pipeline root ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("args", "root", "source"),
+    [
+        ((), "gs://acme-data/from-the-file", "defaultPipelineRoot of rooted.yaml"),
+        (("--bucket", "acme-other"), "gs://acme-data/from-the-file", "defaultPipelineRoot of rooted.yaml"),
+        (("--pipeline-root", "gs://acme-other/mine"), "gs://acme-other/mine", "--pipeline-root"),
+    ],
+)
+def test_the_root_of_the_file(program: Cli, args: tuple[str, ...], root: str, source: str) -> None:
+    shown = program("-f", "rooted.yaml", "--dry-run", *args)
+    data = json.loads(program("-f", "rooted.yaml", "--dry-run", "--json", *args).out)
+
+    assert (data["pipeline_root"], data["pipeline_root_from"]) == (root, source)
+    assert f"pipeline root    {root}  ({source})" in shown.out
+
+
+def test_a_file_with_a_root_needs_no_bucket(program: Cli, write: Write) -> None:
+    write("run-kfp.toml", SETTINGS.replace('bucket = "acme-bucket"\n', ""))
+    assert findings(program, "-f", "rooted.yaml") == []
+    assert program("-f", "rooted.yaml", "--dry-run").code == 0
+
+
+@pytest.mark.parametrize("root", [None, "minio://mlpipeline/v2", "/files"])
+def test_a_root_that_vertex_ai_cannot_take_is_made_from_the_bucket(
+    program: Cli, write: Write, root: str | None
+) -> None:
+    changed(program, "rooted.yaml", defaultPipelineRoot=root)
+    data = json.loads(program("-f", "rooted.yaml", "--dry-run", "--json").out)
+    made = ("gs://acme-bucket/pipeline_root/root", "made from the bucket")
+    assert (data["pipeline_root"], data["pipeline_root_from"]) == made
+    write("run-kfp.toml", SETTINGS.replace('bucket = "acme-bucket"\n', ""))
+    assert told(findings(program, "-f", "rooted.yaml")) == [("error", "RK-SETTING-MISSING")]

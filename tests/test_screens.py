@@ -232,6 +232,7 @@ REQUEST = RunRequest(
     service_account="runner@my-project.iam.gserviceaccount.com",
     failure_policy="slow",
     submission="mark",
+    root_source="--pipeline-root",
     labels={"team": "derma", "stage": "test"},
 )
 
@@ -246,7 +247,7 @@ Plan of the submission
   project          my-project
   region           us-east1
   service account  runner@my-project.iam.gserviceaccount.com
-  pipeline root    gs://bucket/root
+  pipeline root    gs://bucket/root  (--pipeline-root)
   failure policy   slow (independent steps continue after a failure)
   labels           team=derma, stage=test
   parameters
@@ -303,6 +304,7 @@ def test_a_plan_as_data() -> None:
         "service_account": "runner@my-project.iam.gserviceaccount.com",
         "endpoint": "",
         "pipeline_root": "gs://bucket/root",
+        "pipeline_root_from": "--pipeline-root",
         "failure_policy": "slow",
         "network": None,
         "encryption_key": None,

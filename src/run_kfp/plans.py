@@ -59,8 +59,8 @@ class Inputs:
 class RunRequest:
     """Everything that a submission sends; the values of secrets stand as their places.
 
-    `submission` is a random mark that travels as a label: by it a retry knows its own run from a stranger's of the same
-    id.
+    `root_source` says where the pipeline root comes from. `submission` is a random mark that travels as a label: by it
+    a retry knows its own run from a stranger's of the same id.
     """
 
     backend: BackendName
@@ -75,6 +75,7 @@ class RunRequest:
     failure_policy: str
     submission: str
     endpoint: str = ""
+    root_source: str = ""
     network: str | None = None
     encryption_key: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -122,6 +123,20 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Value | 
         elif parameter.required and (registry.whole or parameter.name == "tag"):
             faults.append(_missing(parameter.name, inputs))
     return {name: values[name] for name in names if name in values}, faults
+
+
+def pipeline_root(pipeline: CompiledPipeline, settings: Settings) -> Value | None:
+    """Return the folder that a run writes into, and where it comes from; None where nothing says one.
+
+    What the user sets goes before the file's own, and that before the one that is made from the bucket.
+    """
+    if setting := settings.values.get("pipeline_root"):
+        return Value(setting.value, setting.source)
+    if root := pipeline.own_root:
+        return Value(root, f"defaultPipelineRoot of {pipeline.source}")
+    if bucket := settings.get("bucket"):
+        return Value(f"gs://{bucket}/pipeline_root/root", "made from the bucket")
+    return None
 
 
 def param_faults(pipeline: CompiledPipeline, registry: Registry, params: Mapping[str, str]) -> list[Finding]:

@@ -169,7 +169,7 @@ def plan_lines(request: RunRequest, run: RunRef) -> Iterator[Text]:
         "region": request.region,
         "service account": request.service_account,
         "endpoint": request.endpoint,
-        "pipeline root": request.pipeline_root,
+        "pipeline root": f"{request.pipeline_root}  ({request.root_source})",
         "failure policy": {
             "fast": "fast (the first failure stops the run)",
             "slow": "slow (independent steps continue after a failure)",
@@ -220,6 +220,7 @@ def plan_data(request: RunRequest, run: RunRef) -> dict[str, Any]:
         "service_account": request.service_account,
         "endpoint": request.endpoint,
         "pipeline_root": request.pipeline_root,
+        "pipeline_root_from": request.root_source,
         "failure_policy": request.failure_policy,
         "network": request.network,
         "encryption_key": request.encryption_key,

@@ -34,7 +34,7 @@ from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.pipeline.types import takes_older_values
-from run_kfp.plans import Inputs, RunRequest, Value, fill
+from run_kfp.plans import Inputs, RunRequest, Value, fill, pipeline_root
 from run_kfp.runs import JOB_ID, BackendName, PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
 from run_kfp.visible import shell_word
@@ -86,8 +86,8 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
     """
     settings = inputs.settings
     values, faults = fill(pipeline, inputs)
-    faults = [*inputs.faults, *faults, *_settings_faults(inputs)]
-    root = settings.get("pipeline_root") or f"gs://{settings.get('bucket')}/pipeline_root/root"
+    faults = [*inputs.faults, *faults, *_settings_faults(pipeline, inputs)]
+    root = pipeline_root(pipeline, settings)
     job_id = inputs.job_id if inputs.job_id is not None else new_job_id(pipeline.name, datetime.now(UTC))
     submission = random_source.token_hex(8)
     request = RunRequest(
@@ -98,7 +98,8 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
         values=values,
         project=settings.get("project") or "",
         region=settings.get("region") or "",
-        pipeline_root=root,
+        pipeline_root=str(root.value) if root else "",
+        root_source=root.source if root else "",
         service_account=settings.get("service_account") or "",
         failure_policy=settings.failure_policy,
         submission=submission,
@@ -116,7 +117,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
 def plan_faults(pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Finding, ...]:
     """Return what `plan` would refuse; without a pipeline, what it would refuse of the settings."""
     if pipeline is None:
-        return tuple(_settings_faults(inputs))
+        return tuple(_settings_faults(None, inputs))
     try:
         plan(pipeline, inputs)
     except InputError as error:
@@ -124,10 +125,11 @@ def plan_faults(pipeline: CompiledPipeline | None, inputs: Inputs) -> tuple[Find
     return ()
 
 
-def _settings_faults(inputs: Inputs) -> Iterator[Finding]:
+def _settings_faults(pipeline: CompiledPipeline | None, inputs: Inputs) -> Iterator[Finding]:
     """Yield what is missing of the settings that every run needs, and what is wrong with its id."""
     settings = inputs.settings
-    root = [] if settings.get("pipeline_root") else ["bucket"]
+    own_root = pipeline is not None and pipeline.own_root
+    root = [] if settings.get("pipeline_root") or own_root else ["bucket"]
     if inputs.registry.whole:
         yield from settings.require(["project", "region", "service_account", *root])
     yield from settings.refused

@@ -75,6 +75,15 @@ class CompiledPipeline:
         return self._documents.platforms
 
     @property
+    def own_root(self) -> str:
+        """The folder of Cloud Storage that the file brings for what its runs write; empty where it brings none.
+
+        A KFP server takes folders of other stores (`minio://…`), which Vertex AI does not.
+        """
+        root = self.spec.get("defaultPipelineRoot")
+        return root if isinstance(root, str) and root.startswith("gs://") else ""
+
+    @property
     def unfit(self) -> tuple[Finding, ...]:
         """What of a file does not fit KFP's schema; nothing for a pipeline that was compiled here."""
         return self.read.findings if self.read else ()

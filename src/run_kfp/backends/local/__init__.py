@@ -157,7 +157,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
         docker,
         processes,
         credentials,
-        run_values=run_values(run_id, settings),
+        run_values=run_values(run_id, pipeline, settings),
         base=base,
         reused=reused,
         notes=notes,

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from run_kfp.localruns import local_ref
+from run_kfp.pipeline import CompiledPipeline
+from run_kfp.plans import pipeline_root
 from run_kfp.settings import Settings
 
 
@@ -19,15 +21,16 @@ def new_id(pipeline_name: str, now: datetime) -> str:
     return f"{name[:100].rstrip('-')}-{now:%Y%m%d%H%M%S}-{random_source.token_hex(3)}"
 
 
-def run_values(run_id: str, settings: Settings) -> dict[str, str]:
+def run_values(run_id: str, pipeline: CompiledPipeline, settings: Settings) -> dict[str, str]:
     """Return the values of `OF_RUN` and `OF_VERTEX` that are known before the run; empty where nothing is set."""
-    project, region, bucket = (settings.get(name) for name in ("project", "region", "bucket"))
+    project, region = settings.get("project"), settings.get("region")
+    root = pipeline_root(pipeline, settings)
     return {
         "pipeline_job_name": run_id,
         "pipeline_job_resource_name": f"projects/{project or 'local'}/locations/{region or 'local'}"
         f"/pipelineJobs/{run_id}",
         "pipeline_job_uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, str(local_ref(run_id)))),
-        "pipeline_root": settings.get("pipeline_root") or (f"gs://{bucket}/pipeline_root/root" if bucket else ""),
+        "pipeline_root": str(root.value) if root else "",
         "pipeline_google_cloud_project_id": project or "",
         "pipeline_google_cloud_location": region or "",
         "pipeline_service_account": settings.get("service_account") or "",

@@ -33,6 +33,9 @@ Seen = Iterator[Finding | Unseen | Fact]
 def bucket(context: CheckContext) -> tuple[str, str] | None:
     """Return the bucket of the pipeline root and where it was given, None where there is none."""
     for name in ("pipeline_root", "bucket"):
+        if name == "bucket" and (root := context.pipeline.own_root):
+            place = f"{context.pipeline.source}: defaultPipelineRoot"
+            return root.removeprefix("gs://").split("/")[0], place
         if name in context.settings.values:
             value = context.setting(name)
             return (value.removeprefix("gs://").split("/")[0], context.place(name)) if value else None
