@@ -16,6 +16,7 @@ from subprocess import DEVNULL
 import pytest
 
 from conftest import Cli
+from processes import await_end
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = Path(__file__).with_name("stub_docker.c")
@@ -496,3 +497,41 @@ def test_a_glob_is_for_docker(shell: Script, work: Path) -> None:
 
     at = outcome.run.index("A=*")
     assert outcome.run[at - 1 : at + 5] == ["--env", "A=*", "--label", "*.txt", "[ab].txt", "?.txt"]
+
+
+# Hears no SIGTERM, nor does what it starts; both hold its output.
+HANGING = """#!/bin/sh
+trap "" TERM
+sh -c 'trap "" TERM; echo $$ > "$PIDS/child"; while :; do sleep 1; done' &
+echo $$ > "$PIDS/gcloud"
+while :; do sleep 1; done
+"""
+
+
+def test_a_gcloud_that_hangs_ends_with_its_children_and_the_command_runs(tmp_path: Path) -> None:
+    """The entrypoint with a secrets folder of this test, and less patience; as it is, it waits 17 + 2 seconds."""
+    text = (ROOT / "docker-entrypoint.sh").read_text(encoding="utf-8")
+    assert "GCLOUD_SECONDS=20 " in text
+    script = tmp_path / "entrypoint.sh"
+    script.write_text(text.replace("GCLOUD_SECONDS=20 ", "GCLOUD_SECONDS=4 ").replace("/secrets", str(tmp_path)))
+    gcloud = tmp_path / "bin" / "gcloud"
+    gcloud.parent.mkdir()
+    gcloud.write_text(HANGING)
+    gcloud.chmod(0o755)
+    (tmp_path / "ac215-dermaid.json").write_text("{}")
+
+    done = subprocess.run(
+        ["sh", script, "echo", "the command"],
+        env={"PATH": f"{gcloud.parent}:/usr/bin:/bin", "PIDS": str(tmp_path)},
+        cwd=tmp_path,
+        stdin=DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "the command\n")
+    assert "gcloud could not log in" in done.stderr
+    assert "within 4 s" in done.stderr
+    for name in ("gcloud", "child"):
+        await_end(int((tmp_path / name).read_text()))

@@ -22,6 +22,7 @@ from dermaid import canary
 from engine import Engine
 from engine.registry import ImageRegistry, running_registry
 from local_pipelines import containers, latest, log, on, pipeline_text, steps, task
+from test_bad_days import on_a_day
 
 pytestmark = pytest.mark.engine
 
@@ -618,6 +619,35 @@ def test_a_record_that_cannot_be_written_leaves_no_container(
 
     assert result.code == 4
     assert "cannot write .run-kfp/runs/thief-" in result.err
+    assert containers(engine) == []
+
+
+def test_a_log_that_finds_no_room_leaves_no_container(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path
+) -> None:
+    """The step prints more than a file may hold: it ends, and does not stand still at a full pipe."""
+    write("p.yaml", pipeline_text("full", {"one": task(busybox, SHELL, ["seq 1 100000; sleep 100"])}))
+
+    result = on_a_day(local, 'ulimit -f 100; exec "$@"', "-f", "p.yaml", "--local")
+
+    assert result.code == 4
+    assert "File too large" in result.err
+    assert "Traceback" not in result.err
+    assert latest(folder)["state"] == "FAILED"
+    assert containers(engine) == []
+
+
+@pytest.mark.parametrize("streams", ["<&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_nothing(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path, streams: str
+) -> None:
+    write("p.yaml", pipeline_text("closed", {"one": task(busybox, SHELL, ["echo said; echo cried >&2"])}))
+
+    result = on_a_day(local, f'"$@" {streams}', "-f", "p.yaml", "--local")
+
+    assert result.code == (1 if ">&-" in streams.replace("2>&-", "") else 0)
+    assert latest(folder)["state"] == "SUCCEEDED"
+    assert sorted(log(folder, latest(folder), "one")) == ["cried", "said"]
     assert containers(engine) == []
 
 
