@@ -210,6 +210,8 @@ def test_the_shell_completes_containers(cli: Cli, write: Write) -> None:
     assert "train-model" in offered("run-kfp -r tr")
     assert "--run-containers" in offered("run-kfp --run")
     assert "list" in offered("run-kfp l")
+    assert offered("run-kfp --engine ").split() == ["docker", "process"]
+    assert offered("run-kfp --failure-policy s").split() == ["slow"]
     write("run-kfp.toml", "broken [")
     broken = cli(_RUN_KFP_COMPLETE="complete_bash", COMP_WORDS="run-kfp -r tr", COMP_CWORD="2")
     assert broken.err == ""
