@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
+import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -294,3 +296,71 @@ def test_an_image_of_several_containers_is_told_once(cli: Cli, write: Write) -> 
     assert (first["code"], first["place"]) == ("RK-IMAGE-OTHER-HOST", "run-kfp.toml: containers.1.image")
     assert first["message"].endswith("(steps fetch, train, end)")
     assert (other["place"], "steps" in other["message"]) == ("run-kfp.toml: containers.3.image", False)
+
+
+# ── variables of parameters that are secrets ────────────────────────────────────────────────────────────────────────
+
+TAKING = f"""{REGISTRY}
+[containers.1]
+name = "x"
+image = "acme/x:3"
+command = ["x"]
+args = [{{ param = "x" }}]
+KEYS
+[params.x]
+env = "VARIABLE"
+default = "harmless"
+"""
+TOKEN = "ghp_" + "".join(secrets.choice(string.ascii_letters) for _ in range(36))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "any value at all"),
+        ("GITHUB_TOKEN", "abcdefgh"),
+        ("DB_PASSWORD", "abcdefgh"),
+        ("WANDB_API_KEY", "abcdefgh"),
+        ("MY_SECRET", "abcdefgh"),
+        ("DAY", "a GitHub token"),
+        ("SHARED", "abcdefgh"),
+    ],
+)
+@pytest.mark.parametrize("keys", ["", 'cpu = { param = "x" }'])
+@pytest.mark.parametrize("layer", ["environment", ".env"])
+def test_a_secret_is_not_taken_for_a_parameter(
+    cli: Cli, write: Write, variable: str, value: str, keys: str, layer: str
+) -> None:
+    value = TOKEN if value == "a GitHub token" else value
+    secret = '[secrets.shared]\nenv = "SHARED"\n'
+    write("run-kfp.toml", TAKING.replace("KEYS", keys).replace("VARIABLE", variable) + secret)
+    environ = {variable: value} if layer == "environment" else {}
+    write(".env", f"{variable}='{value}'\n" if layer == ".env" else "")
+    found = findings(cli, "-r", "1", **environ)
+    (one,) = [one for one in found if one["code"] == "RK-PARAM-SECRET"]
+    assert (one["severity"], one["place"]) == ("error", f"{layer} {variable}")
+    for call in (["--dry-run"], ["--local", "--engine", "process"]):
+        result = cli("-r", "1", *call, **environ)
+        assert result.code == 2
+        assert f"parameter x would take the variable {variable}" in result.err
+        assert value not in result.out + result.err
+    # What is typed is the user's own word.
+    assert told(findings(cli, "-r", "1", "-p", "x=2", **environ)) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ROWS", "10"),
+        ("EOS_TOKEN", "</s>"),
+        ("MAX_TOKENS", "512"),
+        ("KEY_ID", "a"),
+        ("COMMIT", "a" * 40),
+        ("GITHUB_TOKEN", ""),
+    ],
+)
+def test_a_variable_that_is_no_secret_is_taken(cli: Cli, write: Write, variable: str, value: str) -> None:
+    write("run-kfp.toml", TAKING.replace("KEYS", "").replace("VARIABLE", variable))
+    assert told(findings(cli, "-r", "1", **{variable: value})) == []
+    plan = cli("-r", "1", "--dry-run", "--json", **{variable: value})
+    assert json.loads(plan.out)["parameter_values"]["x"]["value"] == (value or "harmless")

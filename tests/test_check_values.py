@@ -18,8 +18,9 @@ from run_kfp.findings import Finding, Severity
 from run_kfp.limits import LONGEST_ARGUMENT
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.identity import check_identity
-from run_kfp.preflight.offline.values import check_values, check_written, without_tokens
+from run_kfp.preflight.offline.values import check_values, check_written
 from run_kfp.registry_file import PACKAGED
+from run_kfp.secret_shapes import without_tokens
 from run_kfp.settings import Setting, Settings
 from specs import context_of_registry, context_of_spec, registry, step_spec
 

@@ -21,6 +21,7 @@ from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, Parameter
 from run_kfp.registry import BUILT_IN_PARAMS, Registry
 from run_kfp.runs import BackendName, RunRef
+from run_kfp.secret_shapes import holds_token, is_secret_name
 from run_kfp.secrets import SecretFinder, SecretRef, locate_all, secret_finder
 from run_kfp.settings import Layers, Settings
 
@@ -200,11 +201,40 @@ def _given(name: str, inputs: Inputs) -> Value | Finding | None:
     if setting := inputs.settings.values.get(name):
         return Value(setting.value, setting.source)
     if param := inputs.registry.params.get(name):
-        if param.env and (variable := inputs.layers.variable(param.env)):
+        variable = param_variable(name, inputs.registry, inputs.layers)
+        if isinstance(variable, Finding):
+            return variable
+        if variable:
             return Value(*variable)
         if param.default is not None:
             return Value(param.default, f"default in {inputs.registry.source}")
     return None
+
+
+def param_variable(name: str, registry: Registry, layers: Layers) -> tuple[str, str] | Finding | None:
+    """Return the value of the variable that a parameter names, with its place; None where there is none.
+
+    A registry of a folder names any variable, and the value of a parameter is shown in the run, in plans and in
+    records: a secret is not taken. What is one is known by the registry, by its name, or by its shape.
+    """
+    variable = registry.params[name].env
+    found = layers.variable(variable) if variable else None
+    if variable is None or found is None:
+        return None
+    secret = next((secret for secret, source in registry.secrets.items() if source.env == variable), "")
+    kind = holds_token(found[0])
+    if not (secret or kind or is_secret_name(variable)):
+        return found
+    why = f"holds secret {secret}" if secret else f"holds what looks like {kind}" if kind else "is named like a secret"
+    hint = (
+        f'write {{ secret = "{secret}" }}' if secret else f"declare it as [secrets.{name}] instead of [params.{name}]"
+    )
+    return Finding(
+        f"parameter {name} would take the variable {variable}, which {why}: its value is not used",
+        f"{hint}, or pass -p {name}=…",
+        code="RK-PARAM-SECRET",
+        place=found[1],
+    )
 
 
 def _missing(name: str, inputs: Inputs) -> Finding:

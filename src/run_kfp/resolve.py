@@ -13,7 +13,7 @@ from run_kfp.errors import InputError
 from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline, resource_faults
-from run_kfp.plans import Inputs, find_secrets, param_faults
+from run_kfp.plans import Inputs, find_secrets, param_faults, param_variable
 from run_kfp.registry import Container, Registry
 from run_kfp.registry_file import PACKAGED, REGISTRY_VARIABLE, load_registry, read_registry
 from run_kfp.settings import ENV_FILE, Layers, Settings, load_settings, pairs, read_env_file
@@ -321,7 +321,10 @@ def _fixed_params(
     fixed: dict[str, str] = {}
     for name in sorted(used & registry.compile_time_params & registry.params.keys()):
         param = registry.params[name]
-        variable = layers.variable(param.env) if param.env else None
+        variable = None if name in params else param_variable(name, registry, layers)
+        if isinstance(variable, Finding):
+            obstacles.append(variable)
+            continue
         value = params.get(name, variable[0] if variable else param.default)
         if value is None:
             ways = [f"-p {name}=…", *([f"the variable {param.env}"] if param.env else [])]

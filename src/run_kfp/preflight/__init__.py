@@ -21,9 +21,10 @@ from run_kfp.preflight.offline import check_offline
 from run_kfp.preflight.offline.references import image_place
 from run_kfp.preflight.offline.resources import chosen_machines
 from run_kfp.preflight.offline.spec import names_in_words
-from run_kfp.preflight.offline.values import without_tokens, written_values
+from run_kfp.preflight.offline.values import written_values
 from run_kfp.preflight.rules import Rule, in_order, rule, rules
 from run_kfp.registry import CheckSection, Registry
+from run_kfp.secret_shapes import without_tokens
 from run_kfp.secrets import SecretFinder, SecretRef
 from run_kfp.threads import in_background
 from run_kfp.trust import SERVICES

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from run_kfp.masking import SHORTEST_SECRET
 from run_kfp.pipeline.placeholders import replaced
 from run_kfp.pipeline.tables import table_at
 from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.offline.scripts import SHELLS, Script, called, program, read_interpreter, scripts_of
 from run_kfp.preflight.offline.spec import Spec
+from run_kfp.secret_shapes import called_secret
 from run_kfp.secrets import is_template
 from run_kfp.shell_text import LONGEST_SCRIPT, Command, ShellSyntaxError, read_shell
 
@@ -45,7 +45,9 @@ class NamedValue:
     @property
     def secret(self) -> bool | None:
         """Whether it surely is a secret, by its name and look; None where it need not be one."""
-        sure = _called_secret(self.meaning or self.name, self.value)
+        if is_template(self.value):
+            return None
+        sure = called_secret(self.meaning or self.name, self.value)
         return sure if self.alone or sure else None
 
 
@@ -302,34 +304,3 @@ def _in_text(text: str) -> Iterator[NamedValue]:
 def _credential(value: str) -> str:
     """Return what a header holds behind its scheme (RFC 9110, 11.4)."""
     return re.sub(r"(?i)^(?:bearer|basic|token) +", "", value, count=1)
-
-
-# ── secrets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_CALLED_PASSWORD = re.compile(r"(?:.*_)?(?:PASSWORD|PASSWD|PASSPHRASE)")
-_CALLED_TOKEN = re.compile(
-    r"(?:.*_)?(?:(?:API|ACCESS|SECRET|PRIVATE|AUTH|ACCOUNT|SIGNING|ENCRYPTION|SESSION|MASTER)_?KEY|TOKEN|SECRET"
-    r"|AUTHORIZATION)(?:_?[0-9])?"
-)
-# A path, an address, a reference to where a value lies, a placeholder; a name in place of a value.
-_NO_VALUE = re.compile(r"[./~$%{<\[].*|\w+:.*|projects/.*|.*\bsecrets?/.*", re.DOTALL | re.IGNORECASE)
-
-
-def _called_secret(name: str, value: str) -> bool | None:
-    """Say whether a value under this name surely is a secret: None where it need not be one."""
-    upper = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.removesuffix("()")).strip("-")
-    upper = re.sub(r"[-.\s]", "_", upper).upper()
-    if len(value) < SHORTEST_SECRET or re.search(r"\s", value) or _NO_VALUE.fullmatch(value) or is_template(value):
-        return None
-    if value.lower() in ("password", "placeholder"):
-        return None
-    if _CALLED_PASSWORD.fullmatch(upper):
-        return is_random(value)
-    return True if _CALLED_TOKEN.fullmatch(upper) and is_random(value) else None
-
-
-def is_random(value: str) -> bool:
-    """Say whether a text looks as if it was drawn: 16 characters or more, with letters and digits in turns."""
-    if not re.fullmatch(r"[A-Za-z0-9+/=_.~-]{16,}", value):
-        return False
-    return len(re.findall(r"(?<=[0-9])[A-Za-z]|(?<=[A-Za-z])[0-9]", value)) >= 4

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 from run_kfp.findings import Finding, Severity
 from run_kfp.limits import LONGEST_ARGUMENT
-from run_kfp.masking import MASK
 from run_kfp.plans import Value
 from run_kfp.preflight.context import CheckContext
 from run_kfp.preflight.offline.named import named_values
 from run_kfp.preflight.offline.spec import compiled_here, shown
 from run_kfp.preflight.rules import rule
 from run_kfp.registry import SecretSource
+from run_kfp.secret_shapes import holds_token
 from run_kfp.secrets import ONE_LINE, SecretRef, is_template
 
 PARAM_LONG = rule("RK-PARAM-LONG")
@@ -31,49 +31,6 @@ TAG_NAME = rule("RK-TAG-NAME")
 SECRET_SHAPE = rule("RK-SECRET-SHAPE")
 SECRET_WRITTEN = rule("RK-SECRET-WRITTEN")
 SECRET_VISIBLE = rule("RK-SECRET-VISIBLE")
-
-# What cannot well be anything else: a prefix that the service reserves, and the length that its tokens have.
-TOKENS: Mapping[str, re.Pattern[str]] = {
-    "a GitHub token": re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})\b"),
-    "a GitLab token": re.compile(r"\bglpat-[A-Za-z0-9_-]{20,}"),
-    "a Hugging Face token": re.compile(r"\bhf_[A-Za-z0-9]{34,}\b"),
-    "a key of Weights & Biases": re.compile(r"\bwandb_v1_[A-Za-z0-9_]{40,}"),
-    "an API key of Google": re.compile(r"\bAIza[A-Za-z0-9_-]{35}"),
-    "an access token of Google": re.compile(r"\bya29\.[A-Za-z0-9_-]{30,}"),
-    "an access key of AWS": re.compile(r"\b(?:AKIA|ASIA)[A-Z2-7]{16}\b"),
-    "a Slack token": re.compile(r"\bxox[abposr]-[A-Za-z0-9-]{20,}"),
-    # With an upper-case letter and a digit: names of images may begin with sk- as well.
-    "a key of OpenAI": re.compile(r"\bsk-(?=[a-z0-9_-]{0,60}[A-Z])(?=[A-Za-z_-]{0,60}[0-9])[A-Za-z0-9_-]{32,}"),
-    "a private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
-    # Of a database of a test the password is often its name.
-    "a login with its password": re.compile(
-        r"\b[A-Za-z][A-Za-z0-9+.-]{1,30}://(?P<user>[^\s/:@'\"$<{]*):(?!(?P=user)@|(?i:password|changeme)@)"
-        r"[^\s/:@'\"$<{]{8,}@"
-    ),
-}
-
-# The same, and what is left of them where a text was shortened or its case changed. A word of capitals stands for a
-# password ("https://USER:PASSWORD").
-_TRACES = re.compile(
-    r"""
-    (?i: gh[pousr]_[a-z0-9]{12,} | github_pat_\w{12,} | glpat-[\w-]{12,} | \bhf_[a-z0-9]{20,} | wandb_v1_\w{12,}
-       | \baiza[\w-]{20,} | \bya29\.[\w-]{12,} | \bxox[abposr]-[\w-]{12,} )
-    | \b(?:AKIA|ASIA)[A-Z2-7]{12,}
-    | \bsk-(?=[a-z0-9_-]{0,60}[A-Z])(?=[A-Za-z_-]{0,60}[0-9])[A-Za-z0-9_-]{20,}
-    | -----BEGIN\ (?:[A-Z]+\ )*PRIVATE\ KEY-----.*
-    | (?<=://)[^\s/:@'"$<{]*:(?![A-Z]+\b)[^\s/:@'"$<{]{8,}
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def without_tokens(text: str) -> str:
-    """Return a text with `***` in place of everything that `TOKENS` recognise, also where it was cut off.
-
-    A secret that was typed in the wrong place is known to no masker; what a finding says of the place passes here.
-    """
-    return _TRACES.sub(MASK, text)
-
 
 # GitHub's tokens that are cut off or have something behind them (docs.github.com, token formats: 4 + 36 characters).
 _GITHUB = re.compile(r"gh[pousr]_[A-Za-z0-9]*")
@@ -156,7 +113,7 @@ _REQUIRE = (
 
 def _written(text: str, holds_secret: Callable[[str], bool]) -> str:
     """Say what stands in a text that must not, without any part of it; an empty text where nothing does."""
-    if kind := next((kind for kind, pattern in TOKENS.items() if pattern.search(text)), ""):
+    if kind := holds_token(text):
         return f"contains what looks like {kind}, as plain text"
     return "contains the value of a secret as plain text" if holds_secret(text) else ""
 
