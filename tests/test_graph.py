@@ -95,6 +95,43 @@ def test_an_unknown_placeholder_is_refused(folder: Path, arg: str, words: str) -
     assert words in raised.value.message
 
 
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ({"IfPresent": 3}, "IfPresent needs InputName and Then"),
+        ({"IfPresent": {"InputName": "a"}}, "IfPresent needs InputName and Then"),
+        ({"IfPresent": {"InputName": ["a"], "Then": "x"}}, "IfPresent needs InputName and Then"),
+        ({"IfPresent": {"InputName": "a", "Then": ["x"], "Else": None}}, "None is neither Concat nor IfPresent"),
+        ({"Concat": "ab"}, "Concat is not a list"),
+        ({"Concat": ["a", 3]}, "3 is neither Concat nor IfPresent"),
+        ({"Concat": ["a", {"Concat": ["b"], "x": 1}]}, "is neither Concat nor IfPresent"),
+        ({"Concat": ['{"IfPresent": 3}']}, "IfPresent needs InputName and Then"),
+    ],
+)
+def test_an_expression_is_looked_at_before_anything_starts(folder: Path, expression: object, words: str) -> None:
+    with pytest.raises(InputError) as raised:
+        one(folder, json.dumps(expression))
+    assert words in raised.value.message
+    assert "has an invalid expression" in raised.value.message
+
+
+@pytest.mark.parametrize("deep", [20, 300, 5000])
+def test_an_expression_may_be_nested_as_deep_as_kfp_writes_it(folder: Path, deep: int) -> None:
+    text = '{"Concat": [' * deep + '"x"' + "]}" * deep
+
+    if deep == 300:
+        with pytest.raises(InputError, match="nested more than 50 deep"):
+            one(folder, text)
+    else:  # what JSON itself refuses is text
+        assert one(folder, text).args == (text,)
+
+
+def test_openings_without_an_end_take_a_time_that_grows_with_their_number(folder: Path) -> None:
+    text = "{{$" * 200_000
+
+    assert one(folder, text).args == (text,)
+
+
 def test_values_are_never_expanded(folder: Path) -> None:
     step = one(
         folder, "{{$.inputs.parameters['tag']}}", inputs={"tag": "$tag", "key": "$key"}, parameters=("tag", "key")
