@@ -109,7 +109,7 @@ def test_what_is_refused() -> None:
             "step step takes 'taskFinalStatus' for 'a', which --local does not support",
             "step step takes 'nothing' for 'b', which --local does not support",
         ],
-        "value": ["step step takes a value for 'a' that is not a constant, which --local cannot evaluate"],
+        "value": ["step step takes the parameter 'x', which the pipeline does not declare (no hint)"],
         "undeclared": ["step step takes the parameter 'p', which the pipeline does not declare (no hint)"],
         "limits": [
             "step step has a resourceCpuLimit that depends on a parameter, which --local cannot resolve",
@@ -173,8 +173,8 @@ def test_who_writes_outputs() -> None:
 
 def test_the_strings_of_a_call() -> None:
     def evaluated(*args: str, **values: Any) -> list[str] | str:
-        step = step_of(command=["c"], args=list(args))
         try:
+            step = step_of(command=["c"], args=list(args))
             command, words = step.call(StepContext(values, RUN, "/outputs", ("o", "n")))
         except InputError as error:
             return f"{error.message} → {error.hint}"
@@ -193,7 +193,10 @@ def test_the_strings_of_a_call() -> None:
         ' {"a": 1}',
         '{"Concat": [], "b": 1}',
     ]
-    assert evaluated('{"Concat": [{"a": 1}]}') == '{"a": 1} is neither Concat nor IfPresent → '
+    assert evaluated('{"Concat": [{"a": 1}]}') == (
+        "pipeline.yaml: step step has an invalid expression in its command or arguments: {'a': 1} is "
+        "neither Concat nor IfPresent → recompile the file"
+    )
     assert evaluated("{{$.outputs.parameters['o'].output_file}}") == ["/outputs/o"]
     assert evaluated("{{$}}", tag=True, x=[1]) == [
         '{"inputs": {"parameterValues": {"tag": true, "x": [1]}}, "outputs": {"parameters": {"o": '

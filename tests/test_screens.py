@@ -273,7 +273,7 @@ Derma AI  5 steps
         "  region           us-east1",
         "  service account  runner@my-project.iam.gserviceaccount.com",
         "  endpoint         x",
-        "  pipeline root    gs://bucket/root",
+        "  pipeline root    gs://bucket/root  (--pipeline-root)",
         "  failure policy   fast (the first failure stops the run)",
         "  network          net",
         "  encryption key   key",
