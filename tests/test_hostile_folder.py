@@ -59,6 +59,7 @@ CALLS: Mapping[str, Sequence[str]] = {
     "watch": ("watch",),
     "logs": ("logs",),
     "cancel": ("cancel",),
+    "init": ("init",),
     "help": ("--help",),
     "help of a command": ("run", "--help"),
 }
@@ -324,6 +325,7 @@ TRICKS: Mapping[str, Sequence[str]] = {
     "credentials": (".env GOOGLE_APPLICATION_CREDENTIALS", "credentials.json"),
     "secrets folder": (".env RUN_KFP_SECRETS", "secrets.key"),
     "secret link": ("secrets.key",),
+    "stolen variable": ("params.stolen",),
 }
 
 
