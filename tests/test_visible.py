@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -235,3 +236,23 @@ def test_a_hint_quotes_what_comes_from_elsewhere(cli: Cli, write: Write) -> None
     refused = cli("-r", "1", "--compile-only").err
 
     assert f"docker inspect -f '{{{{json .Config.Entrypoint}}}}' {shlex.quote(image)}`" in refused
+
+
+@pytest.mark.parametrize("form", ["json", "github", "sarif", "junit"])
+@pytest.mark.parametrize(
+    "name", [f"no{ALL}file.yaml", "no\n::error::file\r\n##[error].yaml", "no%0A::error::file.yaml"]
+)
+def test_a_report_for_another_program_holds_text(cli: Cli, form: str, name: str) -> None:
+    result = cli("check", "-f", name, "--offline", "--format", form)
+
+    assert result.code in (2, 3)
+    assert RAW.findall(result.out + result.err) == []
+    assert "\x1b" not in result.out + result.err
+    if form == "github":
+        # One command a finding, whatever a name holds; what is in it is not read as another.
+        commands = [line for line in result.out.splitlines() if re.match(r"\s*(::|##\[)", line)]
+        assert all(re.match(r"::(error|warning|notice) [a-z]+=", line) for line in commands)
+    elif form == "junit":
+        ElementTree.fromstring(result.out)
+    else:
+        json.loads(result.out)

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
+from itertools import accumulate
 from typing import Any
 
 from run_kfp.secret_forms import secret_forms, secret_parts
@@ -29,7 +30,8 @@ _WORD = 4
 
 # What may stand in the middle of a value and is no part of it: a colour (SGR of ECMA-48), raw or escaped.
 _COLOUR = re.compile(rb"(?:\x1b|\\(?:x1[bB]|u001[bB]|033|e))\[[0-9;]*m")
-_COLOUR_SIGNS = (b"\x1b[", b"\\x1b[", b"\\x1B[", b"\\u001b[", b"\\u001B[", b"\\033[", b"\\e[")
+_RAW_COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+_ESCAPED_SIGNS = (b"\\x1b[", b"\\x1B[", b"\\u001b[", b"\\u001B[", b"\\033[", b"\\e[")
 # One that is cut by the end of a chunk, and where it is looked for: any has fewer bytes.
 _COLOUR_BEGINS = re.compile(rb"(?:\x1b|\\(?:x1[bB]|u001[bB]|033|e))(?:\[[0-9;]*)?\Z|\\(?:x1?|u0{0,2}|u001|03?)?\Z")
 _LONGEST_COLOUR = 64
@@ -188,9 +190,8 @@ class _Finder:
         """Find where known values stand, merged where they touch or overlap, in order."""
         if not self._known:
             return []
-        if not _may_hold_colours(data):
-            return _merged([*self._in(data)])
-        return self._but_colours(data)[0]
+        colours = _colours_of(data)
+        return self._but_colours(data, colours)[0] if colours else _merged([*self._in(data)])
 
     def spans_and_tail(self, data: bytes) -> tuple[list[_Span], int]:
         """Return the spans, and where the last bytes begin that may be the beginning of a known value, else the size.
@@ -200,17 +201,19 @@ class _Finder:
         if not self._known:
             return [], len(data)
         cut = _COLOUR_BEGINS.search(data, max(0, len(data) - _LONGEST_COLOUR))
-        if not cut and not _may_hold_colours(data):
+        colours = _colours_of(data)
+        if not cut and not colours:
             return _merged([*self._in(data)]), self._open(data)
         end = cut.start() if cut else len(data)
-        spans, place = self._but_colours(data[:end])
+        spans, place = self._but_colours(data[:end], colours or _RAW_COLOUR)
         return spans, place if len(data) - place <= _LONGEST_HELD else len(data)
 
-    def _but_colours(self, data: bytes) -> tuple[list[_Span], int]:
-        bare = _COLOUR.sub(b"", data)
+    def _but_colours(self, data: bytes, colours: re.Pattern[bytes]) -> tuple[list[_Span], int]:
+        pieces = colours.split(data)
+        bare = b"".join(pieces)
         found, place = [*self._in(bare)], self._open(bare)
         if found or place < len(bare):
-            back = _way_back(data)
+            back = _way_back(pieces, colours.findall(data))
             found = [(back(start), back(end - 1) + 1) for start, end in found]
             place = back(place) if place < len(bare) else len(data)
         else:
@@ -271,19 +274,17 @@ def _commonness(kinds: bytes) -> tuple[bool, int]:
     return ordinary == _WORD and not (b"a" in kinds and b"0" in kinds), ordinary
 
 
-def _may_hold_colours(data: bytes) -> bool:
-    if b"\x1b" not in data and b"\\" not in data:  # of most texts that is all there is to ask
-        return False
-    return any(sign in data for sign in _COLOUR_SIGNS)
+def _colours_of(data: bytes) -> re.Pattern[bytes] | None:
+    """Return what finds the colours in a text; None where it has none."""
+    if b"\\" in data and any(sign in data for sign in _ESCAPED_SIGNS):
+        return _COLOUR
+    return _RAW_COLOUR if b"\x1b[" in data else None
 
 
-def _way_back(data: bytes) -> Callable[[int], int]:
-    """Return the function from a place in `data` without its colours to the place in `data`."""
-    # Where each piece between two colours begins in the rest, and how much was left out before it.
-    begins, shifts = [0], [0]
-    for match in _COLOUR.finditer(data):
-        begins.append(match.start() - shifts[-1])
-        shifts.append(shifts[-1] + match.end() - match.start())
+def _way_back(pieces: Sequence[bytes], colours: Sequence[bytes]) -> Callable[[int], int]:
+    """Return the function from a place in a text without its colours, which are between its pieces, to one in it."""
+    begins = [0, *accumulate(map(len, pieces[:-1]))]
+    shifts = [0, *accumulate(map(len, colours))]
     return lambda place: place + shifts[bisect_right(begins, place) - 1]
 
 
