@@ -8,6 +8,7 @@ Source: POSIX.1-2024, Shell Command Language, 2.2 to 2.10; the reference manual 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -173,6 +174,7 @@ class ShellText:
     features: tuple[str, ...]
 
 
+@functools.lru_cache(maxsize=64)  # several rules look at a script, and many steps may have the same
 def read_shell(text: str) -> ShellText:
     """Read a script.
 

@@ -148,8 +148,9 @@ def check(context: CheckContext | None, faults: Iterable[Finding], setup: CheckS
         return _report(findings, setup, looked=())
     masker = setup.finder.masker
     findings += check_offline(context, machines, setup.environ, lambda text: masker.mask(text) != text)
-    for value in written_values(context):
-        masker.add(value)  # from here on: what no finding may show need not be one of the secrets of the call
+    if any(found.code == "RK-SECRET-WRITTEN" for found in findings):
+        for value in written_values(context):
+            masker.add(value)  # from here on: what no finding may show need not be one of the secrets of the call
     choices = chosen_machines(context, machines)
     if setup.offline:
         return _report(_once_for_each_image(findings, context), setup, machines=choices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,6 +98,7 @@ def scripts_of(step: StepSpec) -> Iterator[Script]:
             yield Script(keys[at], words[at], found, sure, tuple(words[at + 1 :]))
 
 
+@functools.lru_cache(maxsize=1024)  # asked of every word by several rules
 def program(word: str) -> str:
     """Return the name of the program that a word calls; a version behind it is dropped (python3.11)."""
     if not word or re.search(r"[\s{]", word):
