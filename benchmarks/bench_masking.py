@@ -4,7 +4,7 @@
     PYTHONPATH=tests .venv/bin/python benchmarks/bench_masking.py --runs 5 --megabytes 100 --json figures.json
 
 A step prints a log of 100 MB, and `run-kfp -r 1 --local --engine process` reads, masks, keeps and prints it: whole
-processes, A B A B … (A takes 20 secrets, B none), the CPU time of the program without the step's. A line in a hundred
+processes, A B A B … (A takes 20 secrets, B none), the CPU time of the program and its step. A line in a hundred
 has a secret; some have colours, some are JSON. After each run the log is searched: A must have none of the values, and
 B all of them.
 
@@ -83,7 +83,7 @@ def write_registry(folder: Path, log: Path, values: list[str], *, masked: bool) 
 
 
 def run(folder: Path, environment: dict[str, str], values: list[str], *, masked: bool) -> float:
-    """Run once; return the seconds of CPU that the program took, without the step."""
+    """Run once; return the seconds of CPU that the program and its step took."""
     before = os.times()
     with Path(os.devnull).open("w") as nowhere:
         done = subprocess.run(
