@@ -64,7 +64,7 @@ def test_an_env_file(tmp_path: Path, before: str, unit: str, behind: str) -> Non
     assert_linear(read, unit, before, behind)
 
 
-@given(st.text(alphabet="a=# \t'\"\\\x0b\u00a0\n\r", max_size=30))
+@given(st.text(alphabet="a=# \t'\"\\\x0b\u00a0\n", max_size=30))
 def test_an_env_file_is_read_as_python_dotenv_reads_it(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "of-dotenv.env"
     path.write_text(f"A={text}", encoding="utf-8", newline="")

@@ -44,7 +44,7 @@ ENV_MANY = rule("RK-ENV-MANY")
 ENV_RESERVED = rule("RK-ENV-RESERVED")
 ENV_EXPANSION = rule("RK-ENV-EXPANSION")
 
-_PARAMETER = re.compile(r"""\{\{\$\.inputs\.parameters\[\s*(?P<quote>['"])(?P<name>.{0,512}?)(?P=quote)\s*\]""")
+_PARAMETER = re.compile(r"""\{\{\$\.inputs\.parameters\[\s*(?P<quote>['"])(?P<name>[^'"]*+)(?P=quote)\s*\]""")
 _SAFE_TYPES = frozenset({"NUMBER_INTEGER", "NUMBER_DOUBLE", "BOOLEAN", "INT", "DOUBLE"})
 
 

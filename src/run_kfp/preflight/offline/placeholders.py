@@ -20,7 +20,7 @@ _MOST = 20
 PLACEHOLDER = rule("RK-PLACEHOLDER-UNKNOWN")
 
 _PLACEHOLDER = re.compile(
-    r"""\{\{\$\.(?P<way>inputs|outputs)\.(?P<kind>parameters|artifacts)\[\s*(?P<quote>['"])(?P<name>.{0,512}?)(?P=quote)\s*\]"""
+    r"""\{\{\$\.(?P<way>inputs|outputs)\.(?P<kind>parameters|artifacts)\[\s*(?P<quote>['"])(?P<name>[^'"]*+)(?P=quote)\s*\]"""
 )
 
 
