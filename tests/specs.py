@@ -163,7 +163,7 @@ def _context(
     values, _ = fill(pipeline, Inputs(settings, registry, layers, finder, params, tag, job_id))
     return CheckContext(
         pipeline=pipeline,
-        steps=read_steps(pipeline, registry, selection),
+        steps=read_steps(pipeline, registry, selection, values),
         registry=registry,
         settings=settings,
         values=values,

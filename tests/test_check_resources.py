@@ -201,7 +201,7 @@ def test_limits_that_depend_on_parameters() -> None:
     late.__annotations__ = dict.fromkeys(("cpu", "memory", "kind", "count"), str)  # kfp reads them as they stand
 
     findings = found(of_kfp(late, region="us-central1"))
-    assert {(one.code, one.severity) for one in findings} == {("RK-RESOURCE-PLACEHOLDER", Severity.ERROR)}
+    assert {(one.code, one.severity) for one in findings} == {("RK-RESOURCE-PLACEHOLDER", Severity.NOTE)}
     fields = ["resourceCpuLimit", "resourceMemoryLimit", "accelerator.resourceType", "accelerator.resourceCount"]
     assert [one.place.split(".resources.")[1] for one in findings] == fields
 

@@ -246,7 +246,7 @@ def test_a_step_of_a_kfp_server_has_no_image(program: Cli, image: str) -> None:
     assert told(found) == [("warning", "RK-IMAGE-SERVER")]
     local = program("-f", "p.yaml", "--local", "--dry-run")
     assert local.code == 2
-    assert "a volume on a KFP server: there is no image to run" in local.err
+    assert "a volume on a KFP server and has no image to run" in local.err
 
 
 @pytest.mark.parametrize("image", ["acme/createpvc:1", "argostub/other:1"])
@@ -476,3 +476,80 @@ def test_a_root_that_vertex_ai_cannot_take_is_made_from_the_bucket(
     assert (data["pipeline_root"], data["pipeline_root_from"]) == made
     write("run-kfp.toml", SETTINGS.replace('bucket = "acme-bucket"\n', ""))
     assert told(findings(program, "-f", "rooted.yaml")) == [("error", "RK-SETTING-MISSING")]
+
+
+# ── limits from parameters ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], []),
+        (["gpus=0"], []),
+        (["gpus=3"], [("error", "RK-GPU-COUNT")]),
+        (["gpu=NVIDIA_TESLA_T5"], [("error", "RK-GPU-TYPE")]),
+        # Both steps take it: the one of the nested pipeline too. What is said in the same words is said once.
+        (["cpu=200"], [("error", "RK-CPU-LIMIT")] * 2),
+        (["memory=much"], [("error", "RK-MEMORY-FORMAT")]),
+    ],
+)
+def test_limits_from_parameters_are_checked_as_literals_are(
+    program: Cli, args: list[str], expected: list[tuple[str, str]]
+) -> None:
+    given = [word for value in args for word in ("-p", value)]
+    found = [one for one in told(findings(program, "-f", "limits.yaml", *given)) if one[1] != "RK-QUOTA-DEFAULT"]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "severity", "words"),
+    [
+        (
+            {"taskOutputParameter": {"producerTask": "size", "outputParameterKey": "Output"}},
+            "note",
+            "which is known only when the run is created",
+        ),
+        (None, "error", "refers to the input 'pipelinechannel--cpu', which the task does not have"),
+    ],
+)
+def test_limits_that_are_known_only_during_the_run(
+    program: Cli, source: dict[str, Any] | None, severity: str, words: str
+) -> None:
+    path = program.folder / "limits.yaml"
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    inputs = spec["root"]["dag"]["tasks"]["fit"]["inputs"]["parameters"]
+    inputs.pop("pipelinechannel--cpu")
+    inputs |= {"pipelinechannel--cpu": source} if source else {}
+    spec["root"]["dag"]["tasks"].pop("inner")
+    path.write_text(yaml.safe_dump(spec), encoding="utf-8")
+
+    found = [one for one in findings(program, "-f", "limits.yaml") if one[1] == "RK-RESOURCE-PLACEHOLDER"]
+    local = program("-f", "limits.yaml", "--local", "--dry-run")
+
+    assert told(found) == [(severity, "RK-RESOURCE-PLACEHOLDER")]
+    assert words in found[0][2]
+    assert local.code == (0 if source else 2)
+
+
+def test_older_fields_take_no_placeholder(program: Cli) -> None:
+    path = program.folder / "limits.yaml"
+    text = path.read_text(encoding="utf-8").replace("resourceCpuLimit:", "cpuLimit:")
+    path.write_text(text, encoding="utf-8")
+    found = [one for one in findings(program, "-f", "limits.yaml") if one[1] == "RK-RESOURCE-PLACEHOLDER"]
+    assert told(found) == [("error", "RK-RESOURCE-PLACEHOLDER")]
+    assert "cpuLimit takes no placeholder; resourceCpuLimit does" in found[0][2]
+
+
+def test_plans_show_the_limits_of_the_call(program: Cli) -> None:
+    path = program.folder / "limits.yaml"
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    spec["root"]["dag"]["tasks"].pop("inner")
+    path.write_text(yaml.safe_dump(spec), encoding="utf-8")
+    for more in ([], ["--local"]):
+        for args, words in (
+            ([], "  8 CPU, 30G, 1 × NVIDIA_TESLA_T4"),
+            (["-p", "cpu=4", "-p", "gpus=2"], "  4 CPU, 30G, 2 × NVIDIA_TESLA_T4"),
+        ):
+            shown = program("-f", "limits.yaml", "--dry-run", *more, *args)
+            assert shown.code == 0, shown.err
+            assert words in shown.out

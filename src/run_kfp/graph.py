@@ -17,6 +17,7 @@ from typing import Any
 from run_kfp.errors import InputError, shown
 from run_kfp.findings import Finding
 from run_kfp.pipeline import CompiledPipeline, Spec, Step
+from run_kfp.pipeline.known import inputs_in, known_inputs, known_parameters
 from run_kfp.pipeline.placeholders import (
     EXECUTOR_FILES,
     INPUT_PARAMETER,
@@ -32,7 +33,7 @@ from run_kfp.pipeline.placeholders import (
     whole,
 )
 from run_kfp.pipeline.platforms import server_image
-from run_kfp.pipeline.resources import Flaw, read_limits
+from run_kfp.pipeline.resources import Flaw, Limits, read_limits, resolved
 from run_kfp.pipeline.tables import table_at
 from run_kfp.pipeline.types import parameter_type
 
@@ -176,8 +177,15 @@ def parameter_defaults(pipeline: CompiledPipeline) -> dict[str, Any]:
     return {name: body["defaultValue"] for name, body in declared.items() if "defaultValue" in body}
 
 
-def executable_steps(pipeline: CompiledPipeline) -> tuple[ExecutableStep, ...]:
+def executable_steps(
+    pipeline: CompiledPipeline, values: Mapping[str, Any] | None = None, unknown: frozenset[str] = frozenset()
+) -> tuple[ExecutableStep, ...]:
     """Read the steps, each behind those that it waits for.
+
+    Args:
+        pipeline: compiled here or elsewhere.
+        values: of the call, for the limits that depend on parameters.
+        unknown: the parameters whose values nobody may see: secrets.
 
     Raises:
         InputError: with every construct that this machine cannot run, by the name of its task.
@@ -185,12 +193,14 @@ def executable_steps(pipeline: CompiledPipeline) -> tuple[ExecutableStep, ...]:
     spec = pipeline.spec
     steps: list[ExecutableStep] = []
     faults: list[Finding] = []
+    known = known_parameters(spec, values or {}, unknown)
     try:
         for step in pipeline.steps:
             task = spec["root"]["dag"]["tasks"][step.name]
-            refused = [*_foreign(spec, task)] or [(words, _HINT) for words in _refused(spec, task)]
+            limits = _limits(spec, task, known)
+            refused = [*_foreign(spec, task)] or [(words, _HINT) for words in _refused(spec, task, limits)]
             if not refused:
-                made = _step(spec, step, task)
+                made = _step(spec, step, task, limits)
                 refused = list(_unknown_placeholders(made, {parameter.name for parameter in pipeline.parameters}))
                 steps.append(made)
             faults += [
@@ -216,6 +226,12 @@ def _executor(spec: Spec, component: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
+def _limits(spec: Spec, task: Mapping[str, Any], known: Mapping[str, Any]) -> Limits:
+    component = _component(spec, task)
+    resources = table_at(_executor(spec, component), "container", "resources")
+    return read_limits(resolved(resources, known_inputs(task, component, known)))
+
+
 def _foreign(spec: Spec, task: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Say what a container does that is not its own work, with a hint: on a KFP server, or in Google Cloud."""
     container = table_at(_executor(spec, _component(spec, task)), "container")
@@ -228,7 +244,7 @@ def _foreign(spec: Spec, task: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _refused(spec: Spec, task: Mapping[str, Any]) -> Iterator[str]:
+def _refused(spec: Spec, task: Mapping[str, Any], limits: Limits) -> Iterator[str]:
     """Say what a task is that this machine cannot run."""
     component = _component(spec, task)
     executor = _executor(spec, component)
@@ -268,8 +284,13 @@ def _refused(spec: Spec, task: Mapping[str, Any]) -> Iterator[str]:
             "runtimeParameter",
         }:
             yield f"takes a value for {name!r} that is not a constant, which --local cannot evaluate"
-    for mistake in read_limits(executor["container"].get("resources", {})).mistakes:
+    given = {*table_at(task, "inputs", "parameters"), *table_at(component, "inputDefinitions", "parameters")}
+    for mistake in limits.mistakes:
         if mistake.flaw is Flaw.PLACEHOLDER:
+            # An output of another step is known in time, and one that no input brings is not.
+            names = inputs_in(mistake.message)
+            if names and names <= given:
+                continue
             yield f"has a {mistake.field} that depends on a parameter, which --local cannot resolve"
         elif mistake.flaw in (Flaw.FORM, Flaw.TINY):
             yield f"has an invalid limit: {mistake.message}"
@@ -289,7 +310,7 @@ def _is_launcher(container: Mapping[str, Any]) -> bool:
     return image == _LAUNCHER_IMAGE and not container.get("command")
 
 
-def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
+def _step(spec: Spec, step: Step, task: Mapping[str, Any], limits: Limits) -> ExecutableStep:
     component = _component(spec, task)
     container = _executor(spec, component)["container"]
     declared = component.get("inputDefinitions", {}).get("parameters", {})
@@ -305,13 +326,16 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
             output = source["taskOutputParameter"]
             inputs[name] = FromOutput(output["producerTask"], output["outputParameterKey"])
     retries = task.get("retryPolicy", {}).get("maxRetryCount")
-    limits = read_limits(container.get("resources", {}))
+    late = [mistake.field for mistake in limits.mistakes if mistake.flaw is Flaw.PLACEHOLDER]
+    warnings = [f"runs without its {field}, which is known only during the run" for field in late]
+    if retries:
+        warnings.append(f"is not retried after a failure; Vertex AI tries {retries:g} times")
     return ExecutableStep(
         name=step.name,
         label=step.label,
         image=str(container["image"]),
         after=step.after,
-        resources=step.resources,
+        resources=limits.words,
         inputs=inputs,
         command=tuple(map(str, container.get("command", ()))),
         args=tuple(map(str, container.get("args", ()))),
@@ -323,7 +347,7 @@ def _step(spec: Spec, step: Step, task: Mapping[str, Any]) -> ExecutableStep:
             name: parameter_type(body)
             for name, body in component.get("outputDefinitions", {}).get("parameters", {}).items()
         },
-        warnings=(f"is not retried after a failure; Vertex AI tries {retries:g} times",) if retries else (),
+        warnings=tuple(warnings),
     )
 
 

@@ -18,7 +18,7 @@ from run_kfp.arguments import text_fault
 from run_kfp.errors import did_you_mean, shown
 from run_kfp.findings import Finding
 from run_kfp.masking import Masker
-from run_kfp.pipeline import CompiledPipeline, Parameter
+from run_kfp.pipeline import CompiledPipeline, Parameter, settle
 from run_kfp.registry import BUILT_IN_PARAMS, Registry
 from run_kfp.runs import BackendName, RunRef
 from run_kfp.secret_shapes import holds_token, is_secret_name
@@ -124,6 +124,17 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Value | 
         elif parameter.required and (registry.whole or parameter.name == "tag"):
             faults.append(_missing(parameter.name, inputs))
     return {name: values[name] for name in names if name in values}, faults
+
+
+def settled(pipeline: CompiledPipeline, values: Values) -> CompiledPipeline:
+    """Return the pipeline with the limits that its steps have by these values."""
+    return settle(pipeline, *known_values(values))
+
+
+def known_values(values: Values) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the values that may be looked at, and the names of those that may not: secrets."""
+    known = {name: found.value for name, found in values.items() if isinstance(found, Value)}
+    return known, frozenset(values.keys() - known.keys())
 
 
 def pipeline_root(pipeline: CompiledPipeline, settings: Settings) -> Value | None:

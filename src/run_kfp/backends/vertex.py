@@ -34,7 +34,7 @@ from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.pipeline.types import takes_older_values
-from run_kfp.plans import Inputs, RunRequest, Value, fill, pipeline_root
+from run_kfp.plans import Inputs, RunRequest, Value, fill, pipeline_root, settled
 from run_kfp.runs import JOB_ID, BackendName, PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus
 from run_kfp.settings import SUBMISSION_LABEL, Settings
 from run_kfp.visible import shell_word
@@ -92,7 +92,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
     submission = random_source.token_hex(8)
     request = RunRequest(
         backend=BackendName.VERTEX,
-        pipeline=pipeline,
+        pipeline=settled(pipeline, values),
         job_id=job_id,
         display_name=f"{pipeline.display_name[:110]}-{job_id[-6:] if inputs.job_id is None else submission[:6]}",
         values=values,

@@ -59,7 +59,7 @@ def examine(
 
 def context_of(call: PartialCall, pipeline: CompiledPipeline, values: Values, job_id: str | None) -> CheckContext:
     """Return what is checked: the pipeline, with all that is known of the call."""
-    steps = read_steps(pipeline, call.registry, call.selection)
+    steps = read_steps(pipeline, call.registry, call.selection, values)
     return CheckContext(pipeline, steps, call.registry, call.settings, values, job_id)
 
 

@@ -5,7 +5,7 @@
 """
 
 from run_kfp.pipeline.compiler import compile_pipeline, resource_faults
-from run_kfp.pipeline.reader import read_pipeline
+from run_kfp.pipeline.reader import read_pipeline, settle
 from run_kfp.pipeline.spec import Spec
 from run_kfp.pipeline.values import CompiledPipeline, Parameter, Step
 
@@ -17,4 +17,5 @@ __all__ = [
     "compile_pipeline",
     "read_pipeline",
     "resource_faults",
+    "settle",
 ]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from run_kfp.errors import InputError, did_you_mean, shown
 from run_kfp.files import read_text
 from run_kfp.findings import Finding, Severity
-from run_kfp.pipeline.resources import read_limits
+from run_kfp.pipeline.known import known_inputs, known_parameters
+from run_kfp.pipeline.resources import read_limits, resolved
 from run_kfp.pipeline.spec import Spec, no_pipeline, read_documents
 from run_kfp.pipeline.tables import in_order, table_at, waits_for
 from run_kfp.pipeline.types import parameter_type
@@ -39,7 +41,8 @@ def _steps(spec: Spec, source: str, faults: list[Finding]) -> tuple[Step, ...]:
     are one too, and come last.
     """
     tasks = table_at(spec, "root", "dag", "tasks")
-    steps = {name: _step(spec, name, task) for name, task in sorted(tasks.items()) if isinstance(task, Mapping)}
+    known = known_parameters(spec, {}, frozenset())
+    steps = {name: _step(spec, name, task, known) for name, task in sorted(tasks.items()) if isinstance(task, Mapping)}
     faults += [
         Finding("is not a task", "remove it, or recompile the file", "RK-SPEC-REFERENCE", f"{source}: {_TASKS}.{name}")
         for name in tasks.keys() - steps.keys()
@@ -68,16 +71,25 @@ def _steps(spec: Spec, source: str, faults: list[Finding]) -> tuple[Step, ...]:
     return tuple(steps[name] for name in order)
 
 
-def _step(spec: Spec, name: str, task: Mapping[str, Any]) -> Step:
+def settle(pipeline: CompiledPipeline, values: Mapping[str, Any], unknown: frozenset[str]) -> CompiledPipeline:
+    """Return the pipeline with the limits that its steps have by the values of a call (`known_parameters`)."""
+    spec, known = pipeline.spec, known_parameters(pipeline.spec, values, unknown)
+    tasks = table_at(spec, "root", "dag", "tasks")
+    words = {step.name: _step(spec, step.name, table_at(tasks, step.name), known).resources for step in pipeline.steps}
+    return replace(pipeline, steps=tuple(replace(step, resources=words[step.name]) for step in pipeline.steps))
+
+
+def _step(spec: Spec, name: str, task: Mapping[str, Any], known: Mapping[str, Any]) -> Step:
     component = table_at(spec, "components", str(table_at(task, "componentRef").get("name")))
     executors = table_at(spec, "deploymentSpec", "executors")
     container = table_at(executors, str(component.get("executorLabel")), "container")
+    resources = resolved(table_at(container, "resources"), known_inputs(task, component, known))
     return Step(
         name,
         label=str(table_at(task, "taskInfo").get("name") or name),
         image=str(container.get("image") or ("(a nested pipeline)" if "dag" in component else "(no container)")),
         after=tuple(sorted(waits_for(task))),
-        resources=read_limits(table_at(container, "resources")).words,
+        resources=read_limits(resources).words,
         cached=bool(table_at(task, "cachingOptions").get("enableCache")),
     )
 

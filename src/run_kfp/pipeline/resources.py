@@ -7,6 +7,7 @@ disagree. What asks for a machine, a quota, an Engine or a line on a screen take
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from run_kfp.limits import count_text, cpu_text, cpus, memory_bytes, memory_text
+from run_kfp.pipeline.known import fill
 
 # What stands for no accelerator in the field of its type.
 NO_ACCELERATOR = ("", "ACCELERATOR_TYPE_UNSPECIFIED")
@@ -134,6 +136,39 @@ def read_limits(resources: Mapping[str, Any]) -> Limits:
     return Limits(cpu, memory, kind, count, limits.words, found)
 
 
+def resolved(resources: Mapping[str, Any], inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the `resources` of a container with the known values in place of the inputs that they refer to.
+
+    `set_cpu_limit(parameter)` and its like leave a placeholder in the newer field alone (kfp 2.10, kubeflow/pipelines
+    #11097); a value stands in both fields then, as kfp writes a literal.
+
+    Args:
+        resources: as they stand in the spec.
+        inputs: what is known of the inputs of the task.
+    """
+    accelerator = resources.get("accelerator")
+    found = _resolved(resources, inputs, {Limit.CPU: _newer_cpu, Limit.MEMORY: _newer_memory})
+    if isinstance(accelerator, Mapping):
+        found["accelerator"] = _resolved(accelerator, inputs, {Limit.TYPE: _name, Limit.COUNT: accelerator_count})
+    return found
+
+
+def _resolved(
+    table: Mapping[str, Any], inputs: Mapping[str, Any], readers: Mapping[Limit, Callable[[Any], Any]]
+) -> dict[str, Any]:
+    found = dict(table)
+    for limit, read in readers.items():
+        newer, older = FIELDS[limit]
+        for field in (newer, newer.replace("Limit", "Request")):
+            if isinstance(raw := table.get(field), str) and holds_placeholder(raw):
+                with contextlib.suppress(KeyError):
+                    found[field] = fill(raw, inputs)
+        if found.get(newer) != table.get(newer) and older not in table:
+            with contextlib.suppress(ValueError):
+                found[older] = read(found[newer])
+    return found
+
+
 def resource_words(cpu: str | None, memory: str | None, accelerator: tuple[str, str] | None) -> str:
     """Say in words what a step asks for; `accelerator` is its type and count."""
     words = [f"{cpu} CPU" if cpu else "", memory or "", f"{accelerator[1]} × {accelerator[0]}" if accelerator else ""]
@@ -176,8 +211,8 @@ def _read(
         raw, value = table.get(field), None
         if holds_placeholder(raw):
             late = late or str(raw)
-            words = f"{field} is {raw}, which is set when the run is created"
-            mistakes.append(Mistake(Flaw.PLACEHOLDER, limit, words, "write a literal", field))
+            words = f"{field} is {raw}, which is known only when the run is created"
+            mistakes.append(Mistake(Flaw.PLACEHOLDER, limit, words, "to have it checked, write a literal", field))
         elif raw is not None and raw != "":
             try:
                 value = read(raw)

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from run_kfp.pipeline import CompiledPipeline
+from run_kfp.pipeline.known import known_inputs, known_parameters
+from run_kfp.pipeline.resources import resolved
 from run_kfp.pipeline.tables import table_at
-from run_kfp.plans import Value
+from run_kfp.plans import Value, Values, known_values
 from run_kfp.registry import Container, Registry
 from run_kfp.secrets import SecretRef
 from run_kfp.settings import RULES, Settings
@@ -46,7 +48,7 @@ class StepSpec:
         command: replaces ENTRYPOINT and CMD where it is not empty.
         args: replace CMD.
         env: the literals of its environment.
-        resources: the `resources` of the spec, untouched.
+        resources: the `resources` of the spec, with the values of this call for parameters that they refer to.
         task: the whole task of the spec.
         component: the whole component of the spec.
     """
@@ -127,17 +129,21 @@ class CheckContext:
         return found.place if found else RULES[name].flag
 
 
-def read_steps(pipeline: CompiledPipeline, registry: Registry, selection: Sequence[Container]) -> tuple[StepSpec, ...]:
+def read_steps(
+    pipeline: CompiledPipeline, registry: Registry, selection: Sequence[Container], values: Values | None = None
+) -> tuple[StepSpec, ...]:
     """Read every container step of a pipeline.
 
     Args:
         pipeline: compiled here or elsewhere.
         registry: for its name.
         selection: the containers that it was compiled from, in order; empty for a finished file.
+        values: of the call, for limits that depend on parameters.
     """
     spec = pipeline.spec
+    known = known_parameters(spec, *known_values(values or {}))
     by_task = dict(zip((step.name for step in pipeline.steps), selection, strict=True)) if selection else {}
-    walk = _walk(spec, table_at(spec, "root"), "", pipeline.source, registry.source, by_task, ())
+    walk = _walk(spec, table_at(spec, "root"), "", pipeline.source, registry.source, by_task, (), known)
     return tuple(itertools.islice(walk, MOST_STEPS))
 
 
@@ -149,6 +155,7 @@ def _walk(
     registry: str,
     by_task: Mapping[str, Container],
     above: tuple[str, ...],
+    known: Mapping[str, Any],
 ) -> Iterator[StepSpec]:
     components, executors = table_at(spec, "components"), table_at(spec, "deploymentSpec", "executors")
     for name, task in table_at(component, "dag", "tasks").items():
@@ -159,7 +166,8 @@ def _walk(
         container = by_task.get(name) if not prefix else None
         if "dag" in found:
             if reference not in above:  # a component that holds itself is told elsewhere
-                yield from _walk(spec, found, f"{prefix}{name}/", file, registry, by_task, (*above, reference))
+                inner = known_inputs(task, found, known)
+                yield from _walk(spec, found, f"{prefix}{name}/", file, registry, by_task, (*above, reference), inner)
             continue
         executor = str(found.get("executorLabel", ""))
         body = table_at(executors, executor).get("container")
@@ -178,7 +186,7 @@ def _walk(
                 for entry in _list(body, "env")
                 if isinstance(entry, Mapping)
             },
-            resources=table_at(body, "resources"),
+            resources=resolved(table_at(body, "resources"), known_inputs(task, found, known)),
             task=task,
             component=found,
         )

@@ -30,7 +30,7 @@ from run_kfp.graph import ExecutableStep, downstream, executable_steps, paramete
 from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, this_runner
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
-from run_kfp.plans import Inputs, Value, fill
+from run_kfp.plans import Inputs, Value, fill, known_values, settled
 from run_kfp.registry import Registry
 from run_kfp.runs import JOB_ID, RunState, StepState
 from run_kfp.secrets import SecretRef
@@ -104,7 +104,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     faults = [*inputs.faults, *faults]
     settings = inputs.settings
     try:
-        steps = executable_steps(pipeline)
+        steps = executable_steps(pipeline, *known_values(values))
     except InputError as error:
         faults += error.all_faults
         steps = ()
@@ -148,7 +148,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     if faults:
         raise InputError.of("this call", list(dict.fromkeys(faults)))
     return LocalPlan(
-        pipeline,
+        settled(pipeline, values),
         steps,
         run_id,
         options.engine,

@@ -27,12 +27,14 @@ from run_kfp.machines import (
     plain,
     quota_uses,
 )
+from run_kfp.pipeline.known import inputs_in
 from run_kfp.pipeline.resources import (
     FIELDS,
     NO_ACCELERATOR,
     Flaw,
     Limit,
     Limits,
+    Mistake,
     accelerator_count,
     holds_placeholder,
     read_limits,
@@ -127,7 +129,31 @@ def _mistakes(step: StepSpec, limits: Limits) -> Iterator[Finding]:
             Flaw.NO_TYPE: (GPU_INCOMPLETE, None),
             Flaw.NEWER_ALONE: (RESOURCE_FIELDS, None),
         }[mistake.flaw]
+        if mistake.flaw is Flaw.PLACEHOLDER and (words := _unfilled(step, mistake)):
+            yield code(
+                _place(step, mistake.limit, mistake.field),
+                f"{mistake.field} {words}",
+                "write a literal",
+                Severity.ERROR,
+            )
+            continue
         yield code(_place(step, mistake.limit, mistake.field), mistake.message, mistake.hint, severity=severity)
+
+
+def _unfilled(step: StepSpec, mistake: Mistake) -> str:
+    """Say why a limit that is filled in when the run is created cannot be; empty where it can."""
+    newer, _ = FIELDS[mistake.limit]
+    if mistake.field != newer:
+        return f"takes no placeholder; {newer} does"
+    given = {
+        *table_at(step.task, "inputs", "parameters"),
+        *table_at(step.component, "inputDefinitions", "parameters"),
+    }
+    names = inputs_in(mistake.message)
+    missing = sorted(names - given)
+    if missing or not names:
+        return f"refers to the input {missing[0]!r}, which the task does not have" if missing else "refers to no input"
+    return ""
 
 
 def _place(step: StepSpec, limit: Limit, field: str = "") -> str:
