@@ -363,7 +363,7 @@ ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         ("", "has no pipelineInfo, root"),
         ("[1, 2", "line 1: is invalid YAML"),
-        ("pipelineSpec: {}", "is a PipelineJob"),
+        ("pipelineSpec: {}", "is not a KFP v2 pipeline: it has no pipelineInfo"),
         ("pipelineInfo: {name: x}\nroot: {}\ndeploymentSpec: {}\ncomponents: {}", "it has no tasks"),
         (
             "pipelineInfo: {name: x}\ndeploymentSpec: {}\ncomponents: {}\n"

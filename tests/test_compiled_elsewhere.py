@@ -553,3 +553,42 @@ def test_plans_show_the_limits_of_the_call(program: Cli) -> None:
             shown = program("-f", "limits.yaml", "--dry-run", *more, *args)
             assert shown.code == 0, shown.err
             assert words in shown.out
+
+
+# ── a whole PipelineJob ─────────────────────────────────────────────────────────────────────────────────────────────
+
+JOB = ("-f", "nightly.json", "--dry-run", "--json")
+
+
+def test_a_whole_job_is_read(program: Cli) -> None:
+    data = json.loads(program(*JOB, "-p", "rows=7").out)
+
+    assert data["parameter_values"] == {
+        "day": {"value": "monday", "from": "nightly.json: runtimeConfig"},
+        "rows": {"value": 7, "from": "-p"},
+        "some": {"value": [1, "a"], "from": "nightly.json: runtimeConfig"},
+    }
+    assert json.loads(program(*JOB).out)["parameter_values"]["rows"]["value"] == 100
+    root = (data["pipeline_root"], data["pipeline_root_from"])
+    assert root == ("gs://acme-data/jobs", "gcsOutputDirectory of nightly.json")
+    assert data["labels"]["team"] == "rain"
+    assert data["service_account"] == "runner@acme-project.iam.gserviceaccount.com"
+    assert "pipelineSpec" not in data["pipeline_spec"]
+    assert program("-f", "nightly.json", "--local", "--dry-run").code == 0
+
+
+def test_what_the_call_says_goes_before_the_job(program: Cli) -> None:
+    data = json.loads(program(*JOB, "--pipeline-root", "gs://acme-other/mine", "--label", "team=sun").out)
+    assert (data["pipeline_root"], data["labels"]["team"]) == ("gs://acme-other/mine", "sun")
+
+
+def test_what_is_not_taken_from_a_job_is_told(program: Cli) -> None:
+    ((severity, code, text),) = findings(program, "-f", "nightly.json")
+    assert (severity, code) == ("warning", "RK-SPEC-KEY")
+    assert "serviceAccount of a PipelineJob is not used → pass --service-account" in text
+
+
+def test_values_of_a_job_have_their_types(program: Cli) -> None:
+    changed(program, "nightly.json", runtimeConfig__parameterValues__rows="many")
+    found = findings(program, "-f", "nightly.json")
+    assert ("error", "RK-PARAM-TYPE") in told(found)

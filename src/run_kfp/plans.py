@@ -19,6 +19,7 @@ from run_kfp.errors import did_you_mean, shown
 from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, Parameter, settle
+from run_kfp.pipeline.placeholders import as_text
 from run_kfp.registry import BUILT_IN_PARAMS, Registry
 from run_kfp.runs import BackendName, RunRef
 from run_kfp.secret_shapes import holds_token, is_secret_name
@@ -121,6 +122,14 @@ def fill(pipeline: CompiledPipeline, inputs: Inputs) -> tuple[dict[str, Value | 
                 values[parameter.name] = typed
         elif given is not None:
             faults.append(given)
+        elif (own := pipeline.own_values.get(parameter.name)) is not None:
+            place = f"{pipeline.source}: runtimeConfig"
+            # As text it is read by the type that the pipeline declares, as a value of `-p` is.
+            typed = _typed(parameter, Value(as_text(own), place))
+            if isinstance(typed, Finding):
+                faults.append(typed)
+            else:
+                values[parameter.name] = typed
         elif parameter.required and (registry.whole or parameter.name == "tag"):
             faults.append(_missing(parameter.name, inputs))
     return {name: values[name] for name in names if name in values}, faults
@@ -145,7 +154,7 @@ def pipeline_root(pipeline: CompiledPipeline, settings: Settings) -> Value | Non
     if setting := settings.values.get("pipeline_root"):
         return Value(setting.value, setting.source)
     if root := pipeline.own_root:
-        return Value(root, f"defaultPipelineRoot of {pipeline.source}")
+        return Value(root, f"{'gcsOutputDirectory' if pipeline.is_job else 'defaultPipelineRoot'} of {pipeline.source}")
     if bucket := settings.get("bucket"):
         return Value(f"gs://{bucket}/pipeline_root/root", "made from the bucket")
     return None

@@ -105,7 +105,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
         submission=submission,
         network=settings.get("network"),
         encryption_key=settings.get("encryption_key"),
-        labels={**settings.labels, SUBMISSION_LABEL: submission},
+        labels={**pipeline.own_labels, **settings.labels, SUBMISSION_LABEL: submission},
         endpoint=settings.get("api_endpoint") or f"{settings.get('region')}-aiplatform.googleapis.com",
     )
     faults += _words_taken_for_secrets(request, inputs.finder.masker)

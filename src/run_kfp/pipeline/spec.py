@@ -31,11 +31,13 @@ class Documents:
         spec: the pipeline spec (IR), the first document.
         platforms: settings of platforms such as Kubernetes, by name; kfp writes them as a second document.
         findings: what does not fit the schema; errors and warnings.
+        job: the PipelineJob around the spec (TFX and kfp 1.8 write one); an empty table where the file is a spec.
     """
 
     spec: Spec
     platforms: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    job: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_documents(text: str, source: str, *, foreign: bool = False) -> Documents:
@@ -58,16 +60,15 @@ def read_documents(text: str, source: str, *, foreign: bool = False) -> Document
             "compile it with kfp 2: kfp dsl compile --py pipeline.py --output pipeline.yaml",
             source,
         )
-    if isinstance(spec, Mapping) and "pipelineSpec" in spec:
-        raise no_pipeline(
-            f"{source} is a PipelineJob, not a pipeline spec",
-            "pass the file that `kfp dsl compile` writes",
-            source,
-        )
+    job: Mapping[str, Any] = {}
+    if isinstance(spec, Mapping) and "pipelineInfo" not in spec and isinstance(spec.get("pipelineSpec"), Mapping):
+        job, spec = spec, spec["pipelineSpec"]
     platforms = documents[1] if len(documents) > 1 and isinstance(documents[1], Mapping) else {}
     found: list[Finding] = []
     if foreign and isinstance(spec, Mapping) and spec:
         spec, found = fit(spec, source)
+        if job:
+            found += _job_findings(job, source)
         if platforms:
             platforms, more = fit(platforms, source, "PlatformSpec")
             found += more
@@ -76,7 +77,34 @@ def read_documents(text: str, source: str, *, foreign: bool = False) -> Document
             f"{source} is not a KFP v2 pipeline: it has no {lacking}", _HINT, code="RK-PIPELINE-FILE", place=source
         )
         raise InputError.of(source, [fault, *(each for each in found if each.severity is Severity.ERROR)])
-    return Documents(spec or {}, table_at(platforms, "platforms"), tuple(found))
+    return Documents(spec or {}, table_at(platforms, "platforms"), tuple(found), job)
+
+
+# What a run takes from a PipelineJob, and what its own flags and settings say instead.
+_OF_JOB = frozenset({"displayName", "labels", "name", "pipelineSpec", "runtimeConfig"})
+_OF_RUNTIME = frozenset({"gcsOutputDirectory", "parameterValues", "parameters"})
+_FLAGS = {
+    "serviceAccount": "--service-account",
+    "network": "--network",
+    "encryptionSpec": "--encryption-key",
+    "failurePolicy": "--failure-policy",
+}
+
+
+def _job_findings(job: Mapping[str, Any], source: str) -> list[Finding]:
+    """Name what a PipelineJob holds and a run does not take from it."""
+    unused = [key for key in job if key not in _OF_JOB and job[key]]
+    unused += [key for key in table_at(job, "runtimeConfig") if key not in _OF_RUNTIME]
+    return [
+        Finding(
+            f"{key[:100]} of a PipelineJob is not used",
+            f"pass {_FLAGS[key]}" if key in _FLAGS else "remove it",
+            "RK-SPEC-KEY",
+            f"{source}: {key[:100]}",
+            Severity.WARNING,
+        )
+        for key in unused[:20]
+    ]
 
 
 def _load(text: str, source: str, *, foreign: bool) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from run_kfp.findings import Finding
 from run_kfp.pipeline.spec import Documents, Spec, read_documents
+from run_kfp.pipeline.tables import table_at
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,30 @@ class CompiledPipeline:
 
         A KFP server takes folders of other stores (`minio://…`), which Vertex AI does not.
         """
-        root = self.spec.get("defaultPipelineRoot")
+        root = table_at(self._documents.job, "runtimeConfig").get("gcsOutputDirectory") or self.spec.get(
+            "defaultPipelineRoot"
+        )
         return root if isinstance(root, str) and root.startswith("gs://") else ""
+
+    @property
+    def is_job(self) -> bool:
+        """Whether the file is a whole PipelineJob with a root of its own."""
+        return bool(table_at(self._documents.job, "runtimeConfig").get("gcsOutputDirectory"))
+
+    @property
+    def own_labels(self) -> Mapping[str, str]:
+        """The labels of the PipelineJob that the file is."""
+        labels = table_at(self._documents.job, "labels")
+        return {key: value for key, value in labels.items() if isinstance(value, str)}
+
+    @property
+    def own_values(self) -> Mapping[str, Any]:
+        """The values of parameters in the PipelineJob that the file is; those of an older one without their types."""
+        config = table_at(self._documents.job, "runtimeConfig")
+        older = {
+            name: next(iter(table_at(value).values()), None) for name, value in table_at(config, "parameters").items()
+        }
+        return {**older, **table_at(config, "parameterValues")}
 
     @property
     def unfit(self) -> tuple[Finding, ...]:
