@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import string
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from conftest import Cli
 from dermaid import RUNNER
 from fakes.certs import service_account_key
 from run_kfp.findings import Finding, Severity
@@ -62,6 +64,35 @@ RIGHT = {"GIT_LOGIN": f"https://somebody:{word(30)}", "WANDB_API_KEY": word(40)}
 
 def with_secrets(**variables: str) -> CheckContext:
     return context_of_registry(registry(ARGS, SECRET), params={"tag": "v1"}, environ={**RIGHT, **variables})
+
+
+# ── files of secrets ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes")
+@pytest.mark.parametrize(
+    ("mode", "told"), [(0o600, []), (0o400, []), (0o640, ["RK-SECRET-MODE"]), (0o644, ["RK-SECRET-MODE"])]
+)
+def test_secret_files_that_others_can_read_are_told_once(cli: Cli, folder: Path, mode: int, told: list[str]) -> None:
+    (folder / "run-kfp.toml").write_text(
+        registry(
+            'args = [{ secret = "a_key" }, { secret = "b_key" }]',
+            '[secrets.a_key]\nfile = "a.txt"\n[secrets.b_key]\nenv = "B_KEY"\nenv_file = "b.env"\n',
+        ),
+        encoding="utf-8",
+    )
+    (folder / "secrets").mkdir()
+    for name, text in (("a.txt", word(30)), ("b.env", f"B_KEY={word(30)}")):
+        (folder / "secrets" / name).write_text(f"{text}\n", encoding="utf-8")
+        (folder / "secrets" / name).chmod(mode)
+    flags = ("--project", "my-project-1", "--region", "us-east1", "--bucket", "my-bucket-1")
+
+    found = cli("check", "-r", "1", "--offline", "--json", *flags, "--service-account", RUNNER).json["findings"]
+
+    modes = [each for each in found if each["code"] == "RK-SECRET-MODE"]
+    assert [each["code"] for each in modes] == told
+    assert [each["severity"] for each in modes] == ["note"] * len(told)
+    assert all(each["hint"] == "chmod 600 secrets/a.txt secrets/b.env" for each in modes)
 
 
 # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────────────────

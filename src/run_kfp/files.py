@@ -151,6 +151,19 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def readable_by_others(path: Path) -> bool:
+    """Say whether users other than its owner can read a file, and its mode can be changed.
+
+    On Windows, and on a mount that is read-only, as a container has its secrets, a mode says nothing that could be
+    changed.
+    """
+    try:
+        readable = bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+        return readable and hasattr(os, "statvfs") and not os.statvfs(path).f_flag & os.ST_RDONLY
+    except OSError:
+        return False
+
+
 def is_below(path: Path, folder: Path) -> bool:
     """Say whether a path lies below a folder once all links are followed; a name that no file can have does not.
 

@@ -66,6 +66,11 @@ class SecretRef:
     _finder: SecretFinder = field(repr=False)  # it knows the environment
     more_lines: bool = False
 
+    @property
+    def file(self) -> Path | None:
+        """The file that it was found in; None for a variable."""
+        return self._finder.file_of(self._source, self.place)
+
     def reveal(self) -> SecretStr:
         """Return the value.
 
@@ -170,6 +175,13 @@ class SecretFinder:
             return False
         text = read_text(self._file(source), f"the secret file {place}") or ""
         return bool("".join(re.split(_LINE_END, text, maxsplit=1)[1:]).strip())
+
+    def file_of(self, source: SecretSource, place: str) -> Path | None:
+        """Return the file that a place of `places` names; None for a variable."""
+        if source.file and place == str(self._file(source)):
+            return self._file(source)
+        front, _, rest = place.rpartition(" (")
+        return Path(front) if source.env_file and rest == f"{source.env}=…)" else None
 
     def _file(self, source: SecretSource) -> Path:
         return (self.folder or Path(SECRETS_FOLDERS[0])) / (source.file or "")

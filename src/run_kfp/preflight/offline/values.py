@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from run_kfp.files import readable_by_others
 from run_kfp.findings import Finding, Severity
 from run_kfp.limits import LONGEST_ARGUMENT
 from run_kfp.plans import Value
@@ -30,6 +32,7 @@ PARAM_LINE_BREAK = rule("RK-PARAM-LINE-BREAK")
 TAG_NAME = rule("RK-TAG-NAME")
 SECRET_SHAPE = rule("RK-SECRET-SHAPE")
 SECRET_WRITTEN = rule("RK-SECRET-WRITTEN")
+SECRET_MODE = rule("RK-SECRET-MODE")
 SECRET_VISIBLE = rule("RK-SECRET-VISIBLE")
 
 # GitHub's tokens that are cut off or have something behind them (docs.github.com, token formats: 4 + 36 characters).
@@ -45,6 +48,7 @@ def check_values(context: CheckContext) -> Iterator[Finding]:
             yield from _secret(name, value, context.registry.secrets[name])
         else:
             yield from _parameter(name, value, for_git=name == "tag" and _has_git(context))
+    yield from _secret_modes(context)
     hidden = [name for name, value in context.values.items() if isinstance(value, SecretRef)]
     if hidden:
         count = "1 secret travels" if len(hidden) == 1 else f"{len(hidden)} secrets travel"
@@ -217,6 +221,18 @@ def _no_git_tag(tag: str) -> str:
     if match := re.search(r"(?:\.lock|[./])$", tag):
         return f"it ends with {match[0]}"
     return "a part of it begins with a dot or ends with .lock" if re.search(r"/\.|\.lock/", tag) else ""
+
+
+def _secret_modes(context: CheckContext) -> Iterator[Finding]:
+    """Tell once of the secret files that other users of this machine can read, as ssh does of its keys."""
+    files = [value.file for value in context.values.values() if isinstance(value, SecretRef)]
+    readable = [str(file) for file in dict.fromkeys(files) if file is not None and readable_by_others(file)]
+    if readable:
+        yield SECRET_MODE(
+            ", ".join(readable),
+            "other users of this machine can read " + ("this file" if len(readable) == 1 else "these files"),
+            f"chmod 600 {shlex.join(readable)}",
+        )
 
 
 def _secret(name: str, located: SecretRef, source: SecretSource) -> Iterator[Finding]:
