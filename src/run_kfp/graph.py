@@ -14,9 +14,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from run_kfp.errors import InputError, shown
+from run_kfp.errors import InputError
 from run_kfp.findings import Finding
 from run_kfp.pipeline import CompiledPipeline, Spec, Step
+from run_kfp.pipeline.expressions import expression_faults, structure_of
 from run_kfp.pipeline.known import inputs_in, known_inputs, known_parameters
 from run_kfp.pipeline.placeholders import (
     EXECUTOR_FILES,
@@ -370,7 +371,7 @@ def _unknown_placeholders(step: ExecutableStep, parameters: set[str]) -> Iterato
         if isinstance(source, FromParameter) and source.name not in parameters:
             yield f"takes the parameter {source.name!r}, which the pipeline does not declare", ""
     for text in (*step.command, *step.args):
-        for words in _expression_faults(text):
+        for words in expression_faults(text):
             yield f"has an invalid expression in its command or arguments: {words}", "recompile the file"
     constants = [source.value for source in step.inputs.values() if isinstance(source, Constant)]
     for text in (*step.command, *step.args, *texts_of(constants)):
@@ -394,55 +395,10 @@ def _is_filled_here(body: str) -> bool:
 
 def _evaluated(text: str, context: StepContext) -> list[str]:
     """Return what one string of command or args stands for: one string; none or several for `IfPresent`."""
-    structure = _structure(text)
+    structure = structure_of(text)
     if structure is None:
         return [_replaced(text, context)]
     return _structure_value(structure, context)
-
-
-def _structure(text: str) -> Mapping[str, Any] | None:
-    """Read the JSON object with `Concat` or `IfPresent` that a string of the file may be."""
-    if not text.lstrip().startswith("{"):
-        return None
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) and len(parsed) == 1 and parsed.keys() & {"Concat", "IfPresent"} else None
-
-
-def _expression_faults(text: str) -> Iterator[str]:
-    """Say what of a string with `Concat` or `IfPresent` cannot be evaluated (kfp 2.17, dsl/structures.py)."""
-    todo: list[tuple[Any, int]] = [(text, 0)]
-    while todo:
-        node, depth = todo.pop()
-        if isinstance(node, str):
-            if (structure := _structure(node)) is None:
-                continue
-            node = structure
-        if depth > _DEEPEST_EXPRESSION:
-            yield f"nested more than {_DEEPEST_EXPRESSION} deep"
-            return
-        if isinstance(node, list):
-            todo += [(item, depth + 1) for item in node]
-            continue
-        if not isinstance(node, dict) or len(node) != 1 or not node.keys() & {"Concat", "IfPresent"}:
-            yield f"{shown(node)} is neither Concat nor IfPresent"
-        elif "Concat" in node:
-            if isinstance(node["Concat"], list):
-                todo.append((node["Concat"], depth + 1))
-            else:
-                yield "Concat is not a list"
-        else:
-            body = node["IfPresent"]
-            if not isinstance(body, dict) or not isinstance(body.get("InputName"), str) or body.get("Then") is None:
-                yield "IfPresent needs InputName and Then"
-            else:
-                todo += [(body[key], depth + 1) for key in ("Then", "Else") if key in body]
-
-
-# Each level is one of the program's own stack when it is evaluated; kfp writes three.
-_DEEPEST_EXPRESSION = 50
 
 
 def _structure_value(node: Any, context: StepContext) -> list[str]:
