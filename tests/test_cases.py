@@ -196,7 +196,7 @@ default = "today"
 )
 def test_a_secret_of_several_lines(cli: Cli, write: Write, text: str, severity: str, words: str) -> None:
     write("run-kfp.toml", SECRETS)
-    write("secrets/session.txt", text)
+    write("secrets/session.txt", text).chmod(0o600)
     (found,) = findings(cli, "-r", "1")
     assert found["severity"] == severity
     assert words in found["message"]
@@ -207,7 +207,7 @@ def test_a_secret_of_several_lines(cli: Cli, write: Write, text: str, severity: 
 @pytest.mark.parametrize("text", ["abcdefgh12345678", "abcdefgh12345678\n\n\r\n  \n", '{"a": "b", "c": [1]}\n'])
 def test_a_secret_of_one_line(cli: Cli, write: Write, text: str) -> None:
     write("run-kfp.toml", SECRETS)
-    write("secrets/session.txt", text)
+    write("secrets/session.txt", text).chmod(0o600)
     assert told(findings(cli, "-r", "1")) == []
 
 
