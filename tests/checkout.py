@@ -3,7 +3,7 @@
     .venv/bin/python tests/checkout.py FOLDER       # a checkout of kubeflow/pipelines, for instance
 
 Each file is read as `run-kfp check -f FILE --offline` reads it, with settings, with any value for the parameters
-that need one, and without a registry. In kubeflow/pipelines 10 of 216 files have an error, rightly: two of
+that need one, and without a registry. In kubeflow/pipelines 7 of 214 files have an error, rightly: two of
 its `invalid` folder, and those that name an image or an accelerator that Vertex AI cannot have.
 """
 
