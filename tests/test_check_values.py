@@ -514,7 +514,7 @@ _TEMPLATE = ("RK-SETTING-TEMPLATE", "looks like a placeholder")
         ({"bucket": "x" * 64}, "RK-BUCKET-NAME", "64 characters"),
         ({"bucket": "192.168.1.1"}, "RK-BUCKET-NAME", "IP address"),
         ({"bucket": "my-google-data"}, "RK-BUCKET-NAME", "google"),
-        ({"bucket": "a..b"}, "RK-BUCKET-NAME", "empty"),
+        ({"bucket": f"a.{'x' * 64}"}, "RK-BUCKET-NAME", "between dots"),
         ({"pipeline_root": "gs://goog-data/x"}, "RK-BUCKET-NAME", "goog"),
         ({"network": "projects/test-project/global/networks/default"}, "RK-NETWORK-NUMBER", "number"),
         ({"encryption_key": "projects/p/locations/global/keyRings/r/cryptoKeys/k"}, "RK-KMS-REGION", "global"),

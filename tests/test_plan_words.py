@@ -34,13 +34,14 @@ file = "login.txt"
 env = "KEY"
 env_file = "keys.env"
 """
+TEXT = '{"pipelineInfo": {"name": "p"}, "root": {"dag": {"tasks": {"a": {}}}}, "deploymentSpec": {"executors": {}}, "components": {"a": {}}}'
 REG = parse_registry(REGISTRY, source="run-kfp.toml", folder=Path())
 
 
 def pipeline(source: str = "p.yaml", **kinds: str) -> CompiledPipeline:
     """Return a pipeline with these parameters; a kind with a ? behind it is optional."""
     parameters = tuple(Parameter(name, kind.rstrip("?"), not kind.endswith("?")) for name, kind in kinds.items())
-    return CompiledPipeline("", source, "p", "p", parameters, ())
+    return CompiledPipeline(TEXT, source, "p", "p", parameters, ())
 
 
 def inputs(params: Mapping[str, str], environ: Mapping[str, str], tag: str | None) -> Inputs:

@@ -198,8 +198,8 @@ def test_fields_and_requests() -> None:
         'error RK-MEMORY-TINY resourceMemoryLimit: the memory limit is 32 bytes → write "32G"',
     ]
     assert of({"resourceCpuLimit": PLACEHOLDER}) == [
-        "error RK-RESOURCE-PLACEHOLDER resourceCpuLimit: resourceCpuLimit is "
-        "{{$.inputs.parameters['n']}}, which is set when th → write a literal"
+        "error RK-RESOURCE-PLACEHOLDER resourceCpuLimit: resourceCpuLimit refers to the input 'n', which "
+        "the task does not have → write a literal"
     ]
     assert of({"resourceCpuRequest": "4", "cpuRequest": 4, "cpuLimit": 4, "resourceCpuLimit": "4"}) == []
     assert of({"resourceMemoryRequest": "4G", "memoryRequest": 4.1, "memoryLimit": 4, "resourceMemoryLimit": "4G"}) == [

@@ -214,8 +214,8 @@ def _bucket_fault(name: str) -> str:
     parts = name.split(".")
     if len(parts) == 1 and len(name) > 63:
         return f"has {len(name)} characters; a bucket's name has at most 63"
-    if any(not part or len(part) > 63 for part in parts):
-        return "has a part between dots that is empty or longer than 63 characters"
+    if any(len(part) > 63 for part in parts):
+        return "has a part between dots that is longer than 63 characters"
     if any(part.startswith("-") or part.endswith("-") for part in parts):
         return "has a dash beside a dot"
     if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}", name):
