@@ -92,8 +92,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Start no workers where single tests are asked for: `-s` and a debugger work there, and it is quicker."""
-    return 0 if any("::" in arg for arg in config.args) else None
+    """Start no workers where single tests are asked for: `-s` and a debugger work there, and it is quicker.
+
+    Else one more than there are processors: a worker that waits for Docker or for an install leaves one free.
+    """
+    return 0 if any("::" in arg for arg in config.args) else (os.cpu_count() or 1) + 1
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,9 @@ def on_a_day(cli: Cli, day: str, *args: str, unset: Sequence[str] = (), **variab
     """Run the program at the end of a line of a shell, which takes it as `"$@"`."""
     # A module that is compiled on such a day would be cut short, for every later test.
     variables = {"PYTHONDONTWRITEBYTECODE": "1", **variables}
-    environment = {name: value for name, value in cli.environment(variables).items() if name not in unset}
+    # Who measures what is executed could not write its figures either, and would say so.
+    left_out = {*unset, "COVERAGE_PROCESS_CONFIG"}
+    environment = {name: value for name, value in cli.environment(variables).items() if name not in left_out}
     done = subprocess.run(
         ["sh", "-c", day, "sh", *PROGRAM, *args],
         cwd=cli.folder,

@@ -34,7 +34,10 @@ file = "login.txt"
 env = "KEY"
 env_file = "keys.env"
 """
-TEXT = '{"pipelineInfo": {"name": "p"}, "root": {"dag": {"tasks": {"a": {}}}}, "deploymentSpec": {"executors": {}}, "components": {"a": {}}}'
+TEXT = (
+    '{"pipelineInfo": {"name": "p"}, "root": {"dag": {"tasks": {"a": {}}}}, "deploymentSpec": {"executors": {}}, '
+    '"components": {"a": {}}}'
+)
 REG = parse_registry(REGISTRY, source="run-kfp.toml", folder=Path())
 
 
