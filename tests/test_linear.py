@@ -129,3 +129,23 @@ def _checked(text: str) -> None:
 def test_an_image(unit: str) -> None:
     assert_linear(references._without_login, unit)
     assert_linear(_checked, unit, "a", "z")
+
+
+@pytest.mark.parametrize("unit", ["a", "'", '"', "\\", "a'b\"", "'a' "])
+def test_an_open_quote_of_a_script(unit: str) -> None:
+    assert_linear(lambda text: calls._quote_is_open(text * 20), unit)
+
+
+@pytest.mark.parametrize(
+    ("script", "is_open"),
+    [
+        ("echo 'a", True),
+        ('echo "a', True),
+        ("echo 'a' b", False),
+        ("echo it\\'s", False),
+        ("a '\"' \"'\"", False),
+        ("", False),
+    ],
+)
+def test_whether_a_quote_is_open(script: str, is_open: bool) -> None:
+    assert calls._quote_is_open(script) == is_open

@@ -159,7 +159,9 @@ def _meant(kind: str, value: Any) -> Any:
         return {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "0": False}.get(
             text_of(value).lower()
         )
-    if kind == "tuple_type" and isinstance(value, str) and not re.search(r"[|&;<>$`*\n]", value):
+    # `shlex` takes a time that grows with the square of a word.
+    short = isinstance(value, str) and len(value) < 10_000
+    if kind == "tuple_type" and short and not re.search(r"[|&;<>$`*\n]", value):
         try:
             return shlex.split(value)
         except ValueError:
