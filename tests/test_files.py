@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import stat
+import subprocess
+import sys
 import termios
 import threading
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from conftest import Cli
 from run_kfp import files
 from run_kfp.errors import InputError
 from run_kfp.files import from_here, is_file, is_folder, read_text, write_atomically
+from run_kfp.locks import lock
 
 
 def mode(path: Path) -> int:
@@ -94,6 +98,26 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_killed_program_left_is_removed_by_the_next_write(tmp_path: Path) -> None:
+    kill = "import os, signal, pathlib; pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
+    write = "from run_kfp.files import write_atomically; write_atomically(pathlib.Path('p.yaml'), 'new')"
+    killed = subprocess.run([sys.executable, "-c", f"{kill}; {write}"], cwd=tmp_path, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    others = [tmp_path / name for name in (".p.yaml.kept", ".q.yaml.abcdefgh", ".p.yaml.ABCDEFGH")]
+    for other in others:
+        other.touch()
+    living = tmp_path / ".p.yaml.abcdefgh"
+
+    with living.open("wb") as file:
+        assert lock(file)
+        write_atomically(tmp_path / "p.yaml", "new")
+        assert sorted(tmp_path.iterdir()) == sorted([*others, living, tmp_path / "p.yaml"])
+    assert left not in tmp_path.iterdir()
+    write_atomically(tmp_path / "p.yaml", "newer")
+    assert not living.exists()
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "", "a\0b", "n" * 300])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
 import select
 import stat
 import tempfile
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from run_kfp.errors import InputError
+from run_kfp.locks import lock
 
 # No file that this program reads is larger; /dev/zero has no end.
 LARGEST_FILE = 64 * 2**20
@@ -212,17 +215,17 @@ def write_atomically(
             with path.open("w", encoding="utf-8", newline="\n") as device:
                 device.write(text)
             return
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
+        _sweep_beside(target)
+        file, temporary = _held_beside(target)
+        with file:
             try:
-                file.write(text)
+                file.write(text.encode())
                 file.flush()
                 # What the umask leaves of 0666, or what the file had: a temporary file is made for the owner alone.
                 if not private:
                     temporary.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-                file.close()
+                if os.name == "nt":  # elsewhere the lock is held until the file has its name
+                    file.close()
                 temporary.replace(target)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -230,6 +233,26 @@ def write_atomically(
     except (OSError, ValueError) as error:
         words = error.strerror if isinstance(error, OSError) else "invalid file name"
         raise InputError(f"cannot write {path}: {words}", hint=hint) from None
+
+
+def _held_beside(target: Path) -> tuple[IO[bytes], Path]:
+    """Make a temporary file beside `target`, for its owner alone; it is locked as long as somebody writes it."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        file = os.fdopen(descriptor, "wb")
+        if lock(file) and Path(name).exists():
+            return file, Path(name)
+        file.close()  # somebody took it for one that was left
+
+
+def _sweep_beside(target: Path) -> None:
+    """Remove the temporary files of `target` that killed programs left."""
+    left = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}")
+    with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in [entry for entry in entries if left.fullmatch(entry.name)]:
+            with contextlib.suppress(OSError), open_regular(Path(entry.path), os.O_RDWR, within=target.parent) as file:
+                if lock(file):
+                    Path(entry.path).unlink()
 
 
 def make_private_folder(path: Path, hint: str) -> None:
