@@ -651,3 +651,17 @@ def test_the_record_is_json_that_people_read(runs: LocalRuns) -> None:
     assert text.endswith("}\n")
     assert json.loads(text)["file"] == "pipeline.yaml"
     assert stat.S_ISREG((folder.path / "run.json").stat().st_mode)
+
+
+def test_a_record_without_steps_has_no_log(cli: Cli, folder: Path) -> None:
+    runs = LocalRuns(folder / ".run-kfp")
+    made = runs.folder("chain-1")
+    made.make("a pipeline\n", "pipeline.yaml")
+    record = a_record()
+    record.steps, record.state = [], RunState.SUCCEEDED
+    made.write(record, str)
+    made.release()
+
+    told = cli("logs")
+
+    assert (told.code, told.out, told.err) == (0, "", "")

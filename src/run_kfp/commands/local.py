@@ -285,7 +285,7 @@ def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
     if step is not None and step not in names:
         raise InputError(f"{record.ref} has no step {step!r}; it has {', '.join(names)}")
     paths = {name: folder.log(record.step(name)) for name in ([step] if step else names)}
-    width = max(map(len, paths))
+    width = max(map(len, paths), default=0)
 
     def ended() -> bool:
         latest = folder.read()
