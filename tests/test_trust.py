@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pty
@@ -72,6 +73,7 @@ def judged(text: str, user: User, tmp_path: Path, dotenv: dict[str, str] | None 
         ("https://storage.googleapis.com.", True),
         ("http://127.0.0.1:8080", True),
         ("https://10.0.0.7", True),
+        ("https://[::1]:8443", True),
     ],
 )
 def test_only_googles_own_hosts_get_a_token_unasked(url: str, asks: bool, tmp_path: Path) -> None:
@@ -80,6 +82,36 @@ def test_only_googles_own_hosts_get_a_token_unasked(url: str, asks: bool, tmp_pa
     assert [wish.gets for wish in found.wishes] == (["a Google access token"] if asks else [])
     assert found.registry.check.endpoints == ({} if asks else {"storage": url})
     assert [one.code for one in found.skipped] == (["RK-TRUST-HOST"] if asks else [])
+
+
+# What one library reads as a part of the host, and another one as its end.
+TWO_READINGS = (r"example.com\.googleapis.com", "example.com;.googleapis.com", "example.com:99999x.googleapis.com")
+
+
+@pytest.mark.parametrize("host", TWO_READINGS)
+def test_a_host_of_two_readings_is_refused_and_never_asked(stranger: Cli, write: Write, host: str) -> None:
+    text = f"[check.endpoints]\nstorage = 'https://{host}'\n[check.git]\nremote = 'https://{host}/x'\nlogin = 'login'\n"
+    write("run-kfp.toml", SECTIONS + f"api_endpoint = '{host}'\n" + ONE + LOGIN + text)
+
+    told = stranger("check", "-r", "1", "--offline")
+
+    assert told.code == 3
+    for place in ("check.endpoints.storage", "check.git.remote", "settings.api_endpoint"):
+        assert f"run-kfp.toml: {place}" in told.out
+    assert stranger("trust", "--yes", "--json").code == 2
+
+
+@pytest.mark.parametrize("host", TWO_READINGS)
+def test_a_host_of_two_readings_is_not_googles(tmp_path: Path, host: str) -> None:
+    registry = parse_registry(ONE + LOGIN, source="run-kfp.toml", folder=tmp_path)
+    settings = registry.settings.model_copy(update={"api_endpoint": host})
+    check = registry.check.model_copy(update={"endpoints": {"storage": f"https://{host}"}})
+
+    found = judge(
+        Layers({}, {}, {}), dataclasses.replace(registry, settings=settings, check=check), User(), here=tmp_path
+    )
+
+    assert (found.registry.settings.api_endpoint, found.registry.check.endpoints) == (None, {})
 
 
 @pytest.mark.parametrize(

@@ -329,13 +329,16 @@ class SettingsSection(Model):
     )
 
 
+_HOST = r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"  # nothing that only some libraries read as a host
+
+
 class GitCheck(Model):
     """Where the tag of a run lies, so that a check can look: the remote, the secret to log in with, who makes the tag.
 
     `makes_tag` names containers that push the tag: with one of them chosen it must not be there yet, else it must.
     """
 
-    remote: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] = Field(
+    remote: Annotated[str, Field(pattern=rf"^https?://{_HOST}(/[^\s@\\]*)?$")] = Field(
         description="The repository, `https://host/path.git`, without a login."
     )
     login: str | None = Field(None, description="The secret to log in with.")
@@ -357,7 +360,7 @@ class CheckSection(Model):
     )
     # The login travels there: in clear within this machine at most.
     endpoints: dict[
-        str, Annotated[str, Field(pattern=r"^(https://[^\s/@]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)$")]
+        str, Annotated[str, Field(pattern=rf"^(https://{_HOST}|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?)$")]
     ] = Field(
         {},
         description="Non-default addresses of Google's services, for example those of Private Service Connect.",

@@ -12,10 +12,10 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from run_kfp.consent import FACTORIES_VARIABLE, Kind, User, Wish
 from run_kfp.errors import InputError
@@ -224,9 +224,8 @@ def _wishes(layers: Layers, registry: Registry, here: Path) -> Iterator[Wish]:
 
 
 def _host_wish(registry: Registry, folder: Path, key: str, url: str, gets: str) -> Iterator[Wish]:
-    address = _address(url)
-    if not _is_google(address.rpartition(":")[0]):
-        yield Wish(Kind.HOST, address, gets, _place(registry, key), folder)
+    if not _is_google(_host(url)):
+        yield Wish(Kind.HOST, _address(url), gets, _place(registry, key), folder)
 
 
 def _factory_wish(registry: Registry, container: Container) -> Wish:
@@ -291,21 +290,21 @@ def _in_clear(url: str) -> bool:
     return url.startswith("http://") and _host(url) not in ("localhost", "127.0.0.1", "::1")
 
 
+# The part of a URL that says where it leads. Narrow: a backslash is a part of the host for one library, and its end for
+# another.
+_AUTHORITY = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?(?=/|$)", re.IGNORECASE)
+
+
 def _host(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").lower()
-    except ValueError:
-        return ""
+    """Return the host of a URL, in lower case; an empty text where it is not certain."""
+    found = _AUTHORITY.match(url)
+    return found[2].strip("[]").lower() if found else ""
 
 
 def _address(url: str) -> str:
-    """Return the host of a URL with its port, in lower case; text that names no host as it is."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-    except ValueError:
-        return url
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    """Return the host of a URL with its port, in lower case; a text whose host is not certain as it is."""
+    found = _AUTHORITY.match(url)
+    return f"{found[2].lower()}:{found[3] or {'http': 80, 'https': 443}[found[1].lower()]}" if found else url
 
 
 def _is_google(host: str) -> bool:

@@ -296,7 +296,9 @@ class GoogleSession:
         if service in self._endpoints:
             return self._endpoints[service].rstrip("/")
         if service == "aiplatform":
-            host = self._settings.get("api_endpoint") or f"{self._settings.get('region')}-aiplatform.googleapis.com"
+            # A malformed one is told already; where it leads is not certain.
+            named = None if "api_endpoint" in self._settings.malformed else self._settings.get("api_endpoint")
+            host = named or f"{self._settings.get('region')}-aiplatform.googleapis.com"
             return f"https://{host}"
         return f"https://{service}.googleapis.com"
 
