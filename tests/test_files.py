@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from run_kfp import files
 from run_kfp.errors import InputError
 from run_kfp.files import from_here, is_file, is_folder, read_text, write_atomically
 from run_kfp.locks import lock
+from run_kfp.temporary import TemporaryFolder
 
 
 def mode(path: Path) -> int:
@@ -118,6 +121,19 @@ def test_what_a_killed_program_left_is_removed_by_the_next_write(tmp_path: Path)
     assert left not in tmp_path.iterdir()
     write_atomically(tmp_path / "p.yaml", "newer")
     assert not living.exists()
+
+
+def test_a_file_system_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_locks(file: object, flags: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    write_atomically(tmp_path / "p.yaml", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["p.yaml"]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with TemporaryFolder() as folder:
+        assert folder.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["p.yaml"]
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "", "a\0b", "n" * 300])

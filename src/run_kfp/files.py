@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import select
@@ -17,6 +18,9 @@ from run_kfp.locks import lock
 
 # No file that this program reads is larger; /dev/zero has no end.
 LARGEST_FILE = 64 * 2**20
+
+# How often a temporary file is made anew that another program took for one that was left.
+_ATTEMPTS = 3
 
 # Seconds to wait at a pipe: for somebody to open it for writing, and for whoever did to write on. The second has to
 # suffice for `-f <(kfp dsl compile …)`.
@@ -236,13 +240,18 @@ def write_atomically(
 
 
 def _held_beside(target: Path) -> tuple[IO[bytes], Path]:
-    """Make a temporary file beside `target`, for its owner alone; it is locked as long as somebody writes it."""
-    while True:
+    """Make a temporary file beside `target`, for its owner alone; it is locked as long as somebody writes it.
+
+    A file system without locks, such as some networks', does without: nothing is swept there either.
+    """
+    for attempt in itertools.count(1):
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         file = os.fdopen(descriptor, "wb")
-        if lock(file) and Path(name).exists():
+        if (lock(file) and Path(name).exists()) or attempt == _ATTEMPTS:
             return file, Path(name)
         file.close()  # somebody took it for one that was left
+        Path(name).unlink(missing_ok=True)
+    raise AssertionError("unreachable: the last attempt returns")
 
 
 def _sweep_beside(target: Path) -> None:

@@ -23,6 +23,9 @@ _NAME = re.compile(rf"{_PREFIX}[a-z0-9_]{{8}}")
 # Of a container whose file system is read-only this one is not.
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in it is made as in any other one: for this user alone
 
+# How often a folder is made anew that another program took for one left behind.
+_ATTEMPTS = 3
+
 _HINT = "set TMPDIR to a folder with free space and write permission"
 
 
@@ -39,9 +42,14 @@ class TemporaryFolder:
         _sweep(place)
         self._held: IO[bytes] | None = None
         try:
-            while self._held is None:
+            # On a file system without locks a folder does without: nothing is swept there either.
+            for attempt in range(_ATTEMPTS):
+                if attempt:
+                    shutil.rmtree(self.path, ignore_errors=True)
                 self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
                 self._held = _hold(self.path / _LOCK)
+                if self._held is not None:
+                    break
         except OSError as error:
             raise unusable(error) from None
 
