@@ -154,7 +154,10 @@ class InProcess:
         )
         watch = Stopwatch()
         start = time.perf_counter()
-        record = execute(plan, self.runs, Masker(), watch).record
+        done = execute(plan, self.runs, Masker(), watch)
+        if done.error is not None:
+            raise done.error
+        record = done.record
         took = time.perf_counter() - start
         if record.state is not RunState.SUCCEEDED:
             raise Failed(f"a run in this process ended as {record.state.value}: {record.error}")

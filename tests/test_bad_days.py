@@ -8,12 +8,12 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from conftest import PROGRAM, Cli, Result, Write
+from conftest import PROGRAM, Cli, Result, Write, killed_after_the_test
 from local_pipelines import latest
 from processes import await_end
 
@@ -47,17 +47,19 @@ def _registry(write: Write) -> None:
     write("run-kfp.toml", REGISTRY)
 
 
+def _environment(cli: Cli, variables: Mapping[str, str], unset: Sequence[str] = ()) -> dict[str, str]:
+    # A module that is compiled on such a day would be cut short, for every later test.
+    whole = cli.environment({"PYTHONDONTWRITEBYTECODE": "1", **variables})
+    # Who measures what is executed could not write its figures either, and would say so.
+    return {name: value for name, value in whole.items() if name not in (*unset, "COVERAGE_PROCESS_CONFIG")}
+
+
 def on_a_day(cli: Cli, day: str, *args: str, unset: Sequence[str] = (), **variables: str) -> Result:
     """Run the program at the end of a line of a shell, which takes it as `"$@"`."""
-    # A module that is compiled on such a day would be cut short, for every later test.
-    variables = {"PYTHONDONTWRITEBYTECODE": "1", **variables}
-    # Who measures what is executed could not write its figures either, and would say so.
-    left_out = {*unset, "COVERAGE_PROCESS_CONFIG"}
-    environment = {name: value for name, value in cli.environment(variables).items() if name not in left_out}
     done = subprocess.run(
         ["sh", "-c", day, "sh", *PROGRAM, *args],
         cwd=cli.folder,
-        env=environment,
+        env=_environment(cli, variables, unset),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -97,6 +99,29 @@ def test_a_log_above_the_file_size_ends_the_run(cli: Cli, folder: Path) -> None:
     assert re.fullmatch(r"error: cannot write \.run-kfp/runs/chain-\S+/logs/one\.log: File too large", told)
     assert latest(folder)["state"] == "FAILED"
     await_end(int((folder / "pid").read_text()))
+
+
+def test_a_log_without_room_and_a_screen_that_nobody_reads(cli: Cli, folder: Path) -> None:
+    """Both at once: the run ends, with its record and its report, though no word of it can be said."""
+    entry = '{ cwd = ".", entrypoint = ["yes"] }'
+    (folder / "run-kfp.toml").write_text(f'[containers.1]\nname = "one"\nimage = "nobody/one"\nprocess = {entry}\n')
+    process = killed_after_the_test(
+        subprocess.Popen(
+            ["sh", "-c", 'ulimit -f 20000; exec "$@"', "sh", *PROGRAM, "-r", "1", *LOCAL],
+            cwd=folder,
+            env=_environment(cli, {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    )
+
+    assert process.wait(60) == 4
+
+    assert latest(folder)["state"] == "FAILED"
+    assert "File too large" in latest(folder)["error"]
+    (report,) = folder.glob(".run-kfp/runs/*/report.html")
+    assert report.stat().st_size
 
 
 FULL = 'mkdir small && mount -t tmpfs -o size={size}k none small && cp run-kfp.toml small && cd small && "$@"; {then}'

@@ -600,7 +600,10 @@ def test_changes_are_joined_to_the_record(runs: LocalRuns) -> None:
     assert folder.read() == record
 
     with path.open("a", encoding="utf-8") as file:
-        file.write('{"change": 9, "ru')  # the machine went down
+        file.write('{"change": 9, "ru')  # the machine went down, or the disk was full
+    assert folder.read() == record
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"change": 10}\n')
     assert folder.read() == record
 
     stale = path.read_bytes()

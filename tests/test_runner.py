@@ -20,6 +20,7 @@ from dermaid import canary
 from run_kfp.backends.local import runner, telling
 from run_kfp.backends.local.engines import GRACE, Ended, PullProgress, Sink, StartRefusedError, StepCall
 from run_kfp.backends.local.runner import Policy, Runner
+from run_kfp.backends.local.telling import Teller
 from run_kfp.errors import EngineError, StoreError
 from run_kfp.graph import Constant, ExecutableStep, FromOutput, FromParameter
 from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, this_runner
@@ -672,6 +673,63 @@ def test_a_stuck_reader_holds_neither_the_step_nor_its_log_nor_a_stop(
     assert len(ran.log("one")) == 54_000
     free.set()
     until(lambda: ran.seen.dropped > 0 and len(ran.seen.told) + ran.seen.dropped == 54_000)
+
+
+def test_what_else_happens_makes_no_reader_stuck() -> None:
+    """Another step prints, or a pull goes on, while one waits for a reader that is only slow."""
+    free, taken, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Seen):
+        def lines(self, step: str, lines: Sequence[LogLine], dropped: int) -> None:
+            taken.set()
+            assert free.wait(SOON)
+            super().lines(step, lines, dropped)
+
+    seen = Slow()
+    teller = Teller(seen, lambda error: None)
+    line = LogLine(NOON, "O", "x")
+    teller.lines("one", [line])
+    assert taken.wait(SOON)
+    teller.lines("one", [line] * telling.MOST_WAITING)
+
+    def print_more() -> None:
+        teller.lines("one", [line] * 10)
+        ended.set()
+
+    threading.Thread(target=print_more, daemon=True).start()
+    for done in range(30):
+        teller.pulling("an/image", done, 30)
+        assert not ended.wait(0.01)  # well within the patience
+    free.set()
+
+    assert ended.wait(SOON)
+    assert teller.close(SOON)
+    assert (len(seen.told), seen.dropped) == (telling.MOST_WAITING + 11, 0)
+
+
+def test_a_step_that_the_engine_does_not_stop_is_left_and_the_run_goes_on(rehearse: Rehearse) -> None:
+    end = threading.Event()
+
+    def deaf(step: Playing) -> Ended:
+        the_runner_looked(ran)
+        ran.clock.now += 5  # its limit
+        assert step.stopped.wait(SOON)
+        the_runner_looked(ran)
+        ran.clock.now += 8
+        assert end.wait(SOON)
+        return Ended(0)
+
+    def two(step: Playing) -> Ended:
+        end.set()
+        return Ended(0)
+
+    ran = rehearse(FakeEngine(one=deaf, two=two), a_step("one"), a_step("two"), step_timeout=5, parallel=1, fast=False)
+    record = ran.run()
+
+    assert states(record) == {"one": "FAILED", "two": "SUCCEEDED"}
+    assert record.step("one").error == (
+        "stopped after 5 s (--step-timeout); did not end when stopped; its container may remain"
+    )
 
 
 def test_a_step_that_ended_by_itself_is_told_by_its_own_end(rehearse: Rehearse) -> None:

@@ -230,12 +230,13 @@ def test_a_broken_record_is_no_consent(record: str, stranger: Cli, write: Write)
     assert [wish["agreed"] for wish in stranger("trust", "--json").json["wishes"]] == [False]
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
 @pytest.mark.parametrize(("answer", "agreed"), [("y", True), ("yes", True), ("", False), ("no", False)])
-def test_a_person_is_asked(answer: str, agreed: bool, stranger: Cli, write: Write) -> None:
+def test_a_person_is_asked(answer: str, agreed: bool, more: list[str], stranger: Cli, write: Write) -> None:
     write("run-kfp.toml", SECTIONS + ONE + LOGIN + GIT)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*PROGRAM, "trust"],
+        [*PROGRAM, "trust", *more],
         cwd=stranger.folder,
         env=stranger.environment({"TERM": "dumb"}),
         stdin=theirs,

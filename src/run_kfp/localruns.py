@@ -490,11 +490,14 @@ def process_start(pid: int) -> str:
 
 
 def _joined(content: bytes, changes: bytes) -> bytes:
-    """Join changes to a record; a line that is cut off is the last one of a machine that went down."""
+    """Join changes to a record, up to one that is cut off: the disk was full, or the machine went down."""
     data = json.loads(content)
     places = {step["name"]: place for place, step in enumerate(data["steps"])}
-    for line in changes.split(b"\n")[:-1]:
-        change = json.loads(line)
+    for line in changes.split(b"\n"):
+        try:
+            change = json.loads(line)
+        except ValueError:
+            break
         if change["change"] > data["changes"]:
             data |= {**change["run"], "changes": change["change"]}
             for step in change["steps"]:

@@ -19,7 +19,7 @@ from typing import IO
 from run_kfp.errors import InputError
 from run_kfp.files import open_regular
 
-# Bytes of a line of a log; the runner writes none that is longer than a few thousand characters.
+# Bytes of a line of a log; the runner cuts its lines far below it.
 _LONGEST_LINE = 2**20
 
 

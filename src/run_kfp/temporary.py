@@ -32,6 +32,8 @@ _HINT = "set TMPDIR to a folder with free space and write permission"
 class TemporaryFolder:
     """A folder for this user alone, until `remove` or the end of a `with`."""
 
+    path: Path
+
     def __init__(self) -> None:
         """Make it, after those that killed programs left were removed.
 

@@ -138,9 +138,9 @@ def judge(layers: Layers, registry: Registry, user: User, *, here: Path) -> Judg
         here: the current folder, where `.env` lies; no link in it.
     """
     dotenv = dict(layers.dotenv)
-    wrong, skipped = list(_outside(layers, here)), list[Finding]()
-    for fault in wrong:
-        del dotenv[fault.place.rpartition(" ")[2]]
+    wrong, skipped = dict(_outside(layers, here)), list[Finding]()
+    for name in wrong:
+        del dotenv[name]
     wishes = list(_wishes(dataclasses.replace(layers, dotenv=dotenv), registry, here))
     unmet = [wish for wish in wishes if not user.agrees(wish)]
     places = {wish.place for wish in unmet}
@@ -169,7 +169,7 @@ def judge(layers: Layers, registry: Registry, user: User, *, here: Path) -> Judg
         tuple(wishes),
         refused,
         (*skipped, *more),
-        tuple(wrong),
+        tuple(wrong.values()),
     )
 
 
@@ -197,16 +197,19 @@ def _place(registry: Registry, key: str) -> str:
     return f"{registry.source}: {key}"
 
 
-def _outside(layers: Layers, here: Path) -> Iterator[Finding]:
-    """Yield a finding for each variable of `.env` that leads out of the folder and counts."""
+def _outside(layers: Layers, here: Path) -> Iterator[tuple[str, Finding]]:
+    """Yield each variable of `.env` that leads out of the folder and counts, with its finding."""
     for name in (CREDENTIALS_VARIABLE, SECRETS_VARIABLE):
         value = layers.dotenv.get(name)
         if value and not layers.environ.get(name) and not is_below(Path(value), here):
-            yield Finding(
-                "leads out of this folder, which only you can do",
-                f"move it below this folder, or set {name} in the environment",
-                "RK-TRUST-PATH",
-                f"{ENV_FILE} {name}",
+            yield (
+                name,
+                Finding(
+                    "leads out of this folder, which only you can do",
+                    f"move it below this folder, or set {name} in the environment",
+                    "RK-TRUST-PATH",
+                    f"{ENV_FILE} {name}",
+                ),
             )
 
 

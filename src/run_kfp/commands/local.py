@@ -6,6 +6,7 @@ each is a JSON object on a line of stdout.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -38,7 +39,7 @@ from run_kfp.steplogs import LogLine, follow_logs, last_lines, open_log
 from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
-    from run_kfp.backends.local import LocalPlan
+    from run_kfp.backends.local import Executed, LocalPlan
     from run_kfp.flags import RunOptions
     from run_kfp.masking import Masker
     from run_kfp.resolve import ResolvedCall
@@ -157,6 +158,7 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
         RunFailed: a step failed.
         RunStopped: it was cancelled from elsewhere.
         EngineError: no step was started.
+        StoreError: the folder of the run cannot be written any more.
     """
     runs = LocalRuns()
     _say_unused(screen, resolved)
@@ -175,12 +177,15 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
         done = local.execute(plan, runs, screen.masker, view)
         if done.unread:
             # Whoever reads the screen is stuck, and would hold every word that is still to be said.
-            _report(screen, folder)
-            screen.leave(130 if done.stopped_by == "Ctrl-C" else _exit_code(done.record, folder))
+            with contextlib.suppress(Exception):
+                write_report(folder)
+            screen.leave(130 if done.stopped_by == "Ctrl-C" else _exit_code(done, folder))
     record = done.record
+    report = _report(screen, folder)
+    if done.error is not None:
+        raise done.error
     if show is not None:
         screen.out(record.ref)
-    report = _report(screen, folder)
     screen.data(**record_data(record), folder=str(folder.path), report=str(report) if report else None)
     screen.say(f"logs: {folder.path / 'logs'}", *([f"report: {report}"] if report else []))
     if done.stopped_by == "Ctrl-C":
@@ -190,11 +195,15 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
     return 0
 
 
-def _exit_code(record: RunRecord, folder: RunFolder) -> int:
+def _exit_code(done: Executed, folder: RunFolder) -> int:
     try:
-        conclude_rehearsal(record, folder)
+        if done.error is not None:
+            raise done.error
+        conclude_rehearsal(done.record, folder)
     except RunKfpError as error:
         return error.exit_code
+    except Exception:  # noqa: BLE001 - an internal error that nobody can be told of
+        return RunKfpError.exit_code
     return 0
 
 
@@ -386,7 +395,7 @@ def _lines(path: Path) -> Iterator[str | int]:
     with open_log(path) as file:
         size = os.fstat(file.fileno()).st_size
         begin, end = (size, size) if size <= sum(_REPORTED) else (_REPORTED[0], size - _REPORTED[1])
-        for raw in file:
+        while raw := file.readline(_REPORTED[0]):  # a line without an end is read in pieces
             yield raw.decode("utf-8", "replace")
             begin -= len(raw)
             if begin <= 0:

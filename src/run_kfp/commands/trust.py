@@ -42,9 +42,12 @@ def trust_folder(screen: Screen, registry: Path | None, *, revoke: bool, yes: bo
         _revoke(screen, user, wishes)
         return
     missing = [wish for wish in wishes if not user.agrees(wish)]
-    screen.show(_wish_lines(wishes, user))
+    lines = [*_wish_lines(wishes, user)]
+    screen.show(lines)
     if not missing:
         return
+    if screen.takes_data and not yes:
+        screen.say(*lines)  # nobody agrees to what is not shown
     if not yes and not screen.agree(f"Agree to {'this' if len(missing) == 1 else f'these {len(missing)}'}?"):
         screen.say("nothing is changed")
         screen.data(agreed=False)

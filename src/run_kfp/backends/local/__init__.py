@@ -38,7 +38,7 @@ from run_kfp.settings import CREDENTIALS_VARIABLE, ENV_FILE, wrong_form
 from run_kfp.steplogs import log_names, open_log
 from run_kfp.temporary import sweep_temporary
 
-__all__ = ["ENGINES", "PULLS", "LocalOptions", "LocalPlan", "Observer", "execute", "mend", "plan"]
+__all__ = ["ENGINES", "PULLS", "Executed", "LocalOptions", "LocalPlan", "Observer", "execute", "mend", "plan"]
 
 ENGINES = ("docker", "process")
 PULLS = ("always", "missing", "never")
@@ -69,8 +69,7 @@ class LocalPlan:
     """Everything that a run on this machine needs; the values of secrets stand as their places.
 
     `reused` names the steps that an earlier run, `base`, has done; `credentials` is the file of Google's that the steps
-    get, `without_login` says which login the steps do not
-    get and how they would.
+    get, `without_login` says which login they do not get and how they would.
     """
 
     pipeline: CompiledPipeline
@@ -351,19 +350,20 @@ class Executed:
         record: the run's, as it was written.
         stopped_by: `Ctrl-C`, the name of a signal, `cancel`; empty where nobody stopped it.
         unread: whether the observer was still busy when the run was left.
+        error: what broke it off, None where it came to its end; of an `EngineError` nothing is kept.
     """
 
     record: RunRecord
     stopped_by: str
     unread: bool
+    error: Exception | None = None
 
 
 def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Observer) -> Executed:
-    """Run the plan to its end.
+    """Run the plan to its end, or until the Engine or the disk breaks it off.
 
     Raises:
-        EngineError: no step was started; there is no record then.
-        StoreError: the folder of the run cannot be written any more.
+        EngineError: there is no Engine.
         InputError: a secret is gone, or the folder of the run cannot be made.
     """
     parameters = parameter_defaults(request.pipeline)
@@ -395,21 +395,20 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
         masker=masker,
         observer=observer,
     )
+    broken: Exception | None = None
     try:
         runner.run()
-    except EngineError:
-        folder.release()
-        runs.remove(request.run_id)
-        raise
-    except Exception as error:
-        if folder.read() is None:  # nothing began
+    except Exception as error:  # noqa: BLE001 - raised again by who has told what there is to tell
+        broken = error
+        if isinstance(error, EngineError) or folder.read() is None:  # nothing began
+            folder.release()
             runs.remove(request.run_id)
-        folder.give_up(masker.mask(getattr(error, "message", "") or f"internal error: {error}"))
-        raise
+        else:
+            folder.give_up(masker.mask(getattr(error, "message", "") or f"internal error: {error}"))
     finally:
         engine.close()
         folder.release()
-    return Executed(record, runner.stopped_by, runner.unread)
+    return Executed(record, runner.stopped_by, runner.unread, broken)
 
 
 def _record(request: LocalPlan) -> RunRecord:

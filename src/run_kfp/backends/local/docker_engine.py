@@ -31,6 +31,7 @@ from run_kfp.backends.local.engines import (
 from run_kfp.errors import EngineError
 from run_kfp.limits import MOST_OUTPUT
 from run_kfp.settings import CREDENTIALS_VARIABLE
+from run_kfp.threads import in_background
 
 RUN_LABEL, STEP_LABEL, STORE_LABEL = "run-kfp.run", "run-kfp.step", "run-kfp.store"
 
@@ -46,6 +47,9 @@ _PATH_STAT, _NOT_REGULAR = "X-Docker-Container-Path-Stat", 0x8F28_0000
 LEAST_MEMORY = 6 * 1024 * 1024
 
 _SIGKILLED = 128 + 9
+
+# Seconds for removing the copy of the credentials: an Engine that does not answer does not hold the end of a run.
+_LAST_REMOVAL = 2.0
 
 # Bytes: a service account key has 2,400.
 _LARGEST_KEY = 2**20
@@ -153,10 +157,13 @@ class DockerEngine:
     def close(self) -> None:
         """Remove the copy of the credentials; see `Engine.close`. What fails here, the next sweep does."""
         if self._volume:
-            with contextlib.suppress(_docker().errors.DockerException, OSError):
-                api = self._connect()
-                api.remove_volume(self._volume, force=True)
-                api.close()
+            with contextlib.suppress(_docker().errors.DockerException, OSError):  # a time that is over is an OSError
+                in_background(self._remove_volume).result(_LAST_REMOVAL)
+
+    def _remove_volume(self) -> None:
+        api = self._connect()
+        api.remove_volume(self._volume, force=True)
+        api.close()
 
     @property
     def _emulates(self) -> bool:

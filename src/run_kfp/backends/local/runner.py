@@ -242,8 +242,11 @@ class Runner:
         for thread in self._threads:
             thread.join(max(deadline - self.clock(), 0.0))
         while not self._events.empty():
-            if isinstance(event := self._events.get(), _Remark):
+            event = self._events.get()
+            if isinstance(event, _Remark):
                 self._handle(event)
+            elif isinstance(event, _Broke):
+                self._broken = self._broken or event.error
 
     def _await_reader(self) -> None:
         """Let the observer take what it was told; a run that was stopped does not wait for one that is stuck."""
@@ -338,8 +341,8 @@ class Runner:
             if self.clock() >= active.stopped_at + _DRAIN and name in self._logs:
                 self._logs[name].drop_the_rest()
             if self.clock() >= active.stopped_at + _GIVE_UP and not self._stopping.is_set():
-                self._begin_stop("", _LEFT)
-                self._stopped_at = active.stopped_at
+                active.stopped_for = f"{active.stopped_for}; {_LEFT}"
+                self._finished(name, Ended(None))
 
     def _over(self) -> bool:
         if self._stopping.is_set():

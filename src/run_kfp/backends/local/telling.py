@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from run_kfp.localruns import RunRecord, StepRecord
@@ -114,10 +115,12 @@ class Teller:
 
     def _wait_for_room(self) -> None:
         while self._patient and self._count >= MOST_WAITING and self._thread.is_alive():
-            before = self._told
-            self._changed.wait(PATIENCE)
-            if self._told == before:
+            # Another step that prints wakes this one, too, and says nothing of the reader.
+            if not self._changed.wait_for(partial(self._moved_since, self._told), PATIENCE):
                 self._patient = False
+
+    def _moved_since(self, told: int) -> bool:
+        return self._told != told or self._hurried
 
     def _put(self, tell: Callable[[], None]) -> None:
         with self._changed:
