@@ -14,6 +14,7 @@ from google.cloud.aiplatform_v1.types import PipelineJob
 from google.protobuf import json_format
 
 from conftest import Cli, Write
+from dermaid import canary
 from engine import Engine
 from fakes.vertex import FakeVertex
 from local_pipelines import latest, log, on, pipeline_text, task
@@ -592,3 +593,33 @@ def test_values_of_a_job_have_their_types(program: Cli) -> None:
     changed(program, "nightly.json", runtimeConfig__parameterValues__rows="many")
     found = findings(program, "-f", "nightly.json")
     assert ("error", "RK-PARAM-TYPE") in told(found)
+
+
+def test_labels_of_a_job_keep_to_the_rules_of_labels(program: Cli) -> None:
+    changed(program, "nightly.json", labels__team="Rain & Sun")
+    result = program(*JOB)
+    assert (result.code, "label team has the invalid value 'Rain & Sun'" in result.err) == (2, True)
+
+
+def test_a_secret_in_the_values_of_a_job_is_found(program: Cli, write: Write) -> None:
+    value = canary("job")
+    write("run-kfp.toml", f'{SETTINGS}[secrets.key]\nenv = "KEY"\n')
+    changed(program, "nightly.json", runtimeConfig__parameterValues__day=value)
+    result = program("check", "-f", "nightly.json", "--offline", KEY=value)
+    assert "RK-SECRET-WRITTEN: nightly.json: runtimeConfig.day" in result.out
+    assert value not in result.out + result.err
+
+
+def test_a_submission_sends_a_file_as_it_is(program: Cli, vertex: FakeVertex, account_key_file: Path) -> None:
+    """Also what the installed schema does not have: a newer one may."""
+    changed(program, "older.yaml", root__ofTheFuture={"kept": [1]})
+    variables = {**vertex.environment(), "GOOGLE_APPLICATION_CREDENTIALS": str(account_key_file)}
+    call = (*OLDER, "-p", "rows=1", "--api-endpoint", vertex.endpoint, "--no-check")
+
+    result = program(*call, **variables)
+
+    assert result.code == 0, result.err
+    (create,) = vertex.creates
+    sent = json_format.MessageToDict(PipelineJob.pb(create.pipeline_job).pipeline_spec)
+    assert sent == yaml.safe_load((program.folder / "older.yaml").read_text(encoding="utf-8"))
+    assert "\npipeline root: gs://" in f"\n{result.err}"

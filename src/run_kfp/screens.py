@@ -226,7 +226,7 @@ def plan_data(request: RunRequest, run: RunRef) -> dict[str, Any]:
         "encryption_key": request.encryption_key,
         "labels": dict(request.labels),
         "parameter_values": _value_data(request.values),
-        "pipeline_spec": request.pipeline.spec,
+        "pipeline_spec": request.pipeline.sent,
     }
 
 

@@ -36,7 +36,7 @@ from run_kfp.pipeline import CompiledPipeline
 from run_kfp.pipeline.types import takes_older_values
 from run_kfp.plans import Inputs, RunRequest, Value, fill, pipeline_root, settled
 from run_kfp.runs import JOB_ID, BackendName, PollFailed, RunRef, RunState, RunStatus, StepState, StepStatus
-from run_kfp.settings import SUBMISSION_LABEL, Settings
+from run_kfp.settings import SUBMISSION_LABEL, Settings, label_faults
 from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs) -> RunRequest:
         labels={**pipeline.own_labels, **settings.labels, SUBMISSION_LABEL: submission},
         endpoint=settings.get("api_endpoint") or f"{settings.get('region')}-aiplatform.googleapis.com",
     )
+    faults += label_faults(pipeline.own_labels)
     faults += _words_taken_for_secrets(request, inputs.finder.masker)
     if faults:
         raise InputError.of("this call", list(dict.fromkeys(faults)))
@@ -323,7 +324,7 @@ def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
 
     spec = struct_pb2.Struct()
     try:
-        json_format.ParseDict(dict(request.pipeline.spec), spec)
+        json_format.ParseDict(dict(request.pipeline.sent), spec)
     except (json_format.ParseError, TypeError, ValueError, RecursionError):
         raise InputError(
             f"{request.pipeline.source} contains a value that JSON does not support, such as a date",

@@ -276,6 +276,7 @@ def submit_call(
     screen.say(*graph_lines(resolved.pipeline))
     if note := secrets_note(request):
         screen.say(f"note: {note}")
+    screen.say(f"pipeline root: {request.pipeline_root} ({request.root_source})")
     screen.say(
         f"submitting {request.job_id} to project {request.project}, {request.region}, as {request.service_account} …"
     )

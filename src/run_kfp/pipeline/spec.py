@@ -28,13 +28,15 @@ class Documents:
     """What a pipeline file holds.
 
     Attributes:
-        spec: the pipeline spec (IR), the first document.
+        spec: the pipeline spec (IR), the first document, as far as it fits the schema.
+        sent: the same as it stands: what a newer schema has is the backend's to read.
         platforms: settings of platforms such as Kubernetes, by name; kfp writes them as a second document.
         findings: what does not fit the schema; errors and warnings.
         job: the PipelineJob around the spec (TFX and kfp 1.8 write one); an empty table where the file is a spec.
     """
 
     spec: Spec
+    sent: Spec
     platforms: Mapping[str, Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     job: Mapping[str, Any] = field(default_factory=dict)
@@ -63,6 +65,7 @@ def read_documents(text: str, source: str, *, foreign: bool = False) -> Document
     job: Mapping[str, Any] = {}
     if isinstance(spec, Mapping) and "pipelineInfo" not in spec and isinstance(spec.get("pipelineSpec"), Mapping):
         job, spec = spec, spec["pipelineSpec"]
+    sent = spec
     platforms = documents[1] if len(documents) > 1 and isinstance(documents[1], Mapping) else {}
     found: list[Finding] = []
     if foreign and isinstance(spec, Mapping) and spec:
@@ -77,7 +80,7 @@ def read_documents(text: str, source: str, *, foreign: bool = False) -> Document
             f"{source} is not a KFP v2 pipeline: it has no {lacking}", _HINT, code="RK-PIPELINE-FILE", place=source
         )
         raise InputError.of(source, [fault, *(each for each in found if each.severity is Severity.ERROR)])
-    return Documents(spec or {}, table_at(platforms, "platforms"), tuple(found), job)
+    return Documents(spec or {}, sent or {}, table_at(platforms, "platforms"), tuple(found), job)
 
 
 # What a run takes from a PipelineJob, and what its own flags and settings say instead.

@@ -67,6 +67,15 @@ class CompiledPipeline:
         return self._documents.spec
 
     @property
+    def sent(self) -> Spec:
+        """The spec as it stands in the text: a submission sends what it was given, all of it.
+
+        Raises:
+            InputError: as above.
+        """
+        return self._documents.sent
+
+    @property
     def platforms(self) -> Mapping[str, Any]:
         """The settings of other platforms that stand behind the spec, by the name of the platform.
 

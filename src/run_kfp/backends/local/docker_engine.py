@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import http
 import io
 import tarfile
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from run_kfp.backends.local.docker_client import WAYS_OUT, connector, docker_sdk, words_of
 from run_kfp.backends.local.engines import (
     GRACE,
     Ended,
@@ -25,7 +25,6 @@ from run_kfp.backends.local.engines import (
     Sink,
     StartRefusedError,
     StepCall,
-    exit_words,
     too_large,
 )
 from run_kfp.errors import EngineError
@@ -54,8 +53,6 @@ _LAST_REMOVAL = 2.0
 # Bytes: a service account key has 2,400.
 _LARGEST_KEY = 2**20
 
-_WAYS_OUT = "start Docker, or add process to the containers of the registry and pass --engine process"
-
 
 @dataclass(frozen=True)
 class DockerSettings:
@@ -83,7 +80,7 @@ class DockerEngine:
         """Take what the run wants, and the id of the store that it belongs to; nothing is contacted yet."""
         self._settings = settings
         self._store = store
-        self._connect: Callable[[], Any] = _connector
+        self._connect: Callable[[], Any] = connector
         self._info: Mapping[str, Any] = {}
         self._volume = ""
 
@@ -95,9 +92,9 @@ class DockerEngine:
         self, calls: Sequence[StepCall], progress: PullProgress, stopping: threading.Event
     ) -> tuple[list[str], Mapping[str, list[str]]]:
         """Reach the Engine and pull what is missing; see `Engine.prepare`."""
-        errors = _docker().errors
+        errors = docker_sdk().errors
         try:
-            self._connect = _connector()
+            self._connect = connector()
             api = self._connect()
             self._info = api.info()
             warnings: list[str] = []
@@ -118,7 +115,7 @@ class DockerEngine:
             if self._settings.credentials is not None and calls and not stopping.is_set():
                 self._hand_in(api, self._settings.credentials, calls[0])
         except (errors.DockerException, OSError) as error:
-            raise EngineError(f"the Docker Engine refused: {_words(error)}", hint=_WAYS_OUT) from None
+            raise EngineError(f"the Docker Engine refused: {words_of(error)}", hint=WAYS_OUT) from None
         return warnings, by_step
 
     def _hand_in(self, api: Any, file: Path, call: StepCall) -> None:
@@ -150,14 +147,14 @@ class DockerEngine:
         return {RUN_LABEL: call.run, STEP_LABEL: call.step, STORE_LABEL: self._store}
 
     def _credentials_mount(self, *, read_only: bool) -> Any:
-        return _docker().types.Mount(
+        return docker_sdk().types.Mount(
             _CREDENTIALS_FOLDER, self._volume, type="volume", read_only=read_only, no_copy=True
         )
 
     def close(self) -> None:
         """Remove the copy of the credentials; see `Engine.close`. What fails here, the next sweep does."""
         if self._volume:
-            with contextlib.suppress(_docker().errors.DockerException, OSError):  # a time that is over is an OSError
+            with contextlib.suppress(docker_sdk().errors.DockerException, OSError):  # a time that is over is an OSError
                 in_background(self._remove_volume).result(_LAST_REMOVAL)
 
     def _remove_volume(self) -> None:
@@ -171,7 +168,7 @@ class DockerEngine:
 
     def _get(self, api: Any, image: str, progress: PullProgress, stopping: threading.Event) -> None:
         """Make sure that an image is there, as `--pull` says."""
-        docker = _docker()
+        docker = docker_sdk()
         if self._settings.pull != "always":
             try:
                 api.inspect_image(image)
@@ -202,7 +199,7 @@ class DockerEngine:
                 progress(image, sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
         except docker.errors.APIError as error:
             raise EngineError(
-                f"the image {image} cannot be pulled: {_words(error)}",
+                f"the image {image} cannot be pulled: {words_of(error)}",
                 hint="check its name and `docker login`; an image that is only on this machine requires --pull missing",
             ) from None
         finally:
@@ -222,7 +219,7 @@ class DockerEngine:
 
     def start(self, call: StepCall, sink: Sink) -> _Container:
         """Create the container, attach to it, await its exit, start it; see `Engine.start`."""
-        docker = _docker()
+        docker = docker_sdk()
         # A client of its own: requests' sessions are not made for several threads.
         api = self._connect()
         try:
@@ -237,21 +234,21 @@ class DockerEngine:
                 use_config_proxy=False,
             )
         except docker.errors.APIError as error:
-            raise StartRefusedError(_words(error)) from None
+            raise StartRefusedError(words_of(error)) from None
         container = _Container(api, self._connect, created["Id"], sink, call)
         try:
             container.start()
         except docker.errors.DockerException as error:
             code = container.code_of_a_failed_start()
             container.remove()
-            raise StartRefusedError(_words(error), code) from None
+            raise StartRefusedError(words_of(error), code) from None
         except BaseException:
             container.remove()
             raise
         return container
 
     def _host_config(self, api: Any, call: StepCall) -> Any:
-        types = _docker().types
+        types = docker_sdk().types
         cpus, memory = float(self._info.get("NCPU") or 0), int(self._info.get("MemTotal") or 0)
         limits: dict[str, Any] = {}
         if call.cpu:
@@ -309,7 +306,7 @@ class _Container:
 
     def code_of_a_failed_start(self) -> int | None:
         """Return the exit code that the Engine gave a container that did not start: 127, 126."""
-        with contextlib.suppress(_docker().errors.DockerException, OSError):
+        with contextlib.suppress(docker_sdk().errors.DockerException, OSError):
             code = int(self._api.inspect_container(self.identity)["State"]["ExitCode"])
             return code or None
         return None
@@ -319,7 +316,7 @@ class _Container:
         return dataclasses.replace(self._end(), stopped=self._stopped)
 
     def _end(self) -> Ended:
-        lost = (_docker().errors.DockerException, OSError, ValueError, KeyError)  # requests' errors are OSErrors
+        lost = (docker_sdk().errors.DockerException, OSError, ValueError, KeyError)  # requests' errors are OSErrors
         try:
             for out, err in self._output:
                 if out:
@@ -330,7 +327,7 @@ class _Container:
             code = int(answer["StatusCode"])
             state = self._api.inspect_container(self.identity)["State"]
         except lost as error:
-            return Ended(None, f"the Engine does not report its exit code: {_words(error)}")
+            return Ended(None, f"the Engine does not report its exit code: {words_of(error)}")
         if state.get("Running") or int(state["ExitCode"]) != code or (answer.get("Error") or {}).get("Message"):
             return Ended(None, f"the Engine reports two different ends (exit code {code} or {state['ExitCode']})")
         warning = ""
@@ -354,10 +351,10 @@ class _Container:
                 files[name] = self._text_of(name)
             return Ended(code, warning=warning, files=files)
         except lost as error:
-            return Ended(code, f"its outputs cannot be read: {_words(error)}")
+            return Ended(code, f"its outputs cannot be read: {words_of(error)}")
 
     def _memory_limit(self) -> str:
-        with contextlib.suppress(_docker().errors.DockerException, OSError, KeyError):
+        with contextlib.suppress(docker_sdk().errors.DockerException, OSError, KeyError):
             limit = self._api.inspect_container(self.identity)["HostConfig"]["Memory"]
             return f" of {_size(limit)}" if limit else ""
         return ""
@@ -371,7 +368,7 @@ class _Container:
         if answer.status_code == http.HTTPStatus.NOT_FOUND:
             return None
         answer.raise_for_status()
-        found = _docker().utils.decode_json_header(answer.headers[_PATH_STAT])
+        found = docker_sdk().utils.decode_json_header(answer.headers[_PATH_STAT])
         return None if int(found["mode"]) & _NOT_REGULAR else int(found["size"])
 
     def _text_of(self, output: str) -> str:
@@ -383,13 +380,13 @@ class _Container:
 
     def remove(self) -> None:
         """Remove it and its anonymous volumes; one that is gone already is no fault."""
-        with contextlib.suppress(_docker().errors.NotFound):
+        with contextlib.suppress(docker_sdk().errors.NotFound):
             self._api.remove_container(self.identity, v=True, force=True)
         self._api.close()
 
     def stop(self) -> None:
         """Send the image's stop signal, and kill it after `GRACE`."""
-        with contextlib.suppress(_docker().errors.DockerException, OSError, KeyError):
+        with contextlib.suppress(docker_sdk().errors.DockerException, OSError, KeyError):
             api = self._connect()
             self._stopped = self._stopped or bool(api.inspect_container(self.identity)["State"]["Running"])
             api.stop(self.identity, timeout=GRACE)
@@ -397,81 +394,33 @@ class _Container:
     def kill(self) -> None:
         """Kill it at once."""
         self._stopped = True
-        with contextlib.suppress(_docker().errors.DockerException, OSError):
+        with contextlib.suppress(docker_sdk().errors.DockerException, OSError):
             self._connect().kill(self.identity)
 
 
-def sweep(store: str, dead: Callable[[str], bool]) -> list[str]:
+def sweep(store: str, dead: Callable[[str], bool]) -> None:
     """Remove the containers, and the copies of credentials, that killed runs of this store left behind.
 
     Args:
         store: its id (`LocalRuns.store`).
         dead: whether a run, by its id, is one of this store and its program is gone.
 
-    Returns:
-        The ids of the runs whose containers were removed.
-
     Raises:
         EngineError: the Engine does not answer.
     """
-    docker = _docker()
-    swept: list[str] = []
+    docker = docker_sdk()
     try:
-        api = _connector()()
+        api = connector()()
         for found in api.containers(all=True, filters={"label": [f"{STORE_LABEL}={store}"]}):
-            run = found["Labels"].get(RUN_LABEL, "")
-            if dead(run):
+            if dead(found["Labels"].get(RUN_LABEL, "")):
                 with contextlib.suppress(docker.errors.NotFound):
                     api.remove_container(found["Id"], v=True, force=True)
-                swept.append(run)
         for volume in api.volumes(filters={"label": [f"{STORE_LABEL}={store}"]}).get("Volumes") or ():
             if dead(volume["Labels"].get(RUN_LABEL, "")):
                 with contextlib.suppress(docker.errors.NotFound):
                     api.remove_volume(volume["Name"], force=True)
     except (docker.errors.DockerException, OSError) as error:
-        raise EngineError(f"the Docker Engine refused: {_words(error)}", hint=_WAYS_OUT) from None
-    return list(dict.fromkeys(swept))
-
-
-@functools.cache
-def _docker() -> Any:
-    """Import docker-py when it is needed: it takes 0.15 s."""
-    import docker
-    import docker.errors
-    import docker.types
-    import docker.utils
-
-    return docker
-
-
-def _connector() -> Any:
-    """Find the Engine; return what makes a client of it.
-
-    Raises:
-        EngineError: none answers.
-    """
-    docker = _docker()
-    where = docker.utils.kwargs_from_env()
-    if "base_url" not in where:
-        # Docker Desktop, colima and others make no /var/run/docker.sock but a context of the Docker client.
-        with contextlib.suppress(docker.errors.DockerException, OSError, ValueError, KeyError):
-            context = docker.ContextAPI.get_current_context()
-            if context is not None and context.Host:
-                where = {"base_url": context.Host, "tls": context.TLSConfig or False}
-    if str(where.get("base_url", "")).startswith("ssh://"):
-        where["use_ssh_client"] = True
-    try:
-        version = docker.APIClient(version="auto", **where).api_version
-    except (docker.errors.DockerException, OSError) as error:
-        at = where.get("base_url") or "the usual socket"
-        raise EngineError(f"no Docker Engine answers at {at}: {_words(error)}", hint=_WAYS_OUT) from None
-    return functools.partial(docker.APIClient, version=version, **where)
-
-
-def _words(error: Exception) -> str:
-    """Return what the Engine says, on one line."""
-    text = str(getattr(error, "explanation", None) or error)
-    return " ".join(text.split()).rstrip(".") or type(error).__name__
+        raise EngineError(f"the Docker Engine refused: {words_of(error)}", hint=WAYS_OUT) from None
 
 
 def _size(count: int) -> str:

@@ -66,7 +66,7 @@ def check_written(context: CheckContext, holds_secret: Callable[[str], bool]) ->
         context: what is checked.
         holds_secret: whether a text holds the value of a secret that this call knows, in any of its forms.
     """
-    texts = [*_texts(context.pipeline.spec, "")]
+    texts = [*_texts(context.pipeline.sent, ""), *_texts(context.pipeline.own_values, "runtimeConfig")]
     seen: set[str] = set()
     instead = _REPLACE if compiled_here(context) else _REPLACE_IN_FILE
     for path, text in texts:
