@@ -25,6 +25,7 @@ from run_kfp.backends.local.engines import (
     Sink,
     StartRefusedError,
     StepCall,
+    exit_words,
     too_large,
 )
 from run_kfp.errors import EngineError
