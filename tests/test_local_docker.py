@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -802,12 +802,42 @@ def test_images_are_pulled_with_progress(
     assert len(registry.requests) > asked
 
     events = [json.loads(line) for line in first.out.splitlines()]
-    assert [event["image"] for event in events if event["event"] == "pull"][-1] == image
+    pulls = [(event["image"], event["done"] == event["total"] > 0) for event in events if event["event"] == "pull"]
+    assert pulls == [*[(image, False)] * (len(pulls) - 1), (image, True)]
     assert [event["text"] for event in events if event["event"] == "log"] == ["pulled"]
     assert "pulling" not in again.err
     write("q.yaml", pipeline_text("pulls", {"one": task(other)}))
     foreign = local("-f", "q.yaml", "--local", "--pull", "always")
     assert f"{other} is built for arm64" in foreign.err or "no matching manifest" in foreign.err
+
+
+def test_a_pull_that_fails_or_is_stopped_is_not_shown_as_done(
+    local: Cli, write: Write, busybox: str, engine: Engine, registry: ImageRegistry
+) -> None:
+    image = registry.add("team/torn", b"no layer of any image", cmd=["true"])
+    write("p.yaml", pipeline_text("torn", {"one": task(image)}))
+
+    def shares(lines: Iterable[str]) -> list[bool]:
+        events = [json.loads(line) for line in lines]
+        return [event["done"] == event["total"] > 0 for event in events if event["event"] == "pull"]
+
+    failed = local("-f", "p.yaml", "--local", "--json")
+    assert failed.code == 4, failed.err
+    shown = shares(failed.out.splitlines())
+    assert shown
+    assert not any(shown)
+
+    registry.free.clear()
+    process = local.start("-f", "p.yaml", "--local", "--json")
+    assert process.stdout is not None
+    before = [process.stdout.readline()]
+    while '"pull"' not in before[-1]:
+        before.append(process.stdout.readline())
+        assert before[-1]
+    process.send_signal(signal.SIGINT)
+    after = process.stdout.read().splitlines()
+    assert process.wait(60) == 130
+    assert not any(shares([*before, *after]))
 
 
 def test_the_executed_file_is_the_compiled_one(local: Cli, write: Write, folder: Path, bucket: Path) -> None:

@@ -24,6 +24,11 @@ class ImageRegistry:
     blobs: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    free: threading.Event = field(default_factory=threading.Event)
+    """Until it is set, a blob stays away."""
+
+    def __post_init__(self) -> None:
+        self.free.set()
 
     def add(self, name: str, layer: bytes, *, architecture: str = "amd64", cmd: list[str]) -> str:
         """Hold an image of one layer (a tar) under `name:latest`; return the name to pull it by."""
@@ -55,6 +60,7 @@ class ImageRegistry:
             return "application/json", b"{}"
         name, _, reference = path.removeprefix("/v2/").partition("/manifests/")
         if not reference:
+            self.free.wait(60)
             return self.blobs.get(path.rpartition("/")[2])
         return self.blobs.get(self.tags.get(name, "") if reference == "latest" else reference)
 
@@ -95,5 +101,6 @@ def running_registry() -> Iterator[ImageRegistry]:
         try:
             yield held
         finally:
+            held.free.set()
             server.shutdown()
             thread.join()

@@ -197,14 +197,16 @@ class DockerEngine:
                     layers[event["id"]] = (layers[event["id"]][1],) * 2
                 else:
                     continue
-                progress(image, sum(done for done, _ in layers.values()), sum(total for _, total in layers.values()))
+                # A byte is kept back: layers that were not heard of yet, and unpacking, are still to come.
+                known = sum(total for _, total in layers.values())
+                progress(image, min(sum(done for done, _ in layers.values()), known - 1), known)
         except docker.errors.APIError as error:
             raise EngineError(
                 f"the image {image} cannot be pulled: {words_of(error)}",
                 hint="check its name and `docker login`; an image that is only on this machine requires --pull missing",
             ) from None
-        finally:
-            progress(image, 1, 1)
+        size = sum(total for _, total in layers.values()) or 1
+        progress(image, size, size)
 
     def _limit_warnings(self, call: StepCall) -> Iterable[str]:
         cpus, memory = float(self._info.get("NCPU") or 0), int(self._info.get("MemTotal") or 0)

@@ -46,7 +46,7 @@ class Observer(Protocol):
         ...
 
     def pulling(self, image: str, done: int, total: int) -> None:
-        """Take how far a pull is, in bytes; `total` is 0 as long as it is not known."""
+        """Take how far a pull is, in bytes: `total` is 0 while it is not known; `done` equals it at the end alone."""
         ...
 
 
