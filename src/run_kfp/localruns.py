@@ -92,8 +92,9 @@ class StepRecord:
 class RunRecord:
     """A run; the fields are those of `run.json`.
 
-    `parameters` holds `{"value": …, "from": …}`, and for a secret `{"secret": name, "from": place}`; `changes` is the
-    number of the last line of `changes.jsonl` that is in it.
+    `parameters` holds `{"value": …, "from": …}`, and for a secret `{"secret": name, "from": place, "hash": …}`, a hash
+    salted with `salt`; `bucket_dir` is the folder that the steps found as the bucket; `changes` is the number of the
+    last line of `changes.jsonl` that is in it.
     """
 
     schema: int = 1
@@ -108,6 +109,8 @@ class RunRecord:
     started: datetime | None = None
     ended: datetime | None = None
     parameters: dict[str, dict[str, Any]]
+    salt: str = ""
+    bucket_dir: str | None = None
     warnings: list[str] = field(default_factory=list)
     from_run: str | None = None
     changes: int = 0

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,16 +21,17 @@ from run_kfp.backends.local.docker_engine import LEAST_MEMORY, DockerEngine, Doc
 from run_kfp.backends.local.engines import Engine
 from run_kfp.backends.local.identity import new_id, run_values, time_values
 from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
+from run_kfp.backends.local.resume import fingerprint, resume
 from run_kfp.backends.local.runner import Policy, Runner
 from run_kfp.backends.local.telling import Observer
 from run_kfp.credentials import gcloud_login
-from run_kfp.errors import EngineError, InputError, StoreError, did_you_mean
+from run_kfp.errors import CheckFailed, EngineError, InputError, StoreError, did_you_mean
 from run_kfp.files import is_file, is_folder, read_text
 from run_kfp.findings import Finding
-from run_kfp.graph import ExecutableStep, downstream, executable_steps, parameter_defaults
+from run_kfp.graph import ExecutableStep, executable_steps, parameter_defaults
 from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, this_runner
 from run_kfp.masking import Masker
-from run_kfp.pipeline import CompiledPipeline, read_pipeline
+from run_kfp.pipeline import CompiledPipeline
 from run_kfp.plans import Inputs, Value, fill, known_values, settled
 from run_kfp.registry import Registry
 from run_kfp.runs import JOB_ID, RunState, StepState
@@ -86,6 +88,7 @@ class LocalPlan:
     reused: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     without_login: str = ""
+    bucket_dir: str | None = None
 
     @property
     def secrets(self) -> Mapping[str, SecretRef]:
@@ -98,6 +101,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
 
     Raises:
         InputError: with every fault of flags, parameters, secrets, and of what the file holds.
+        CheckFailed: the run that `--from` repeats still runs, or is one of another pipeline.
     """
     values, faults = fill(pipeline, inputs)
     faults = [*inputs.faults, *faults]
@@ -126,6 +130,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
                 processes[step.name] = entry
     credentials, without_login = _credentials(inputs, options, faults)
     mounts = _mounts(inputs, options, faults)
+    bucket_dir = next(map(str, mounts.values()), None)
     docker: DockerSettings | None = None
     if options.engine != "process":
         docker = DockerSettings(options.pull, options.network, mounts, credentials)
@@ -141,9 +146,21 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     reused, notes = frozenset[str](), tuple[str, ...]()
     if steps and (options.from_step is not None or options.from_run is not None):
         try:
-            base, reused, notes = _resume(pipeline, steps, values, inputs.registry, options, runs)
+            base, reused, notes = resume(
+                pipeline,
+                steps,
+                values,
+                inputs.registry,
+                runs,
+                from_step=str(options.from_step),
+                from_run=options.from_run,
+                bucket_dir=bucket_dir,
+            )
         except InputError as error:
             faults += error.all_faults
+        except CheckFailed:
+            if not faults:  # which are told first
+                raise
     if faults:
         raise InputError.of("this call", list(dict.fromkeys(faults)))
     return LocalPlan(
@@ -161,6 +178,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
         reused=reused,
         notes=notes,
         without_login=without_login,
+        bucket_dir=bucket_dir,
     )
 
 
@@ -260,88 +278,6 @@ def _process_entry(step: ExecutableStep, registry: Registry) -> ProcessEntry | F
     return entry
 
 
-def _resume(
-    pipeline: CompiledPipeline,
-    steps: Sequence[ExecutableStep],
-    values: Mapping[str, Value | SecretRef],
-    registry: Registry,
-    options: LocalOptions,
-    runs: LocalRuns,
-) -> tuple[RunRecord, frozenset[str], tuple[str, ...]]:
-    """Find the run that `--from` repeats, and which of its steps stay done.
-
-    Raises:
-        InputError: there is none, it has not come so far, or it ran with other values.
-    """
-    first = _step_named(str(options.from_step), steps, registry)
-    if options.from_run is not None:
-        folder, base = runs.find(options.from_run)
-    else:
-        same = [pair for pair in runs.all() if pair[1].pipeline.get("name") == pipeline.name]
-        if not same:
-            raise InputError(
-                f"--from {options.from_step}: no earlier run of {pipeline.name} in {runs.path}",
-                hint="remove --from to run all steps",
-            )
-        folder, base = same[0]
-    done = {step.name: step for step in base.steps if step.state is StepState.SUCCEEDED}
-    again = downstream(steps, first)
-    reused = frozenset(step.name for step in steps if step.name not in again and step.name in done)
-    needed = {name for step in steps if step.name not in reused for name in step.after} - again - reused
-    missing = sorted(name for name in needed if name in _ancestors(steps, first))
-    faults = [
-        Finding(f"--from {options.from_step}: {base.ref} did not complete step {name}", f"start with --from {name}")
-        for name in missing
-    ]
-    used = {name for step in steps if step.name in reused for name in step.parameters}
-    for name in sorted(used):
-        found, before = values.get(name), base.parameters.get(name, {})
-        if isinstance(found, Value) and "value" in before and before["value"] != found.value:
-            faults.append(
-                Finding(
-                    f"--from {options.from_step}: {base.ref} ran with {name}={before['value']!r}, "
-                    f"this call has {found.value!r}",
-                    "pass the same value, or remove --from",
-                )
-            )
-    if faults:
-        raise InputError.of("--from", faults)
-    notes = []
-    try:
-        file = folder.path / base.file
-        old = {} if file.is_symlink() else {step.name: step for step in executable_steps(read_pipeline(file))}
-    except InputError:
-        old = {}
-    changed = [step.name for step in steps if step.name in reused and old.get(step.name) != step]
-    if changed:
-        notes.append(f"{', '.join(changed)}: changed since {base.id}; not run again")
-    return base, reused, tuple(notes)
-
-
-def _ancestors(steps: Sequence[ExecutableStep], name: str) -> set[str]:
-    after = {step.name: step.after for step in steps}
-    found, todo = set[str](), list(after[name])
-    while todo:
-        step = todo.pop()
-        if step not in found:
-            found.add(step)
-            todo += after[step]
-    return found
-
-
-def _step_named(word: str, steps: Sequence[ExecutableStep], registry: Registry) -> str:
-    """Return the step that `--from` names: its name, its container's index, or its place in the order."""
-    names = [step.name for step in steps]
-    if word in names:
-        return word
-    container = registry.containers.get(word)
-    if container is not None and container.name in names:
-        return container.name
-    if re.fullmatch(r"[1-9][0-9]{0,4}", word) and int(word) <= len(names):
-        return names[int(word) - 1]
-    raise InputError(f"--from {word}: unknown step; valid steps: {', '.join(names)}", hint=did_you_mean(word, names))
-
-
 @dataclass(frozen=True)
 class Executed:
     """A run that has ended.
@@ -412,6 +348,7 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
 
 
 def _record(request: LocalPlan) -> RunRecord:
+    salt = secrets.token_hex(16)
     logs = log_names([step.name for step in request.steps])
     steps = []
     for step in request.steps:
@@ -434,9 +371,11 @@ def _record(request: LocalPlan) -> RunRecord:
         parameters={
             name: {"value": found.value, "from": found.source}
             if isinstance(found, Value)
-            else {"secret": name, "from": found.place}
+            else {"secret": name, "from": found.place, "hash": fingerprint(found, salt)}
             for name, found in request.values.items()
         },
+        salt=salt,
+        bucket_dir=request.bucket_dir,
         steps=steps,
         runner=this_runner(),
         from_run=request.base.id if request.base else None,
