@@ -758,6 +758,33 @@ def test_from_goes_on_where_it_failed(local: Cli, write: Write, folder: Path, bu
     assert f"local://{base} did not complete step second" in early.err
 
 
+def test_an_image_that_changed_behind_its_tag_is_told_where_its_step_is_not_run_again(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path
+) -> None:
+    def moved(mark: str) -> str:
+        made = engine.docker("create", "--label", f"mark={mark}", busybox, "true").stdout.strip()
+        engine.docker("commit", made, "moving:latest")
+        engine.docker("rm", made)
+        return engine.docker("images", "--quiet", "--no-trunc", "moving").stdout.strip()
+
+    first = moved("one")
+    tasks = {"one": task("moving", ["true"]), "two": task("moving", ["true"], after=["one"])}
+    write("p.yaml", pipeline_text("moving", tasks))
+    assert local("-f", "p.yaml", "--local").code == 0
+    base = latest(folder)
+    assert [step["image_id"] for step in base["steps"]] == [first, first]
+
+    same = local("-f", "p.yaml", "--local", "--from", "two")
+    second = moved("two")
+    result = local("-f", "p.yaml", "--local", "--from", "two", "--from-run", base["id"])
+
+    assert "not run again" not in same.err
+    assert f"warning: one: the image behind moving changed since {base['id']}; not run again" in result.err
+    assert [step["image_id"] for step in latest(folder)["steps"]] == [first, second]
+    (report,) = folder.glob(f".run-kfp/runs/{latest(folder)['id']}/report.html")
+    assert f"<dt>Image ID</dt><dd><code>{second[7:19]}</code></dd>" in report.read_text("utf-8")
+
+
 # ── images ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -81,6 +81,7 @@ class FakeEngine:
         self.parts = parts
         self.started: dict[str, Playing] = {}
         self.prepared: list[str] = []
+        self.image_ids: dict[str, str] = {}
 
     def prepare(
         self, calls: Sequence[StepCall], progress: PullProgress, stopping: threading.Event
@@ -88,6 +89,9 @@ class FakeEngine:
         self.prepared = [call.step for call in calls]
         progress("an/image", 1, 2)
         return ["about the run"], {calls[0].step: ["about the step"]}
+
+    def image_id(self, image: str) -> str | None:
+        return self.image_ids.get(image)
 
     def outputs_folder(self, step: str) -> str:
         return f"/outputs/{step}"
@@ -294,6 +298,30 @@ def test_a_step_done_by_an_earlier_run_is_not_run_again(rehearse: Rehearse) -> N
 
     assert taken == [["kept"]]
     assert (ran.engine.prepared, list(ran.engine.started)) == (["two"], ["two"])
+
+
+@pytest.mark.parametrize(
+    ("now", "note"),
+    [
+        ("sha256:2", ["one: the image behind an/one changed since chain-0; not run again"]),
+        ("sha256:1", []),
+        (None, []),  # it has been removed: nobody knows
+    ],
+)
+def test_the_image_that_a_step_runs_is_kept_and_compared_where_the_step_is_not_run_again(
+    rehearse: Rehearse, now: str | None, note: list[str]
+) -> None:
+    engine = FakeEngine()
+    engine.image_ids = {"an/two": "sha256:3", **({"an/one": now} if now else {})}
+    ran = rehearse(engine, a_step("one"), a_step("two", "one"), a_step("three"), done={"one": {}})
+    one = ran.record.step("one")
+    one.image_id, one.reused_from = "sha256:1", "chain-0"
+
+    record = ran.run()
+
+    assert [step.image_id for step in record.steps] == ["sha256:1", "sha256:3", None]
+    assert record.warnings == ["about the run", *note]
+    assert ran.folder.read() == record
 
 
 # ── failures ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -58,15 +58,16 @@ _LARGEST_RECORD = 16 * 2**20
 
 # What is never masked: a secret that happens to read "FAILED" must not make the record unreadable.
 _FREE = frozenset({"parameters", "outputs"})
-_PLAIN = frozenset({"id", "ref", "state", "engine", "created", "started", "ended", "log", "container", "reused_from"})
+_PLAIN = frozenset({"id", "ref", "state", "engine", "created", "started", "ended", "log", "image_id", "container", "reused_from"})
 
 
 @dataclass
 class StepRecord:
     """A step of a run; the fields are those of `run.json`.
 
-    `container` is the id of the container, or `pid <number> <start time>` of a process; `outputs` are the values of its
-    output parameters, None where they hold a secret and are not kept.
+    `image_id` is the Engine's id of the image that ran, None for processes; `container` is the id of the container, or
+    `pid <number> <start time>` of a process; `outputs` are the values of its output parameters, None where they hold a
+    secret and are not kept.
     """
 
     name: str
@@ -83,6 +84,7 @@ class StepRecord:
     command: list[str] | None = None
     args: list[str] | None = None
     log: str = ""
+    image_id: str | None = None
     container: str | None = None
     reused_from: str | None = None
     outputs: dict[str, Any] | None = None

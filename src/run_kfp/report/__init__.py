@@ -212,6 +212,7 @@ def _step(number: int, step: Record, log: Log | str | None) -> Html:
     reused = step.get("reused_from")
     facts = {
         "Image": tag("code", step["image"]) if step.get("image") else None,
+        "Image ID": tag("code", _short_id(step["image_id"])) if step.get("image_id") else None,
         "Resources": step.get("resources"),
         "After": ", ".join(step.get("after") or ()),
         "Started": _time(step.get("started")),
@@ -331,7 +332,12 @@ def _place(container: str) -> dict[str, Child]:
     kind, _, rest = container.partition(" ")
     if kind == "pid":
         return {"Process": tag("code", rest.partition(" ")[0])}
-    return {"Container": tag("code", container[:12]) if container else None}
+    return {"Container": tag("code", _short_id(container)) if container else None}
+
+
+def _short_id(identity: str) -> str:
+    """Return an id as `docker ps` and `docker images` show it."""
+    return identity.removeprefix("sha256:")[:12]
 
 
 def _output(value: Any) -> str:

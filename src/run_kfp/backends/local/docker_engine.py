@@ -119,6 +119,18 @@ class DockerEngine:
             raise EngineError(f"the Docker Engine refused: {words_of(error)}", hint=WAYS_OUT) from None
         return warnings, by_step
 
+    def image_id(self, image: str) -> str | None:
+        """Return the Engine's id of an image, `sha256:…`; see `Engine.image_id`."""
+        errors = docker_sdk().errors
+        try:
+            api = self._connect()
+            with contextlib.closing(api):
+                return str(api.inspect_image(image)["Id"])
+        except errors.NotFound:
+            return None
+        except (errors.DockerException, OSError) as error:
+            raise EngineError(f"the Docker Engine refused: {words_of(error)}", hint=WAYS_OUT) from None
+
     def _hand_in(self, api: Any, file: Path, call: StepCall) -> None:
         """Copy the credentials into a volume of this run, readable for whoever an image runs as.
 

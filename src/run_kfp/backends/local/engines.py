@@ -130,6 +130,14 @@ class Engine(Protocol):
         """
         ...
 
+    def image_id(self, image: str) -> str | None:
+        """Return the id of what has the name `image` now, None where there is no such image.
+
+        Raises:
+            EngineError: it does not answer.
+        """
+        ...
+
     def outputs_folder(self, step: str) -> str:
         """Return where `step` finds the folder for its outputs."""
         ...

@@ -114,6 +114,9 @@ class ProcessEngine:
         ]
         return warnings, by_step
 
+    def image_id(self, image: str) -> None:
+        """Return nothing: no image runs."""
+
     def outputs_folder(self, step: str) -> str:
         """Return the outputs folder of a step, which is made now."""
         return str(self._folder(step).path / "outputs")

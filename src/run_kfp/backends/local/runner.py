@@ -87,6 +87,7 @@ class Stop:
 class _Prepared:
     warnings: Sequence[str]
     by_step: Mapping[str, Sequence[str]]
+    image_ids: Mapping[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -315,6 +316,7 @@ class Runner:
             self.record.warnings += event.warnings
             for step in self.record.steps:
                 step.warnings += event.by_step.get(step.name, ())
+                self._note_image(step, event.image_ids[step.image])
             if not self._stopping.is_set():
                 self.record.state = RunState.RUNNING
             self._write()
@@ -355,7 +357,17 @@ class Runner:
         waiting = [self._by_name[step.name] for step in self.record.steps if step.state is StepState.WAITING]
         calls = [self._call(step, [], []) for step in waiting]
         warnings, by_step = self.engine.prepare(calls, self._pulling, self._stopping)
-        self._events.put(_Prepared(warnings, by_step))
+        images = dict.fromkeys(step.image for step in self.record.steps)
+        ids = {image: None if self._stopping.is_set() else self.engine.image_id(image) for image in images}
+        self._events.put(_Prepared(warnings, by_step, ids))
+
+    def _note_image(self, step: StepRecord, found: str | None) -> None:
+        """Keep which image a step runs; say where one that is not run again had another one by the same name."""
+        if step.reused_from is None:
+            step.image_id = found
+        elif found and step.image_id and found != step.image_id:
+            words = f"the image behind {step.image} changed since {step.reused_from}"
+            self.record.warnings.append(f"{step.name}: {words}; not run again")
 
     @property
     def _pulling(self) -> PullProgress:
