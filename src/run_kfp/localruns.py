@@ -58,7 +58,9 @@ _LARGEST_RECORD = 16 * 2**20
 
 # What is never masked: a secret that happens to read "FAILED" must not make the record unreadable.
 _FREE = frozenset({"parameters", "outputs"})
-_PLAIN = frozenset({"id", "ref", "state", "engine", "created", "started", "ended", "log", "image_id", "container", "reused_from"})
+_PLAIN = frozenset(
+    {"id", "ref", "state", "engine", "created", "started", "ended", "log", "image_id", "container", "reused_from"}
+)
 
 
 @dataclass
