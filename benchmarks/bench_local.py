@@ -36,11 +36,13 @@ from pathlib import Path
 
 from engine import Engine, EngineUnavailableError, images, running_engine
 from run_kfp.backends.local import LocalPlan, execute
-from run_kfp.backends.local.docker_engine import RUN_LABEL, DockerSettings
+from run_kfp.backends.local.docker_engine import DockerSettings
+from run_kfp.backends.local.leftovers import RUN_LABEL
 from run_kfp.backends.local.runner import Policy
 from run_kfp.errors import RunKfpError
 from run_kfp.graph import executable_steps
-from run_kfp.localruns import LocalRuns, RunRecord, StepRecord
+from run_kfp.localruns import RunRecord, StepRecord
+from run_kfp.localstore import LocalRuns
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
 from run_kfp.runs import RunState, StepState

@@ -29,9 +29,10 @@ from pathlib import Path
 
 from run_kfp import errors
 from run_kfp.arguments import Reference
-from run_kfp.cli import app
+from run_kfp.cli import command
 from run_kfp.consent import FACTORIES_VARIABLE, HOSTS_VARIABLE
 from run_kfp.preflight import rules
+from run_kfp.program import commands_of
 from run_kfp.registry import (
     BUILT_IN_PARAMS,
     Accelerator,
@@ -95,9 +96,8 @@ def fenced(text: str) -> str:
 
 def help_screens() -> str:
     """Every `--help` screen, the program's own first, each under a heading."""
-    names = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
     screens = []
-    for words in [[], *([name] for name in names)]:
+    for words in [(), *(words for words, _ in commands_of(command()))]:
         screens.append(f"### {' '.join(['run-kfp', *words])}\n\n{fenced(run(*words, '--help'))}")
     return "\n\n".join(screens)
 

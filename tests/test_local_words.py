@@ -13,7 +13,7 @@ from conftest import Cli, Write
 from run_kfp.commands.check import WIDEST
 from run_kfp.commands.local import conclude_rehearsal
 from run_kfp.errors import RunFailed, RunStopped
-from run_kfp.localruns import LocalRuns
+from run_kfp.localstore import LocalRuns
 from run_kfp.preflight.rules import rule, rules
 from run_kfp.runs import RunState, StepState
 from test_localruns import a_record

@@ -21,7 +21,8 @@ import pytest
 from clock import FakeClock
 from conftest import Cli
 from run_kfp.errors import InputError
-from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, process_start, this_runner
+from run_kfp.localruns import RunFolder, RunRecord, StepRecord, local_ref, process_start, this_runner
+from run_kfp.localstore import LocalRuns
 from run_kfp.runs import RunState, StepState, StepStatus
 from run_kfp.steplogs import LogLine, follow_logs, last_lines, log_names
 
@@ -43,7 +44,7 @@ def a_record(run_id: str = "chain-1", created: datetime = NOON) -> RunRecord:
 
 def written(runs: LocalRuns, run_id: str, created: datetime = NOON) -> RunFolder:
     folder = runs.folder(run_id)
-    folder.make("a pipeline\n", "pipeline.yaml")
+    folder.make("a pipeline\n")
     folder.write(a_record(run_id, created), str)
     folder.release()
     return folder
@@ -100,7 +101,7 @@ def test_a_record_that_is_none_is_no_run(runs: LocalRuns, text: str | None) -> N
         (path / "run.json").write_text(text, encoding="utf-8")
 
     assert runs.folder("chain-1").read() is None
-    assert runs.all() == []
+    assert runs.newest()[0] == []
 
 
 def changed(record: RunRecord, **keys: Any) -> str:
@@ -142,7 +143,7 @@ def test_a_record_that_does_not_fit_its_folder_is_told_and_the_others_are_read(
     (runs.path / "chain-1/run.json").write_text(text, encoding="latin-1")
     written(runs, "other-1")
 
-    found, told = runs.scan()
+    found, told = runs.newest()
 
     assert [record.id for _, record in found] == ["other-1"]
     assert told == [f"warning: {runs.path}/chain-1/run.json is ignored: {words}"]
@@ -175,7 +176,7 @@ def test_a_record_that_is_no_regular_file_is_told_at_once(runs: LocalRuns, tmp_p
     ODD[kind](runs.path / "chain-1/run.json")
     written(runs, "other-1")
 
-    found, told = runs.scan()
+    found, told = runs.newest()
 
     assert [record.id for _, record in found] == ["other-1"]
     words = "it is a link" if "link" in kind else "it is not a regular file"
@@ -187,7 +188,7 @@ def test_a_folder_of_a_run_that_is_a_link_is_told(runs: LocalRuns, tmp_path: Pat
     runs.path.mkdir(parents=True)
     (runs.path / "chain-1").symlink_to(tmp_path / "elsewhere/runs/chain-1")
 
-    assert runs.scan() == ([], [f"warning: {runs.path}/chain-1/run.json is ignored: a link leads out of its folder"])
+    assert runs.newest() == ([], [f"warning: {runs.path}/chain-1/run.json is ignored: a link leads out of its folder"])
 
 
 def test_a_record_is_read_no_further_than_its_limit(runs: LocalRuns) -> None:
@@ -195,7 +196,7 @@ def test_a_record_is_read_no_further_than_its_limit(runs: LocalRuns) -> None:
     with (runs.path / "chain-1/run.json").open("wb") as file:
         file.truncate(2**40)
 
-    assert runs.scan()[1] == [f"warning: {runs.path}/chain-1/run.json is ignored: larger than 16 MB"]
+    assert runs.newest()[1] == [f"warning: {runs.path}/chain-1/run.json is ignored: larger than 16 MB"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ODD if kind != "a link to nothing"])
@@ -229,7 +230,7 @@ def test_a_store_that_is_a_link_is_refused(runs: LocalRuns, tmp_path: Path) -> N
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / ".run-kfp").symlink_to(tmp_path / "elsewhere")
 
-    for refused in (runs.all, lambda: runs.find(None), lambda: runs.folder("chain-1").make("x", "pipeline.yaml")):
+    for refused in (runs.newest, lambda: runs.find(None), lambda: runs.folder("chain-1").make("x")):
         with pytest.raises(InputError, match=r"\.run-kfp is a link"):
             refused()
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -241,7 +242,7 @@ def test_runs_that_are_a_link_are_refused(runs: LocalRuns, tmp_path: Path) -> No
     runs.path.symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(InputError, match="runs is a link"):
-        runs.folder("chain-1").make("x", "pipeline.yaml")
+        runs.folder("chain-1").make("x")
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -251,7 +252,7 @@ def test_a_store_of_another_user_is_refused(runs: LocalRuns) -> None:
     os.chown(runs.path.parent, 12345, -1)
 
     with pytest.raises(InputError, match=r"belongs to another user \(uid 12345\)"):
-        runs.all()
+        runs.newest()[0]
 
 
 @pytest.mark.parametrize("command", ["runs", "logs", "watch", "cancel"])
@@ -262,9 +263,10 @@ def test_a_command_tells_of_an_invalid_record_in_a_line_and_goes_on(cli: Cli, fo
     record = a_record()
     record.state = RunState.SUCCEEDED
     made = runs.folder(record.id)
-    made.make("a pipeline\n", "pipeline.yaml")
+    made.make("a pipeline\n")
     made.write(record, str)
     made.release()
+    os.utime(runs.path / "odd", (9e9, 9e9))  # it seems to be the newest
 
     result = cli(command)
 
@@ -311,7 +313,7 @@ def test_a_record_tells_its_status_as_every_backend_does() -> None:
 
 def test_a_folder_holds_the_pipeline_and_is_not_for_git(runs: LocalRuns) -> None:
     folder = runs.folder("chain-1")
-    folder.make("a pipeline\n", "pipeline.yaml")
+    folder.make("a pipeline\n")
     folder.release()
 
     assert (folder.path / "pipeline.yaml").read_text(encoding="utf-8") == "a pipeline\n"
@@ -333,7 +335,7 @@ def test_a_run_is_made_once(runs: LocalRuns) -> None:
     written(runs, "chain-1")
 
     with pytest.raises(InputError, match="run chain-1 already exists") as error:
-        runs.folder("chain-1").make("another\n", "pipeline.yaml")
+        runs.folder("chain-1").make("another\n")
 
     assert "--job-id" in error.value.hint
 
@@ -342,13 +344,13 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / ".run-kfp").write_text("no folder", encoding="utf-8")
 
     with pytest.raises(InputError, match="cannot create"):
-        LocalRuns(tmp_path / ".run-kfp").folder("chain-1").make("a pipeline\n", "pipeline.yaml")
+        LocalRuns(tmp_path / ".run-kfp").folder("chain-1").make("a pipeline\n")
 
 
 def test_a_run_is_abandoned_when_its_program_is_gone_and_not_before(runs: LocalRuns) -> None:
     script = (
-        "import sys; from pathlib import Path; from run_kfp.localruns import LocalRuns\n"
-        "folder = LocalRuns(Path(sys.argv[1])).folder('chain-1'); folder.make('', 'pipeline.yaml')\n"
+        "import sys; from pathlib import Path; from run_kfp.localstore import LocalRuns\n"
+        "folder = LocalRuns(Path(sys.argv[1])).folder('chain-1'); folder.make('')\n"
         "print('made', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
@@ -366,7 +368,7 @@ def test_a_run_is_abandoned_when_its_program_is_gone_and_not_before(runs: LocalR
 
 def test_a_run_that_ended_lets_go(runs: LocalRuns) -> None:
     folder = runs.folder("chain-1")
-    folder.make("", "pipeline.yaml")
+    folder.make("")
     held = runs.folder("chain-1").abandoned()
     folder.release()
     folder.release()
@@ -388,7 +390,7 @@ def test_a_removed_run_is_gone(runs: LocalRuns) -> None:
     runs.remove("chain-1")
     runs.remove("nothing")
 
-    assert runs.all() == []
+    assert runs.newest()[0] == []
 
 
 # ── which run ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -398,7 +400,7 @@ def test_the_newest_comes_first_and_names_decide_between_equals(runs: LocalRuns)
     for number, (name, minutes) in enumerate([("b", 1), ("a", 1), ("old", 0), ("new", 2)]):
         written(runs, f"{name}-{number}", NOON + timedelta(minutes=minutes))
 
-    assert [record.id for _, record in runs.all()] == ["new-3", "b-0", "a-1", "old-2"]
+    assert [record.id for _, record in runs.newest()[0]] == ["new-3", "b-0", "a-1", "old-2"]
     assert runs.find(None)[1].id == "new-3"
 
 
@@ -578,7 +580,7 @@ def test_a_store_has_a_random_id_that_stays(runs: LocalRuns, tmp_path: Path) -> 
 def test_only_a_run_of_this_store_is_dead(runs: LocalRuns) -> None:
     folder = runs.folder("chain-1")
     assert not runs.is_dead("chain-1")  # of another store that this Engine knows, or removed by hand
-    folder.make("a pipeline\n", "pipeline.yaml")
+    folder.make("a pipeline\n")
     assert not runs.is_dead("chain-1")
     folder.release()
     assert runs.is_dead("chain-1")
@@ -587,7 +589,7 @@ def test_only_a_run_of_this_store_is_dead(runs: LocalRuns) -> None:
 
 def test_changes_are_joined_to_the_record(runs: LocalRuns) -> None:
     folder = runs.folder("chain-1")
-    folder.make("a pipeline\n", "pipeline.yaml")
+    folder.make("a pipeline\n")
     record = a_record()
     folder.write(record, str)
     for state in (StepState.PENDING, StepState.RUNNING):
@@ -618,7 +620,7 @@ def test_changes_are_joined_to_the_record(runs: LocalRuns) -> None:
 
 def test_what_is_kept_free_for_the_end_is_given_back(runs: LocalRuns) -> None:
     folder = runs.folder("chain-1")
-    folder.make("a pipeline\n", "pipeline.yaml")
+    folder.make("a pipeline\n")
     assert (folder.path / "reserve").stat().st_blocks * 512 >= 2**18
     folder.release()
     assert not (folder.path / "reserve").exists()
@@ -659,7 +661,7 @@ def test_the_record_is_json_that_people_read(runs: LocalRuns) -> None:
 def test_a_record_without_steps_has_no_log(cli: Cli, folder: Path) -> None:
     runs = LocalRuns(folder / ".run-kfp")
     made = runs.folder("chain-1")
-    made.make("a pipeline\n", "pipeline.yaml")
+    made.make("a pipeline\n")
     record = a_record()
     record.steps, record.state = [], RunState.SUCCEEDED
     made.write(record, str)

@@ -23,7 +23,8 @@ from run_kfp.backends.local.runner import Policy, Runner
 from run_kfp.backends.local.telling import Teller
 from run_kfp.errors import EngineError, StoreError
 from run_kfp.graph import Constant, ExecutableStep, FromOutput, FromParameter
-from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, this_runner
+from run_kfp.localruns import RunFolder, RunRecord, StepRecord, local_ref, this_runner
+from run_kfp.localstore import LocalRuns
 from run_kfp.masking import Masker
 from run_kfp.runs import RunState, StepState
 from run_kfp.steplogs import LogLine, log_names
@@ -200,7 +201,7 @@ def rehearse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehear
     """Prepare a run: engine, steps, policy."""
     monkeypatch.setattr(runner, "_TICK", 0.01)
     folder = LocalRuns(tmp_path / ".run-kfp").folder("chain-1")
-    folder.make("a pipeline\n", "pipeline.yaml")
+    folder.make("a pipeline\n")
     yield functools.partial(Rehearsal, folder)
     folder.release()
 

@@ -16,7 +16,7 @@ import typer
 
 from run_kfp import flags
 from run_kfp.errors import InputError, RunKfpError
-from run_kfp.program import Program, unexpected
+from run_kfp.program import Program, commands_of, unexpected
 from run_kfp.terminal import Format, Screen
 
 # Everything else is imported by the function that needs it: `--help` answers without pydantic, kfp and Google's SDK.
@@ -77,12 +77,51 @@ RunArgument = Annotated[
 ]
 
 
-@app.command(rich_help_panel=FOLLOW)
-def runs(ctx: typer.Context) -> None:
-    """Show the runs of this folder, the newest first."""
-    from run_kfp.commands.local import list_runs
+runs_app = typer.Typer(invoke_without_command=True)
+app.add_typer(runs_app, name="runs", rich_help_panel=FOLLOW)
 
-    list_runs(ctx.obj)
+
+@runs_app.callback()
+def runs(
+    ctx: typer.Context,
+    limit: Annotated[
+        str, typer.Option("--limit", metavar="N", help="How many; 0 for all.", rich_help_panel=flags.WHAT)
+    ] = "20",
+) -> None:
+    """Show the runs of this folder, the newest first."""
+    if ctx.invoked_subcommand is None:
+        from run_kfp.commands.runs import list_runs
+
+        list_runs(ctx.obj, limit)
+
+
+@runs_app.command()
+def prune(
+    ctx: typer.Context,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep",
+            metavar="N",
+            help="Keep the newest N runs: 20 by default, none where --older-than is given.",
+            rich_help_panel=flags.WHAT,
+        ),
+    ] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than", metavar="AGE", help="Only runs that ended so long ago: 12h, 7d.", rich_help_panel=flags.WHAT
+        ),
+    ] = None,
+    yes: bool = flags.YES,
+) -> None:
+    """Remove old runs of this folder, and containers that runs left behind.
+
+    It shows what it would remove, and asks. A run that is not over stays.
+    """
+    from run_kfp.commands.runs import prune_runs
+
+    prune_runs(ctx.obj, keep, older_than, yes=yes)
 
 
 @app.command(rich_help_panel=FOLLOW)
@@ -205,10 +244,11 @@ def command() -> Any:
     everywhere = [copy.copy(param) for param in made.params if param.name in ("json_", "debug")]
     for param in everywhere:
         param.expose_value = False  # the screen learns it
-    for each in made.commands.values():
+    commands = [each for _, each in commands_of(made)]
+    for each in commands:
         each.params += everywhere
     parent = typer.Context(made, **made.context_settings)
-    for each in (made, *made.commands.values()):
+    for each in (made, *commands):
         for param in (*each.params, each.get_help_option(typer.Context(each, parent))):
             if getattr(param, "is_flag", False):
                 param.metavar = ""  # "<bool>" reads as if a value were to follow

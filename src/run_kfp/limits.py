@@ -105,3 +105,13 @@ def memory_bytes(limit: str) -> int:
     digits = limit.rstrip("KMGTPEi")
     unit: int = _UNITS[limit.removeprefix(digits)]
     return int(digits) * unit
+
+
+def bytes_words(count: int) -> str:
+    """Write a number of bytes for a person."""
+    size, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Runs on this machine, as they lie under `.run-kfp/runs/<id>/`: `run.json`, the pipeline file, a log a step.
+"""A run on this machine, as it lies under `.run-kfp/runs/<id>/`: `run.json`, the pipeline file, a log a step.
 
 All of it is the owner's alone. It is input like any other when it is read: a folder may come with a checkout, and a
 record that is too large, does not fit its folder or names files outside of it is told and left out.
@@ -17,8 +17,6 @@ import errno
 import json
 import os
 import re
-import secrets
-import shutil
 import socket
 import stat
 from collections.abc import Callable, Sequence
@@ -30,22 +28,20 @@ from typing import IO, Any
 from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
-from run_kfp.errors import InputError, StoreError, did_you_mean
-from run_kfp.files import is_folder, make_private_folder, open_regular, write_atomically
+from run_kfp.errors import InputError, StoreError
+from run_kfp.files import make_private_folder, open_regular, write_atomically
 from run_kfp.locks import lock
 from run_kfp.runs import JOB_ID, BackendName, RunRef, RunState, RunStatus, StepState, StepStatus
 
 FOLDER = Path(".run-kfp")
 
-_HINT = "run in a folder with free space and write permission"
+HINT = "run in a folder with free space and write permission"
 
 _RECORD, _CHANGES, _LOCK, _CANCEL, _RESERVE = "run.json", "changes.jsonl", "lock", "cancel", "reserve"
+PIPELINE_FILE = "pipeline.yaml"
 
 # Bytes that a run keeps free for its own end: with the disk full, its record still finds room.
 _RESERVED = 2**18
-
-# The id of a store: 64 random bits.
-_STORE, _STORE_ID = "store", re.compile(r"[0-9a-f]{16}")
 
 # The number of a change that no run has: a record that was given up has them all.
 _ALL_CHANGES = 10**9
@@ -105,7 +101,7 @@ class RunRecord:
     id: str
     ref: str
     pipeline: dict[str, str]
-    file: str = "pipeline.yaml"
+    file: str = PIPELINE_FILE
     engine: str
     state: RunState = RunState.PENDING
     error: str | None = None
@@ -154,6 +150,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         """Take its path; nothing is made."""
         self.path = path
+        self._ended = False
         self._held: IO[bytes] | None = None
         self._changes: IO[bytes] | None = None
 
@@ -167,14 +164,14 @@ class RunFolder:
         """The folder `.run-kfp`."""
         return self.path.parent.parent
 
-    def make(self, pipeline: str, file: str) -> None:
+    def make(self, pipeline: str) -> None:
         """Make the folder with the executed pipeline file in it, and hold its lock until this process ends.
 
         Raises:
             InputError: it is there already, cannot be made, or `.run-kfp` is a link or somebody else's.
         """
         check_store(self._store)
-        make_private_folder(self.path.parent, _HINT)
+        make_private_folder(self.path.parent, HINT)
         try:
             for folder in (self._store, self.path.parent):
                 if folder.is_symlink():
@@ -191,9 +188,9 @@ class RunFolder:
                 f"the run {self.id} already exists on this machine", hint="remove --job-id to get a new id"
             ) from None
         except OSError as error:
-            raise InputError(f"cannot create {self.path}: {error.strerror}", hint=_HINT) from None
+            raise InputError(f"cannot create {self.path}: {error.strerror}", hint=HINT) from None
         lock(self._held)
-        write_atomically(self.path / file, pipeline, _HINT, private=True)
+        write_atomically(self.path / PIPELINE_FILE, pipeline, HINT, private=True)
         try:
             with self._open(_RESERVE, os.O_WRONLY | os.O_CREAT) as reserve:
                 reserve.write(bytes(_RESERVED))
@@ -201,7 +198,7 @@ class RunFolder:
             self.use_reserve()
 
     def release(self) -> None:
-        """Let go of the lock: the run has ended."""
+        """Let go of the lock, and remove it where the record says how the run ended: nobody has to look at it then."""
         self.use_reserve()
         if self._changes is not None:
             with contextlib.suppress(OSError):
@@ -210,6 +207,18 @@ class RunFolder:
         if self._held is not None:
             self._held.close()
             self._held = None
+            if self._ended:
+                self.forget_program()
+
+    @property
+    def in_hand(self) -> bool:
+        """Whether a program runs it, or left it without an end; costs one look at the folder."""
+        return os.path.lexists(self.path / _LOCK)
+
+    def forget_program(self) -> None:
+        """Remove the lock of a run that has ended."""
+        with contextlib.suppress(OSError):
+            (self.path / _LOCK).unlink(missing_ok=True)
 
     def write(self, record: RunRecord, mask: Callable[[str], str]) -> None:
         """Write `run.json` anew, whole or not at all, with every secret masked.
@@ -220,12 +229,13 @@ class RunFolder:
         data = _masked(record.data, mask)
         text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
         try:
-            write_atomically(self.path / _RECORD, text, _HINT, private=True)
+            write_atomically(self.record_path, text, HINT, private=True)
         except InputError as error:
             raise StoreError(
                 error.message, "check this folder and the space on its disk, then repeat the run"
             ) from None
-        if record.state.is_final:
+        self._ended = record.state.is_final
+        if self._ended:
             (self.path / _CHANGES).unlink(missing_ok=True)
 
     def append(self, record: RunRecord, steps: Sequence[StepRecord], mask: Callable[[str], str]) -> None:
@@ -280,6 +290,7 @@ class RunFolder:
             if len(shorter) < len(text):
                 file.seek(0)
                 file.write(shorter.ljust(len(text) - 1) + b"\n")
+                self._ended = True
 
     def read(self) -> RunRecord | None:
         """Read the record; None when there is none yet, or none that is valid."""
@@ -318,6 +329,19 @@ class RunFolder:
         """Return the path of a step's log."""
         return self.path / step.log
 
+    @property
+    def record_path(self) -> Path:
+        """The path of its record."""
+        return self.path / _RECORD
+
+    @property
+    def began(self) -> float:
+        """When it was made, in seconds, without a look into its record: the pipeline file is written once."""
+        for path in (self.path / PIPELINE_FILE, self.path):
+            with contextlib.suppress(OSError):
+                return path.lstat().st_mtime
+        return 0.0
+
     def open_log(self, step: StepRecord) -> IO[bytes]:
         """Open the log of a step to write at its end."""
         return self._open(step.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -335,104 +359,12 @@ class RunFolder:
         try:
             self._open(_CANCEL, os.O_WRONLY | os.O_CREAT).close()
         except OSError as error:
-            raise InputError(f"cannot write {self.path / _CANCEL}: {error.strerror}", hint=_HINT) from None
+            raise InputError(f"cannot write {self.path / _CANCEL}: {error.strerror}", hint=HINT) from None
 
     @property
     def asked_to_cancel(self) -> bool:
         """Whether somebody asked to stop it."""
         return (self.path / _CANCEL).exists()
-
-
-class LocalRuns:
-    """All runs of one folder, `.run-kfp/runs` of the current one."""
-
-    def __init__(self, folder: Path = FOLDER) -> None:
-        """Take the folder `.run-kfp`; it need not be there."""
-        self.path = folder / "runs"
-
-    def folder(self, run_id: str) -> RunFolder:
-        """Return the folder of a run that may be or not be there."""
-        return RunFolder(self.path / run_id)
-
-    def store(self, *, make: bool = False) -> str:
-        """Return the id of this store, by which an Engine tells its containers from those of others.
-
-        It is random: two machines, or two containers with one Engine, may see their stores under the same path.
-
-        Args:
-            make: whether to give it one where it has none; else that is an empty text.
-
-        Raises:
-            InputError: it cannot be made.
-        """
-        file = self.path.parent / _STORE
-        check_store(self.path.parent)
-        with contextlib.suppress(OSError), open_regular(file, within=self.path.parent) as found:
-            if _STORE_ID.fullmatch(text := found.read(100).decode("ascii", "replace").strip()):
-                return text
-        if make:
-            make_private_folder(self.path.parent, _HINT)
-            write_atomically(file, f"{secrets.token_hex(8)}\n", _HINT, private=True)
-            return self.store()
-        return ""
-
-    def is_dead(self, run_id: str) -> bool:
-        """Say whether a run is one of this store and the program that ran it is gone."""
-        folder = self.folder(run_id)
-        return bool(JOB_ID.fullmatch(run_id)) and is_folder(folder.path) and folder.abandoned()
-
-    def all(self) -> list[tuple[RunFolder, RunRecord]]:
-        """Return every run, the newest first.
-
-        Raises:
-            InputError: the folder `.run-kfp` is a link or somebody else's.
-        """
-        return self.scan()[0]
-
-    def scan(self) -> tuple[list[tuple[RunFolder, RunRecord]], list[str]]:
-        """Return every run, the newest first, and a line on each folder whose record is invalid.
-
-        Raises:
-            InputError: as `all` does.
-        """
-        check_store(self.path.parent)
-        try:
-            folders = [RunFolder(path) for path in sorted(self.path.iterdir())]
-        except OSError:
-            return [], []
-        looked = [(folder, folder.look()) for folder in folders]
-        found = [(folder, record) for folder, record in looked if isinstance(record, RunRecord)]
-        words = [
-            f"warning: {folder.path / _RECORD} is ignored: {words}"
-            for folder, words in looked
-            if isinstance(words, str)
-        ]
-        return sorted(found, key=lambda pair: (pair[1].created, pair[1].id), reverse=True), words
-
-    def find(self, word: str | None) -> tuple[RunFolder, RunRecord]:
-        """Return the run that `word` names: an id, a ref `local://ID`, the beginning of one id; None for the newest.
-
-        Raises:
-            InputError: there is none, or more than one.
-        """
-        runs = self.all()
-        if not runs:
-            raise InputError(f"no runs in {self.path}", hint="run a pipeline with --local in this folder")
-        if word is None:
-            return runs[0]
-        run_id = word.removeprefix(f"{BackendName.LOCAL}://")
-        exact = [pair for pair in runs if pair[1].id == run_id]
-        near = exact or [pair for pair in runs if pair[1].id.startswith(run_id)]
-        if len(near) == 1:
-            return near[0]
-        if near:
-            raise InputError(f"{word!r} matches {len(near)} runs", hint="write more characters")
-        guess = did_you_mean(run_id, [record.id for _, record in runs])
-        raise InputError(f"unknown run {word!r} in {self.path}", hint=guess or "see `run-kfp runs`")
-
-    def remove(self, run_id: str) -> None:
-        """Remove the folder of a run that never began."""
-        shutil.rmtree(self.path / run_id, ignore_errors=True)
 
 
 def check_store(store: Path) -> None:
@@ -466,7 +398,7 @@ def _record_fault(record: RunRecord, run_id: str) -> str:
     logs = [step.log for step in record.steps]
     if len(set(names)) < len(names):
         return "two steps have the same name"
-    if record.file != "pipeline.yaml" or not all(_LOG.fullmatch(log) for log in logs):
+    if record.file != PIPELINE_FILE or not all(_LOG.fullmatch(log) for log in logs):
         return "it names a file outside of its folder"
     moments = [record.created, record.started, record.ended]
     moments += [moment for step in record.steps for moment in (step.started, step.ended)]

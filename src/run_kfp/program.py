@@ -57,6 +57,14 @@ class Program(TyperGroup):
         ctx.obj.page(overview(self.commands))
 
 
+def commands_of(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the commands below a group, and below those of them that are groups, each behind the words that name it."""
+    for name, command in group.commands.items():
+        yield (*names, name), command
+        if hasattr(command, "commands"):
+            yield from commands_of(command, *names, name)
+
+
 def unexpected(ctx: Any, options: RunOptions) -> InputError:
     """Return what is said of a word behind the flags of a run: of a command, they would not be its flags."""
     word = ctx.args[0]

@@ -22,7 +22,8 @@ from run_kfp.backends.local import LocalOptions
 from run_kfp.errors import InputError, RunFailed, RunKfpError, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.findings import Finding
-from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord
+from run_kfp.localruns import RunFolder, RunRecord, StepRecord
+from run_kfp.localstore import LocalRuns
 from run_kfp.pipeline.platforms import unused_settings
 from run_kfp.resolve import inputs_of
 from run_kfp.runs import RunState, RunStatus, watch
@@ -33,7 +34,6 @@ from run_kfp.screens import (
     record_lines,
     rehearsal_plan_data,
     rehearsal_plan_lines,
-    runs_lines,
 )
 from run_kfp.steplogs import LogLine, follow_logs, last_lines, open_log
 from run_kfp.visible import shell_word
@@ -232,16 +232,6 @@ def _say_unused(screen: Screen, resolved: ResolvedCall) -> None:
         screen.say(f"note: {words}; {unused.hint}")
 
 
-def list_runs(screen: Screen) -> None:
-    """Show the runs of this folder, the newest first."""
-    records = [record for _, record in known_runs(screen.masker, LocalRuns(), screen.say).all()]
-    screen.data(runs=[record_data(record) for record in records])
-    if records:
-        screen.show(runs_lines(records, datetime.now(UTC)))
-    else:
-        screen.progress("no runs in this folder: `--local` creates one")
-
-
 def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> int:
     """Follow a run to its end.
 
@@ -325,7 +315,7 @@ def cancel_run(screen: Screen, word: str | None) -> None:
 def _found(screen: Screen, word: str | None) -> tuple[RunFolder, RunRecord]:
     if word is not None and "://" in word and not word.startswith("local://"):
         raise InputError(f"{word} is not a run on this machine", hint="see it in the console")
-    return known_runs(screen.masker, LocalRuns(), screen.say).find(word)
+    return known_runs(screen.masker, LocalRuns(), screen.say).find(word, screen.say)
 
 
 def _follow(
@@ -341,11 +331,9 @@ def _follow(
 
     def look() -> RunStatus:
         record = folder.read()
-        if record is not None and not record.state.is_final and folder.abandoned():
-            known_runs(screen.masker, LocalRuns(), screen.say)
-            record = folder.read()
         if record is None:
             raise InputError(f"the run {folder.id} no longer exists")
+        record = mended(screen, folder, record)
         latest.append(record)
         changed(record)
         return record.status
@@ -374,6 +362,14 @@ def known_runs(masker: Masker, runs: LocalRuns, notify: Callable[[str], None]) -
     for words in local.mend(runs, masker):
         notify(words)
     return runs
+
+
+def mended(screen: Screen, folder: RunFolder, record: RunRecord) -> RunRecord:
+    """Return the record, which ends as FAILED where nobody runs it any more."""
+    if record.state.is_final or not folder.abandoned():
+        return record
+    screen.say(*local.mend(LocalRuns(), screen.masker, folder))
+    return folder.read() or record
 
 
 def write_report(folder: RunFolder) -> Path | None:

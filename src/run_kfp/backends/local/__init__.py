@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from run_kfp.arguments import Reference
-from run_kfp.backends.local.docker_engine import LEAST_MEMORY, DockerEngine, DockerSettings, sweep
+from run_kfp.backends.local.docker_engine import LEAST_MEMORY, DockerEngine, DockerSettings
 from run_kfp.backends.local.engines import Engine
 from run_kfp.backends.local.identity import new_id, run_values, time_values
+from run_kfp.backends.local.leftovers import labels_of, sweep
 from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
 from run_kfp.backends.local.resume import fingerprint, resume
 from run_kfp.backends.local.runner import Policy, Runner
@@ -29,7 +30,8 @@ from run_kfp.errors import CheckFailed, EngineError, InputError, StoreError, did
 from run_kfp.files import is_file, is_folder, read_text
 from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, executable_steps, parameter_defaults
-from run_kfp.localruns import LocalRuns, RunFolder, RunRecord, StepRecord, local_ref, this_runner
+from run_kfp.localruns import RunFolder, RunRecord, StepRecord, local_ref, this_runner
+from run_kfp.localstore import LocalRuns
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline
 from run_kfp.plans import Inputs, Value, fill, known_values, settled
@@ -311,12 +313,12 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
     if request.docker is not None:
         # Before anything else: it tells whether there is an Engine at all.
         sweep(runs.store(), runs.is_dead)
-        engine = DockerEngine(request.docker, runs.store(make=True))
+        engine = DockerEngine(request.docker, labels_of(runs))
     else:
         env = {CREDENTIALS_VARIABLE: str(request.credentials)} if request.credentials else {}
         engine = ProcessEngine(request.processes, env)
     folder = runs.folder(request.run_id)
-    folder.make(request.pipeline.text, "pipeline.yaml")
+    folder.make(request.pipeline.text)
     record = _record(request)
     if request.base is not None:
         _copy_logs(request.base, runs.folder(request.base.id), record, folder)
@@ -395,21 +397,26 @@ def _copy_logs(base: RunRecord, base_folder: RunFolder, record: RunRecord, folde
                 shutil.copyfileobj(before, log)
 
 
-def mend(runs: LocalRuns, masker: Masker) -> list[str]:
+def mend(runs: LocalRuns, masker: Masker, *folders: RunFolder) -> list[str]:
     """Find the runs whose program was killed, end them as FAILED, and remove what they left behind.
 
+    Args:
+        runs: where they lie.
+        masker: knows the secrets.
+        folders: those of runs that are known to be in nobody's hand, whose record says otherwise.
+
     Returns:
-        Words on what could not be removed, and on records that are invalid.
+        Words on what could not be removed.
     """
     sweep_temporary()
     dead: list[tuple[RunFolder, RunRecord]] = []
-    found, words = runs.scan()
-    for folder, record in found:
-        if not record.state.is_final and folder.abandoned():
-            # Read again: it may have ended since, and let go of its lock.
-            latest = folder.read()
-            if latest is not None and not latest.state.is_final:
-                dead.append((folder, latest))
+    for folder in (*runs.in_hand(), *folders):
+        if folder.abandoned() and (record := folder.read()) is not None:
+            if record.state.is_final:
+                folder.forget_program()
+            else:
+                dead.append((folder, record))
+    words: list[str] = []
     remains: list[str] = []
     for _, record in dead:
         for step in record.steps:
@@ -432,6 +439,7 @@ def mend(runs: LocalRuns, masker: Masker) -> list[str]:
                 step.state = StepState.SKIPPED
         try:
             folder.write(record, masker.mask)
+            folder.forget_program()
         except StoreError as error:  # a full disk: what there is to read is read all the same
             folder.give_up(cause)
             words.append(f"warning: {error.message}")

@@ -28,12 +28,11 @@ from run_kfp.backends.local.engines import (
     exit_words,
     too_large,
 )
+from run_kfp.backends.local.leftovers import RUN_LABEL, STEP_LABEL
 from run_kfp.errors import EngineError
-from run_kfp.limits import MOST_OUTPUT
+from run_kfp.limits import MOST_OUTPUT, bytes_words
 from run_kfp.settings import CREDENTIALS_VARIABLE
 from run_kfp.threads import in_background
-
-RUN_LABEL, STEP_LABEL, STORE_LABEL = "run-kfp.run", "run-kfp.step", "run-kfp.store"
 
 # Where a container finds its outputs folder and the credentials.
 OUTPUTS_FOLDER = "/run-kfp-outputs"
@@ -77,10 +76,10 @@ class DockerEngine:
 
     name = "docker"
 
-    def __init__(self, settings: DockerSettings, store: str) -> None:
-        """Take what the run wants, and the id of the store that it belongs to; nothing is contacted yet."""
+    def __init__(self, settings: DockerSettings, labels: Mapping[str, str]) -> None:
+        """Take what the run wants, and the labels of what it makes (`labels_of`); nothing is contacted yet."""
         self._settings = settings
-        self._store = store
+        self._run_labels = labels
         self._connect: Callable[[], Any] = connector
         self._info: Mapping[str, Any] = {}
         self._volume = ""
@@ -157,7 +156,7 @@ class DockerEngine:
             api.remove_container(created["Id"], v=True, force=True)
 
     def _labels(self, call: StepCall) -> dict[str, str]:
-        return {RUN_LABEL: call.run, STEP_LABEL: call.step, STORE_LABEL: self._store}
+        return {**self._run_labels, RUN_LABEL: call.run, STEP_LABEL: call.step}
 
     def _credentials_mount(self, *, read_only: bool) -> Any:
         return docker_sdk().types.Mount(
@@ -225,7 +224,8 @@ class DockerEngine:
         if call.cpu and cpus and call.cpu > cpus:
             yield f"requests {call.cpu:g} CPUs; this Engine has {cpus:g}, and the step gets those"
         if call.memory and memory and call.memory > memory:
-            yield f"requests {_size(call.memory)} of memory; this Engine has {_size(memory)}, and the step gets that"
+            wanted, there = bytes_words(call.memory), bytes_words(memory)
+            yield f"requests {wanted} of memory; this Engine has {there}, and the step gets that"
         if call.accelerator and not self._has_gpus(call.accelerator[0]):
             yield f"requests {call.accelerator[1]} × {call.accelerator[0]}; this Engine has none: it runs without"
 
@@ -371,7 +371,7 @@ class _Container:
     def _memory_limit(self) -> str:
         with contextlib.suppress(docker_sdk().errors.DockerException, OSError, KeyError):
             limit = self._api.inspect_container(self.identity)["HostConfig"]["Memory"]
-            return f" of {_size(limit)}" if limit else ""
+            return f" of {bytes_words(limit)}" if limit else ""
         return ""
 
     def _size_of(self, output: str) -> int | None:
@@ -411,41 +411,6 @@ class _Container:
         self._stopped = True
         with contextlib.suppress(docker_sdk().errors.DockerException, OSError):
             self._connect().kill(self.identity)
-
-
-def sweep(store: str, dead: Callable[[str], bool]) -> None:
-    """Remove the containers, and the copies of credentials, that killed runs of this store left behind.
-
-    Args:
-        store: its id (`LocalRuns.store`).
-        dead: whether a run, by its id, is one of this store and its program is gone.
-
-    Raises:
-        EngineError: the Engine does not answer.
-    """
-    docker = docker_sdk()
-    try:
-        api = connector()()
-        for found in api.containers(all=True, filters={"label": [f"{STORE_LABEL}={store}"]}):
-            if dead(found["Labels"].get(RUN_LABEL, "")):
-                with contextlib.suppress(docker.errors.NotFound):
-                    api.remove_container(found["Id"], v=True, force=True)
-        for volume in api.volumes(filters={"label": [f"{STORE_LABEL}={store}"]}).get("Volumes") or ():
-            if dead(volume["Labels"].get(RUN_LABEL, "")):
-                with contextlib.suppress(docker.errors.NotFound):
-                    api.remove_volume(volume["Name"], force=True)
-    except (docker.errors.DockerException, OSError) as error:
-        raise EngineError(f"the Docker Engine refused: {words_of(error)}", hint=WAYS_OUT) from None
-
-
-def _size(count: int) -> str:
-    """Write a number of bytes for a person."""
-    size, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            break
-        size /= 1000
-    return f"{size:.3g} {unit}"
 
 
 def _empty_folder(name: str) -> bytes:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from run_kfp.errors import CheckFailed, InputError, did_you_mean
 from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, downstream, executable_steps
-from run_kfp.localruns import LocalRuns, RunFolder, RunRecord
+from run_kfp.localruns import RunFolder, RunRecord
+from run_kfp.localstore import LocalRuns
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
 from run_kfp.plans import Value
 from run_kfp.registry import Registry
@@ -136,7 +137,7 @@ def _found(
                 hint=f"pass a run of {pipeline.name}, see `run-kfp runs`",
             )
     else:
-        same = [pair for pair in runs.all() if pair[1].pipeline.get("name") == pipeline.name]
+        same, _ = runs.newest(1, pipeline.name)
         if not same:
             raise InputError(
                 f"--from {from_step}: no earlier run of {pipeline.name} in {runs.path}",
