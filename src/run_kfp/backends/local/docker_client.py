@@ -39,7 +39,8 @@ def connector() -> Any:
     if str(where.get("base_url", "")).startswith("ssh://"):
         where["use_ssh_client"] = True
     try:
-        version = docker.APIClient(version="auto", **where).api_version
+        with contextlib.closing(docker.APIClient(**where)) as api:
+            version = api.version(api_version=False)["ApiVersion"]
     except (docker.errors.DockerException, OSError) as error:
         at = where.get("base_url") or "the usual socket"
         raise EngineError(f"no Docker Engine answers at {at}: {words_of(error)}", hint=WAYS_OUT) from None
