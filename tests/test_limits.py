@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from run_kfp import limits
 from run_kfp.errors import InputError
 from run_kfp.graph import executable_steps
+from run_kfp.limits import count_text, cpu_text, memory_text, nearest_memory
 from run_kfp.machines import choose, load_machines
 from run_kfp.pipeline.resources import Flaw, read_limits
 from run_kfp.preflight.cloud.quota import CPU_METRIC, needs
@@ -128,3 +131,111 @@ def test_the_words_are_those_of_the_file_where_both_fields_agree() -> None:
     limits = {"resourceCpuLimit": "500m", "cpuLimit": 0.5, "resourceMemoryLimit": "512Mi", "memoryLimit": 0.536870912}
     assert read_limits(limits).words == "500m CPU, 512Mi"
     assert read_limits({**limits, "cpuLimit": 16.0}).words == "16 CPU, 512Mi"
+
+
+# ── limits as they are written ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "text"),
+    [
+        (cpu_text, "16", "16"),
+        (cpu_text, "500m", "500m"),
+        (cpu_text, ".5", ".5"),
+        (cpu_text, 16, "16"),
+        (cpu_text, 0.5, "0.5"),
+        (memory_text, "128G", "128G"),
+        (memory_text, "512Mi", "512Mi"),
+        (count_text, "0", "0"),
+        (count_text, "007", "7"),
+        (count_text, 9999, "9999"),
+    ],
+)
+def test_a_limit_is_taken(read: Callable[[Any], str], value: Any, text: str) -> None:
+    assert read(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("16 vCPU", "16"),
+        ("0.5 cores", "0.5"),
+        ("0,25 cpu", "0.25"),
+        (" 500M ", "500m"),
+        ("4 cores of it", ""),
+        ("0 cpus", ""),
+        ("0.0", ""),
+        (0, ""),
+        (True, ""),
+        (None, ""),
+        ([4], ""),
+    ],
+)
+def test_cpus_of_another_form_are_refused(value: Any, meant: str) -> None:
+    with pytest.raises(ValueError, match="is not a valid CPU limit") as error:
+        cpu_text(value)
+
+    suggested = str(error.value).partition(': write CPUs (16, 0.5) or thousandths ("500m")')[2]
+    assert suggested == (f': "{meant}"?' if meant else "")
+
+
+@pytest.mark.parametrize("value", ["16", 16, 1.5, True, None, [], "1.5G", "0G", "G", "16g", "16 G", "16GB", "016G"])
+def test_memory_of_another_form_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="is not a valid memory limit: write an integer and a unit"):
+        memory_text(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        # Without a unit: gigabytes, and from a million on bytes.
+        ("32", "32G"),
+        ("999999", "999999G"),
+        ("1000000", "1M"),
+        ("1000001", "2M"),
+        ("1024000", "1000Ki"),
+        ("1048576", "1Mi"),
+        ("1073741824", "1Gi"),
+        ("2147483648000", "2000Gi"),
+        ("3000000000", "3G"),
+        # A fraction is one of the next smaller unit; there is none below K.
+        ("1.5", "1500M"),
+        ("1,5G", "1500M"),
+        ("0.25Gi", "256Mi"),
+        ("1.5E", "1500P"),
+        ("1.5P", "1500T"),
+        ("1.5t", "1500G"),
+        ("1.0005M", "1000K"),
+        ("0.0001M", ""),
+        ("1.5K", ""),
+        ("1.5Ki", ""),
+        ("16gib", "16Gi"),
+        ("007kb", "7K"),
+        ("0", ""),
+        ("0.0G", ""),
+        ("many", ""),
+        ("1" * 19, ""),
+    ],
+)
+def test_the_memory_that_is_meant(text: str, meant: str) -> None:
+    assert nearest_memory(text) == meant
+
+
+@pytest.mark.parametrize("value", [-1, 10_000, "10000", True, 1.0, "1.0", "", "one", None])
+def test_a_count_of_another_form_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="is not a valid number of accelerators: write an integer, 0 for none"):
+        count_text(value)
+
+
+def test_what_a_limit_amounts_to() -> None:
+    assert [limits.cpus(text) for text in ("16", "0.5", "500m", "1500m")] == [16.0, 0.5, 0.5, 1.5]
+    units = ("7", "7K", "7Ki", "7M", "7Mi", "7G", "7Gi", "7T", "7Ti", "7P", "7Pi", "7E", "7Ei")
+    assert [limits.memory_bytes(text) for text in units] == [
+        *(7, 7 * 10**3, 7 * 2**10, 7 * 10**6, 7 * 2**20, 7 * 10**9, 7 * 2**30),
+        *(7 * 10**12, 7 * 2**40, 7 * 10**15, 7 * 2**50, 7 * 10**18, 7 * 2**60),
+    ]
+
+
+def test_what_linux_and_vertex_ai_take() -> None:
+    assert limits.LONGEST_ARGUMENT == 32 * 4096  # MAX_ARG_STRLEN is 32 pages
+    assert limits.MOST_OUTPUT == 128 * 1024
