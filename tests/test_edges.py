@@ -33,6 +33,33 @@ def test_docker_takes_no_less_than_6_mb(cli: Cli, write: Write, runs_on: str, me
     assert ("the minimum of Docker is 6M" in result.err) is refused
 
 
+@pytest.mark.parametrize(
+    ("runs_on", "limits", "refused"),
+    [
+        ("docker", {"resourceCpuLimit": "1m"}, "0.001"),
+        ("docker", {"resourceCpuLimit": "9m"}, "0.009"),
+        ("docker", {"cpuLimit": 0.0099}, "0.0099"),
+        ("docker", {"resourceCpuLimit": "10m"}, ""),
+        ("docker", {"resourceCpuLimit": "0.01"}, ""),
+        ("process", {"resourceCpuLimit": "1m"}, ""),
+    ],
+)
+def test_docker_takes_no_less_than_a_hundredth_of_a_cpu(
+    cli: Cli, write: Write, runs_on: str, limits: dict[str, object], refused: str
+) -> None:
+    write(
+        "run-kfp.toml",
+        registry('process = { cwd = ".", entrypoint = ["x"] }').replace("busybox:1.36", "busybox"),
+    )
+    write("p.yaml", pipeline_text("test-pipeline", {"step": task("busybox", resources=limits)}))
+
+    result = cli("-f", "p.yaml", "--local", "--engine", runs_on, "--dry-run")
+
+    words = f"step step has a limit of {refused} CPUs; the minimum of Docker is 0.01" if refused else ""
+    assert result.code == (2 if refused else 0), result.err
+    assert words in result.err
+
+
 # ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -23,7 +25,11 @@ from dermaid import canary
 from engine import Engine
 from engine.registry import ImageRegistry, running_registry
 from local_pipelines import containers, latest, log, on, pipeline_text, steps, task
+from run_kfp.backends.local.docker_engine import DockerEngine, DockerSettings
+from run_kfp.backends.local.engines import StepCall
+from run_kfp.errors import EngineError
 from test_bad_days import on_a_day
+from test_docker_client import UNCLOSED
 
 pytestmark = pytest.mark.engine
 
@@ -629,6 +635,49 @@ def test_a_record_that_cannot_be_written_leaves_no_container(
     assert containers(engine) == []
 
 
+def test_an_engine_that_goes_away_is_told_in_plain_words(
+    engine: Engine, write: Write, busybox: str, folder: Path, bucket: Path
+) -> None:
+    """The first step takes the socket away, which it sees in its bucket."""
+    (bucket / "docker.sock").symlink_to(engine.socket)
+    local = on(engine, folder, DOCKER_HOST=f"unix://{bucket}/docker.sock")
+    tasks = {
+        "thief": task(busybox, SHELL, ["rm /gcs/test-bucket/docker.sock"]),
+        "next": task(busybox, ["true"], after=["thief"]),
+    }
+    write("p.yaml", pipeline_text("thief", tasks))
+
+    result = local("-f", "p.yaml", "--local", *BUCKET)
+
+    assert result.code == 4, result.err
+    assert "error: the Docker Engine no longer answers: No such file or directory\n" in result.err
+    assert "start Docker" in result.err
+    assert not any(word in result.err for word in ("Traceback", "Connection aborted", "HTTP", "FileNotFoundError"))
+    record = latest(folder)
+    assert (record["state"], [step["state"] for step in record["steps"]]) == ("FAILED", ["SUCCEEDED", "FAILED"])
+    assert record["error"] == "the Docker Engine no longer answers: No such file or directory"
+    (bucket / "docker.sock").symlink_to(engine.socket)
+    write("q.yaml", pipeline_text("after", {"one": task(busybox, ["true"])}))
+    assert local("-f", "q.yaml", "--local").code == 0
+    assert containers(engine) == []  # the next run has cleared away
+
+
+@UNCLOSED
+def test_an_engine_that_goes_away_between_steps_starts_none(
+    engine: Engine, busybox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "docker.sock"
+    link.symlink_to(engine.socket)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{link}")
+    here = DockerEngine(DockerSettings("never", None, {}, None), {})
+    here.prepare([], lambda *_: None, threading.Event())
+    link.unlink()
+
+    with pytest.raises(EngineError, match=r"\Athe Docker Engine no longer answers: No such file or directory\Z"):
+        here.start(StepCall("chain-1", "one", busybox, ["true"], [], {}), lambda *_: None)
+    gc.collect()
+
+
 def test_a_log_that_finds_no_room_leaves_no_container(
     local: Cli, engine: Engine, write: Write, busybox: str, folder: Path
 ) -> None:
@@ -722,6 +771,7 @@ def test_a_secret_reaches_the_steps_that_name_it_and_is_written_nowhere(
     assert not any(key[:-8] in line for line in log(folder, record, "first"))
     for path in (folder / ".run-kfp").rglob("*"):
         assert path.is_dir() or key[:-8].encode() not in path.read_bytes(), path
+    assert record["parameters"]["key"].pop("hash")
     assert record["parameters"]["key"] == {"secret": "key", "from": "environment KEY"}
     assert steps(record)["third"]["args"] == ["***"]
 
@@ -798,6 +848,7 @@ def test_an_image_that_is_not_there(local: Cli, write: Write, folder: Path, busy
     assert (never.code, missing.code) == (4, 4)
     assert "image 127.0.0.1:9/no/such:image not found on this machine, and --pull is never" in never.err
     assert "the image 127.0.0.1:9/no/such:image cannot be pulled" in missing.err
+    assert "→ check the host in its name, and the network and proxy of the Docker Engine\n" in missing.err
     assert "one RUNNING" not in never.err + missing.err
     assert local("runs", "--json").json["runs"] == []
 

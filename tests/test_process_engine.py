@@ -80,7 +80,7 @@ def test_a_step_that_a_signal_ends_has_the_exit_code_of_a_shell(
 def test_an_exit_code_comes_through(tmp_path: Path, code: int) -> None:
     ended = Step(tmp_path, f"raise SystemExit({code})").end()
 
-    assert ended == Ended(code, exit_words(code) if code else "")
+    assert ended == Ended(code, exit_words(code, "process") if code else "")
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,13 @@ def test_an_exit_code_comes_through(tmp_path: Path, code: int) -> None:
     [(126, "cannot be executed"), (127, "not found"), (134, "SIGABRT"), (137, "SIGKILL"), (139, "SIGSEGV"), (1, "")],
 )
 def test_reserved_exit_codes_have_words(code: int, words: str) -> None:
-    assert exit_words(code).startswith(f"exit code {code}" + (": " if words else ""))
-    assert words in exit_words(code)
+    assert exit_words(code, "process").startswith(f"exit code {code}" + (": " if words else ""))
+    assert words in exit_words(code, "process")
+
+
+def test_a_program_is_not_found_where_the_step_runs() -> None:
+    assert exit_words(127, "process") == "exit code 127: the program was not found on this machine"
+    assert exit_words(127, "docker") == "exit code 127: the program was not found in the image"
 
 
 def test_what_a_step_says_comes_by_stream(tmp_path: Path) -> None:

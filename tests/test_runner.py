@@ -325,6 +325,25 @@ def test_the_image_that_a_step_runs_is_kept_and_compared_where_the_step_is_not_r
     assert ran.folder.read() == record
 
 
+def test_an_engine_that_answers_no_more_ends_the_run(rehearse: Rehearse) -> None:
+    class Gone(FakeEngine):
+        def start(self, call: StepCall, sink: Sink) -> Playing:
+            if call.step == "two":
+                raise EngineError("it no longer answers")
+            return super().start(call, sink)
+
+    steps = a_step("one"), a_step("long"), a_step("two", "one"), a_step("three", "two")
+    ran = rehearse(Gone(long=until_stopped), *steps)
+
+    with pytest.raises(EngineError, match="it no longer answers"):
+        ran.runner.run()
+
+    assert states(ran.record) == {"one": "SUCCEEDED", "long": "CANCELLED", "two": "FAILED", "three": "SKIPPED"}
+    assert (ran.record.state, ran.record.error) == (RunState.FAILED, "it no longer answers")
+    assert ran.record.step("two").error == "it no longer answers"
+    assert ran.folder.read() == ran.record
+
+
 # ── failures ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

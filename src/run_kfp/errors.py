@@ -101,7 +101,7 @@ class BackendError(RunKfpError):
 
 
 class EngineError(RunKfpError):
-    """The Docker Engine is missing, unreachable, or refused the request; no step was started."""
+    """The Docker Engine is missing, unreachable, or refused the request."""
 
     exit_code: ClassVar[int] = 4
 

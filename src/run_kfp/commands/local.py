@@ -157,7 +157,7 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
     Raises:
         RunFailed: a step failed.
         RunStopped: it was cancelled from elsewhere.
-        EngineError: no step was started.
+        EngineError: it is missing, refused, or no longer answers.
         StoreError: the folder of the run cannot be written any more.
     """
     runs = LocalRuns()

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from run_kfp.arguments import Reference
-from run_kfp.backends.local.docker_engine import LEAST_MEMORY, DockerEngine, DockerSettings
+from run_kfp.backends.local.docker_engine import LEAST_CPU, LEAST_MEMORY, DockerEngine, DockerSettings
 from run_kfp.backends.local.engines import Engine
 from run_kfp.backends.local.identity import new_id, run_values, time_values
 from run_kfp.backends.local.leftovers import labels_of, sweep
@@ -120,6 +120,13 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
                 Finding(
                     f"step {step.name} has a memory limit of {step.memory} bytes; the minimum of Docker is 6M",
                     "add a unit, such as 512M",
+                )
+            )
+        if options.engine == "docker" and step.cpu is not None and step.cpu < LEAST_CPU:
+            faults.append(
+                Finding(
+                    f"step {step.name} has a limit of {step.cpu:g} CPUs; the minimum of Docker is {LEAST_CPU:g}",
+                    "write CPUs (16, 0.5) or thousandths (500m)",
                 )
             )
     processes: dict[str, ProcessEntry] = {}
@@ -338,7 +345,8 @@ def execute(request: LocalPlan, runs: LocalRuns, masker: Masker, observer: Obser
         runner.run()
     except Exception as error:  # noqa: BLE001 - raised again by who has told what there is to tell
         broken = error
-        if isinstance(error, EngineError) or folder.read() is None:  # nothing began
+        began = any(step.started and step.reused_from is None for step in record.steps)
+        if (isinstance(error, EngineError) and not began) or folder.read() is None:
             folder.release()
             runs.remove(request.run_id)
         else:

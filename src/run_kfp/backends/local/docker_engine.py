@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from run_kfp.backends.local.docker_client import WAYS_OUT, connector, docker_sdk, words_of
+from run_kfp.backends.local.docker_client import connector, docker_sdk, engine_error, pull_hint, words_of
 from run_kfp.backends.local.engines import (
     GRACE,
     Ended,
@@ -44,6 +44,9 @@ _PATH_STAT, _NOT_REGULAR = "X-Docker-Container-Path-Stat", 0x8F28_0000
 
 # The Engine refuses less (moby, daemon/daemon_unix.go: linuxMinMemory).
 LEAST_MEMORY = 6 * 1024 * 1024
+
+# Likewise of CPUs: the kernel gives a group no less than 1 ms of 100 (moby, daemon/daemon_unix.go).
+LEAST_CPU = 0.01
 
 _SIGKILLED = 128 + 9
 
@@ -115,7 +118,7 @@ class DockerEngine:
             if self._settings.credentials is not None and calls and not stopping.is_set():
                 self._hand_in(api, self._settings.credentials, calls[0])
         except (errors.DockerException, OSError) as error:
-            raise EngineError(f"the Docker Engine refused: {words_of(error)}", hint=WAYS_OUT) from None
+            raise engine_error(error) from None
         return warnings, by_step
 
     def image_id(self, image: str) -> str | None:
@@ -128,7 +131,7 @@ class DockerEngine:
         except errors.NotFound:
             return None
         except (errors.DockerException, OSError) as error:
-            raise EngineError(f"the Docker Engine refused: {words_of(error)}", hint=WAYS_OUT) from None
+            raise engine_error(error) from None
 
     def _hand_in(self, api: Any, file: Path, call: StepCall) -> None:
         """Copy the credentials into a volume of this run, readable for whoever an image runs as.
@@ -214,7 +217,7 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise EngineError(
                 f"the image {image} cannot be pulled: {words_of(error)}",
-                hint="check its name and `docker login`; an image that is only on this machine requires --pull missing",
+                hint=pull_hint(words_of(error), always=self._settings.pull == "always"),
             ) from None
         size = sum(total for _, total in layers.values()) or 1
         progress(image, size, size)
@@ -250,13 +253,19 @@ class DockerEngine:
             )
         except docker.errors.APIError as error:
             raise StartRefusedError(words_of(error)) from None
+        except (docker.errors.DockerException, OSError) as error:
+            raise engine_error(error) from None
         container = _Container(api, self._connect, created["Id"], sink, call)
         try:
             container.start()
-        except docker.errors.DockerException as error:
+        except docker.errors.APIError as error:
             code = container.code_of_a_failed_start()
             container.remove()
             raise StartRefusedError(words_of(error), code) from None
+        except (docker.errors.DockerException, OSError) as error:
+            with contextlib.suppress(EngineError):
+                container.remove()
+            raise engine_error(error) from None
         except BaseException:
             container.remove()
             raise
@@ -341,8 +350,10 @@ class _Container:
             answer = self._exit.json()
             code = int(answer["StatusCode"])
             state = self._api.inspect_container(self.identity)["State"]
-        except lost as error:
+        except docker_sdk().errors.APIError as error:
             return Ended(None, f"the Engine does not report its exit code: {words_of(error)}")
+        except lost as error:
+            raise engine_error(error) from None
         if state.get("Running") or int(state["ExitCode"]) != code or (answer.get("Error") or {}).get("Message"):
             return Ended(None, f"the Engine reports two different ends (exit code {code} or {state['ExitCode']})")
         warning = ""
@@ -352,10 +363,10 @@ class _Container:
             killed = "killed" if alone else "one of its processes was killed"
             words = f"out of memory: {killed} at its limit{self._memory_limit()}"
             if code:
-                return Ended(code, words if alone else f"{exit_words(code)}; {words}")
+                return Ended(code, words if alone else f"{exit_words(code, DockerEngine.name)}; {words}")
             warning = f"ran {words}"
         if code:
-            return Ended(code, exit_words(code))
+            return Ended(code, exit_words(code, DockerEngine.name))
         try:
             files: dict[str, str] = {}
             for name in self._call.outputs:
@@ -395,9 +406,15 @@ class _Container:
 
     def remove(self) -> None:
         """Remove it and its anonymous volumes; one that is gone already is no fault."""
-        with contextlib.suppress(docker_sdk().errors.NotFound):
+        errors = docker_sdk().errors
+        try:
             self._api.remove_container(self.identity, v=True, force=True)
-        self._api.close()
+        except errors.NotFound:
+            pass
+        except (errors.DockerException, OSError) as error:
+            raise engine_error(error) from None
+        finally:
+            self._api.close()
 
     def stop(self) -> None:
         """Send the image's stop signal, and kill it after `GRACE`."""

@@ -160,11 +160,11 @@ def too_large(name: str) -> str:
     return f"its output {name!r} is larger than {MOST_OUTPUT:,} bytes, the limit of Vertex AI"
 
 
-def exit_words(code: int) -> str:
-    """Say what an exit code means; the reserved ones are those of shells and of `docker run`."""
+def exit_words(code: int, engine: str) -> str:
+    """Say what an exit code means to the engine of this name; reserved are those of shells and `docker run`."""
     meaning = {
         126: "the program cannot be executed: check its permissions and its first line",
-        127: "the program was not found in the image",
+        127: f"the program was not found {'on this machine' if engine == 'process' else 'in the image'}",
         134: "aborted (SIGABRT)",
         137: "killed (SIGKILL)",
         139: "crashed (SIGSEGV)",

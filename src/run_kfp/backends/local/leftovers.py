@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from run_kfp.backends.local.docker_client import WAYS_OUT, connector, docker_sdk, words_of
-from run_kfp.errors import EngineError, InputError
+from run_kfp.backends.local.docker_client import connector, docker_sdk, engine_error
+from run_kfp.errors import InputError
 from run_kfp.localruns import process_start
 from run_kfp.localstore import LocalRuns
 
@@ -144,7 +144,7 @@ def _asked() -> Iterator[Any]:
         finally:
             api.close()
     except (docker_sdk().errors.DockerException, OSError) as error:
-        raise EngineError(f"the Docker Engine refused: {words_of(error)}", hint=WAYS_OUT) from None
+        raise engine_error(error) from None
 
 
 def _host() -> str:

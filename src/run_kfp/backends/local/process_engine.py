@@ -198,7 +198,7 @@ class _Process:
             reader.join(_LAST_OUTPUT)
         code = 128 - status if status < 0 else status
         if code:
-            return Ended(code, exit_words(code))
+            return Ended(code, exit_words(code, ProcessEngine.name))
         files: dict[str, str] = {}
         for name in self._outputs:
             content = _read_output(self._folder.path / "outputs", name)

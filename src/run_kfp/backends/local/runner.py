@@ -34,7 +34,7 @@ from run_kfp.backends.local.engines import (
     exit_words,
 )
 from run_kfp.backends.local.telling import Observer, Teller
-from run_kfp.errors import InputError, StoreError
+from run_kfp.errors import EngineError, InputError, StoreError
 from run_kfp.graph import EXECUTOR_OUTPUT, ExecutableStep, StepContext, read_outputs, values_of
 from run_kfp.localruns import RunFolder, RunRecord, StepRecord
 from run_kfp.masking import Masker
@@ -196,7 +196,7 @@ class Runner:
         """Run to the end; return the record, which is written too.
 
         Raises:
-            EngineError: no step was started.
+            EngineError: it is missing, refused, or no longer answers.
             StoreError: the log of a step or the record cannot be written any more.
         """
         with self._signals():
@@ -447,7 +447,7 @@ class Runner:
                 log.close()
                 words = f"could not be started: {error}"
                 if error.exit_code is not None:
-                    words = f"{exit_words(error.exit_code)}; {words}"
+                    words = f"{exit_words(error.exit_code, self.engine.name)}; {words}"
                 self._events.put(_Finished(call.step, Ended(error.exit_code, words)))
                 return
             seen = threading.Event()
@@ -465,7 +465,8 @@ class Runner:
         try:
             running.remove()
         except Exception as error:  # noqa: BLE001 - whatever it is, the step has ended as it has ended
-            self._events.put(_Remark(f"{running.identity[:12]} of step {step} could not be removed: {error}"))
+            words = getattr(error, "message", None) or error
+            self._events.put(_Remark(f"{running.identity[:12]} of step {step} could not be removed: {words}"))
 
     def _started(self, name: str, running: Running) -> None:
         active, record = self._active[name], self._records[name]
@@ -589,7 +590,7 @@ class Runner:
                 if step:
                     words = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
                     self._events.put(_Finished(step, Ended(None, words)))
-                else:
+                if not step or isinstance(error, EngineError):
                     self._events.put(_Broke(error))
 
         thread = threading.Thread(target=guarded, daemon=True)
