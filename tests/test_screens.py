@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from local_pipelines import pipeline_text, task
-from run_kfp import screens
+from run_kfp import progress, screens
 from run_kfp.backends.local import LocalPlan
 from run_kfp.backends.local.docker_engine import DockerSettings
 from run_kfp.backends.local.runner import Policy
 from run_kfp.errors import BackendError, InputError, Submitted
 from run_kfp.findings import Finding
-from run_kfp.lines import Text
+from run_kfp.lines import Space, Text
 from run_kfp.localruns import RunRecord, StepRecord
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, Parameter, Step
@@ -423,9 +423,9 @@ STATUS = RunStatus(
 
 def test_the_progress_of_a_run() -> None:
     assert (
-        shown(screens.progress_lines(FORK, STATUS, NOW))
+        shown(progress.progress_lines(FORK, STATUS, NOW, Space(80)))
         == """\
-Derma AI  RUNNING
+Derma AI  RUNNING  1:03:20
   ✓ read   SUCCEEDED   1:05
   ● train  RUNNING     1:02:05
   ✗ test   FAILED      0:59  exit code 1
@@ -434,7 +434,7 @@ Derma AI  RUNNING
   ○ new    PENDING"""
     )
     assert (
-        shown(screens.progress_lines(pipeline(step("one")), RunStatus(RunState.FAILED), NOW))
+        shown(progress.progress_lines(pipeline(step("one")), RunStatus(RunState.FAILED), NOW, Space(80)))
         == """\
 Derma AI  FAILED
   ○ one  WAITING"""
@@ -444,20 +444,20 @@ Derma AI  FAILED
 def test_what_is_new_in_a_run() -> None:
     before = RunStatus(RunState.PENDING, (StepStatus("read", StepState.SUCCEEDED, ago(3800), ago(3735)),))
 
-    assert list(screens.changes(FORK, None, STATUS, NOW)) == [
+    assert list(progress.changes(FORK, None, STATUS, NOW)) == [
         "14:02:10Z  run RUNNING",
         "14:02:10Z  read SUCCEEDED  1:05",
         "14:02:10Z  train RUNNING  1:02:05",
         "14:02:10Z  test FAILED  0:59  exit code 1",
         "14:02:10Z  new PENDING",
     ]
-    assert list(screens.changes(FORK, before, STATUS, NOW)) == [
+    assert list(progress.changes(FORK, before, STATUS, NOW)) == [
         "14:02:10Z  run RUNNING",
         "14:02:10Z  train RUNNING  1:02:05",
         "14:02:10Z  test FAILED  0:59  exit code 1",
         "14:02:10Z  new PENDING",
     ]
-    assert list(screens.changes(FORK, STATUS, STATUS, NOW)) == []
+    assert list(progress.changes(FORK, STATUS, STATUS, NOW)) == []
 
 
 def test_a_status_as_data() -> None:
@@ -528,12 +528,12 @@ RECORD = RunRecord(
 
 def test_a_record() -> None:
     tails = {"train": ["\tepoch 1", "\x1b[31mepoch 2"], "test": ["not shown"], "end": ["stopping"]}
-    lines = list(screens.record_lines(RECORD, tails, NOW))
+    lines = list(progress.record_lines(RECORD, tails, NOW, Space(80)))
 
     assert (
         shown(lines)
         == """\
-Derma AI  RUNNING
+Derma AI  RUNNING  1:05:00
   ✓ read   SUCCEEDED   1:05  done by dermaid-old
   ● train  RUNNING     1:01
           epoch 1
@@ -547,7 +547,7 @@ Derma AI  RUNNING
 
 
 def test_what_is_new_in_a_record() -> None:
-    assert list(screens.record_changes({}, RECORD.state, RECORD.steps, NOW)) == [
+    assert list(progress.record_changes({}, RECORD.state, RECORD.steps, NOW)) == [
         "14:02:10Z  run RUNNING",
         "14:02:10Z  read SUCCEEDED  done by dermaid-old",
         "14:02:10Z  train RUNNING  1:01",
@@ -555,7 +555,7 @@ def test_what_is_new_in_a_record() -> None:
         "14:02:10Z  end CANCELLING  0:05",
     ]
     before = {"": "RUNNING", "read": "SUCCEEDED", "train": "PENDING"}
-    assert list(screens.record_changes(before, RECORD.state, RECORD.steps, NOW)) == [
+    assert list(progress.record_changes(before, RECORD.state, RECORD.steps, NOW)) == [
         "14:02:10Z  train RUNNING  1:01",
         "14:02:10Z  test FAILED  1:00  exit code 1",
         "14:02:10Z  end CANCELLING  0:05",

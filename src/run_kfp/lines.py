@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 # The one place that takes Rich's own: it drops some control characters silently and lets others through.
@@ -9,6 +10,14 @@ import rich.text
 from rich.style import Style
 
 from run_kfp.visible import visible
+
+
+@dataclass(frozen=True)
+class Space:
+    """The room for a picture: the columns of a terminal, and its rows; None for as many as it takes."""
+
+    columns: int
+    rows: int | None = None
 
 
 class Text(rich.text.Text):

@@ -16,25 +16,13 @@ from run_kfp.errors import BackendError, RunKfpError
 from run_kfp.lines import Text
 from run_kfp.pipeline import CompiledPipeline, Step
 from run_kfp.plans import RunRequest, Value
+from run_kfp.progress import duration
 from run_kfp.registry import Container, Registry
-from run_kfp.runs import RunRef, RunState, RunStatus, StepState, StepStatus
-from run_kfp.visible import visible_line
+from run_kfp.runs import RunRef, RunState, RunStatus, StepState
 
 if TYPE_CHECKING:
     from run_kfp.backends.local import LocalPlan
-    from run_kfp.localruns import RunRecord, StepRecord
-
-_MARKS = {
-    StepState.WAITING: ("○", "dim"),
-    StepState.PENDING: ("○", "yellow"),
-    StepState.RUNNING: ("●", "cyan"),
-    StepState.SUCCEEDED: ("✓", "green"),
-    StepState.FAILED: ("✗", "bold red"),
-    StepState.CANCELLING: ("●", "yellow"),
-    StepState.CANCELLED: ("✗", "yellow"),
-    StepState.SKIPPED: ("–", "dim"),
-    StepState.UNKNOWN: ("?", "yellow"),
-}
+    from run_kfp.localruns import RunRecord
 
 
 def resources_words(container: Container) -> str:
@@ -238,59 +226,6 @@ def secrets_note(request: RunRequest) -> str:
     return f"{names}: sent as arguments, so everyone who may view the run on Vertex AI can read them"
 
 
-def steps_in_order(pipeline: CompiledPipeline, status: RunStatus) -> list[StepStatus]:
-    """Put the steps of a status into the pipeline's order; one that the backend does not know yet is WAITING."""
-    known = {step.name: step for step in status.steps}
-    ordered = [known.pop(step.name, StepStatus(step.name, StepState.WAITING)) for step in pipeline.steps]
-    return [*ordered, *known.values()]
-
-
-def progress_lines(pipeline: CompiledPipeline, status: RunStatus, now: datetime) -> Iterator[Text]:
-    """Draw a run as it stands, a line a step."""
-    colour = {RunState.SUCCEEDED: "green", RunState.FAILED: "bold red"}.get(status.state, "cyan")
-    yield Text.assemble((pipeline.display_name, "bold"), "  ", (status.state.value, colour))
-    steps = steps_in_order(pipeline, status)
-    width = max(len(step.name) for step in steps)
-    for step in steps:
-        line = _step_line(step, width, now)
-        if step.error:
-            line.append(f"  {step.error}", "red")
-        yield line
-
-
-def changes(pipeline: CompiledPipeline, before: RunStatus | None, status: RunStatus, now: datetime) -> Iterator[str]:
-    """Yield a line for everything that is new since the last look: what a log without a terminal wants."""
-    clock = f"{now.astimezone(UTC):%H:%M:%S}Z"
-    if before is None or before.state is not status.state:
-        yield f"{clock}  run {status.state.value}"
-    old = {step.name: step.state for step in before.steps} if before else {}
-    for step in steps_in_order(pipeline, status):
-        if step.state is not StepState.WAITING and old.get(step.name) is not step.state:
-            yield "  ".join(
-                part for part in (clock, f"{step.name} {step.state.value}", _duration(step, now), step.error) if part
-            )
-
-
-def _step_line(step: StepStatus | StepRecord, width: int, now: datetime) -> Text:
-    """Begin the line of a step with its mark, name, state and time."""
-    mark, style = _MARKS[step.state]
-    return Text.assemble(
-        "  ",
-        (mark, style),
-        f" {step.name:<{width}}  ",
-        (f"{step.state.value:<10}", style),
-        f"  {_duration(step, now)}",
-    )
-
-
-def _duration(step: StepStatus | StepRecord | RunRecord, now: datetime) -> str:
-    if step.started is None or step.state in (StepState.WAITING, StepState.PENDING):
-        return ""
-    seconds = max(int(((step.ended or now) - step.started).total_seconds()), 0)
-    hours, minutes = divmod(seconds // 60, 60)
-    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"
-
-
 def rehearsal_plan_lines(plan: LocalPlan) -> Iterator[Text]:
     """Show what would run on this machine; a secret shows only its place."""
     yield Text("Plan of the local run", "bold")
@@ -334,42 +269,6 @@ def rehearsal_plan_data(plan: LocalPlan) -> dict[str, Any]:
     }
 
 
-def record_lines(record: RunRecord, tails: Mapping[str, Sequence[str]], now: datetime) -> Iterator[Text]:
-    """Draw a run on this machine as it stands: a line a step, below a running one the last lines of its log."""
-    colour = {RunState.SUCCEEDED: "green", RunState.FAILED: "bold red"}.get(record.state, "cyan")
-    yield Text.assemble((record.pipeline["display_name"], "bold"), "  ", (record.state.value, colour))
-    width = max(len(step.name) for step in record.steps)
-    before: StepRecord | None = None
-    for step in record.steps:
-        line = _step_line(step, width, now)
-        if step.reused_from:
-            line.append(f"  done by {step.reused_from}", "dim")
-        elif step.after and (before is None or step.after != [before.name]):
-            line.append(f"  after {', '.join(step.after)}", "dim")
-        if step.error:
-            line.append(f"  {step.error}", "red")
-        yield line
-        if step.state in (StepState.RUNNING, StepState.CANCELLING):
-            for text in tails.get(step.name, ()):
-                yield Text(
-                    f"      {visible_line(text, colour=False).expandtabs(4)}", "dim", no_wrap=True, overflow="ellipsis"
-                )
-        before = step
-
-
-def record_changes(
-    before: Mapping[str, str], state: RunState, steps: Sequence[StepRecord], now: datetime
-) -> Iterator[str]:
-    """Yield a line for every state that is new; `before` maps "" to the run's and names to the steps' states."""
-    clock = f"{now.astimezone(UTC):%H:%M:%S}Z"
-    if before.get("") != state:
-        yield f"{clock}  run {state.value}"
-    for step in steps:
-        if step.state is not StepState.WAITING and before.get(step.name) != step.state:
-            done = f"done by {step.reused_from}" if step.reused_from else _duration(step, now)
-            yield "  ".join(part for part in (clock, f"{step.name} {step.state.value}", done, step.error) if part)
-
-
 def runs_lines(records: Sequence[RunRecord], now: datetime) -> Iterator[Text]:
     """Show runs of this machine, a line each."""
     width = max((len(record.id) for record in records), default=0)
@@ -380,7 +279,7 @@ def runs_lines(records: Sequence[RunRecord], now: datetime) -> Iterator[Text]:
             (f"{record.id:<{width}}", "bold"),
             "  ",
             (f"{record.state.value:<10}", colour),
-            f"  {record.created.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z  {_duration(record, now):>7}",
+            f"  {record.created.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z  {duration(record, now):>7}",
             f"  {done}/{len(record.steps)} steps  {record.engine}",
         )
         if record.error:

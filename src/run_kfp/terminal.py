@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
     from rich.console import Console
 
-    from run_kfp.lines import Text
+    from run_kfp.inplace import InPlace
+    from run_kfp.lines import Space, Text
     from run_kfp.masking import Masker
 
-# What the live view draws of a moment.
-Draw: TypeAlias = "Callable[[datetime], Iterable[Text]]"
+# What the live view draws of a moment, in the room that there is.
+Draw: TypeAlias = "Callable[[datetime, Space], Iterable[Text]]"
 
 
 class Format(StrEnum):
@@ -147,6 +148,8 @@ class Screen:
         self.use(Format.TEXT)
         self._unwritten: OSError | None = None
         self._consoles: dict[bool, Console] = {}
+        self._view: InPlace | None = None
+        self._begun = {False: "", True: ""}
 
     def use(self, format: Format) -> None:
         """Print the result in this form."""
@@ -169,6 +172,15 @@ class Screen:
             yield
 
     def _pass_on(self, text: str, *, stderr: bool) -> None:
+        if self._view is not None:
+            # The picture begins a line of its own: the beginning of one waits for its end.
+            lines, end, begun = (self._begun[stderr] + text).rpartition("\n")
+            self._begun[stderr] = begun
+            text = lines + end
+        if text:
+            self._print_foreign(text, stderr=stderr)
+
+    def _print_foreign(self, text: str, *, stderr: bool) -> None:
         # Until a secret is read there is nothing to mask, and a help screen does without the module.
         text = self.masker.mask(text) if "masker" in vars(self) else text
         text = visible_but_colour(text) if "\x1b" in text and self._in_colour(stderr=stderr) else visible(text)
@@ -328,7 +340,8 @@ class Screen:
         A run that was made is made, and its end is told by the exit code, whoever has closed a pipe.
         """
         try:
-            write()
+            with self._view.above() if self._view is not None else contextlib.nullcontext():
+                write()
         except (OSError, ValueError) as error:  # ValueError: the stream is closed
             silence(self._streams[stderr])
             if not stderr and not isinstance(error, BrokenPipeError):
@@ -371,22 +384,26 @@ class Screen:
         if not console.is_terminal or console.is_dumb_terminal or (events and self._writer.in_steps):
             yield None
             return
-        from rich.console import Group
-        from rich.live import Live
+        from run_kfp.inplace import InPlace
 
-        latest: list[Draw] = [lambda now: ()]
+        latest: list[Draw] = [lambda now, space: ()]
 
-        def render() -> Group:
-            return Group(*(self.masked(line) for line in latest[0](datetime.now(UTC))))
+        def render(space: Space) -> Iterable[Text]:
+            return (self.masked(line) for line in latest[0](datetime.now(UTC), space))
 
-        # Twice a second, so that the time of a running step moves between two looks.
-        with Live(get_renderable=render, console=console, refresh_per_second=2) as view:
+        with InPlace(console, render) as view:
 
             def show(draw: Draw) -> None:
                 latest[0] = draw
-                view.refresh()
+                view.update()
 
-            yield show
+            self._view = view
+            try:
+                yield show
+            finally:
+                for stderr, begun in self._begun.items():
+                    self._pass_on("\n" if begun else "", stderr=stderr)
+                self._view = None
 
 
 class _Guard(io.BufferedIOBase):

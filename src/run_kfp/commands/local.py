@@ -25,13 +25,12 @@ from run_kfp.findings import Finding
 from run_kfp.localruns import RunFolder, RunRecord, StepRecord
 from run_kfp.localstore import LocalRuns
 from run_kfp.pipeline.platforms import unused_settings
+from run_kfp.progress import record_changes, record_lines
 from run_kfp.resolve import inputs_of
 from run_kfp.runs import RunState, RunStatus, watch
 from run_kfp.screens import (
     graph_lines,
-    record_changes,
     record_data,
-    record_lines,
     rehearsal_plan_data,
     rehearsal_plan_lines,
 )

@@ -22,15 +22,14 @@ from run_kfp.flags import CallOptions, RunOptions, conflicts
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline
 from run_kfp.plans import RunRequest
+from run_kfp.progress import changes, progress_lines
 from run_kfp.resolve import ResolvedCall, inputs_of, resolve
 from run_kfp.runs import BackendName, RunRef, RunState, RunStatus, watch
 from run_kfp.screens import (
-    changes,
     graph_lines,
     pipeline_data,
     plan_data,
     plan_lines,
-    progress_lines,
     secrets_note,
     status_data,
 )
