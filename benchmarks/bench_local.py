@@ -127,6 +127,9 @@ class Stopwatch:
     def lines(self, step: str, lines: Sequence[LogLine], dropped: int) -> None:
         """A line is no change."""
 
+    def bar(self, step: str, text: str) -> None:
+        """See nothing."""
+
     def pulling(self, image: str, done: int, total: int) -> None:
         """Nothing is pulled."""
 

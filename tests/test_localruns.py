@@ -24,7 +24,7 @@ from run_kfp.errors import InputError
 from run_kfp.localruns import RunFolder, RunRecord, StepRecord, local_ref, process_start, this_runner
 from run_kfp.localstore import LocalRuns
 from run_kfp.runs import RunState, StepState, StepStatus
-from run_kfp.steplogs import LogLine, follow_logs, last_lines, log_names
+from run_kfp.steplogs import LogLine, follow_logs, last_lines, log_names, log_text
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -274,6 +274,41 @@ def test_a_command_tells_of_an_invalid_record_in_a_line_and_goes_on(cli: Cli, fo
     lines = [line for line in result.err.splitlines() if "odd" in line]
     assert lines == ["warning: .run-kfp/runs/odd/run.json is ignored: it is not a regular file"]
     assert command != "runs" or "chain-1" in result.out
+
+
+def test_logs_takes_the_last_lines_since_a_time_with_their_times(cli: Cli, folder: Path) -> None:
+    runs = LocalRuns(folder / ".run-kfp")
+    record = a_record()
+    record.state = RunState.SUCCEEDED
+    record.steps.append(StepRecord("two", "Two", "an/image", [], "", log="logs/two.log"))
+    made = runs.folder(record.id)
+    made.make("a pipeline\n")
+    made.write(record, str)
+    for seconds, step in enumerate((*record.steps * 3, record.steps[0])):
+        with made.open_log(step) as log:
+            log.write(log_text(NOON + timedelta(seconds=seconds), "O", [f"line {seconds}"]).encode())
+    made.release()
+
+    assert cli("logs", "--tail", "2").out == "two │ line 3\none │ line 4\ntwo │ line 5\none │ line 6\n"
+    assert cli("logs", "one", "--tail", "0").out == ""
+    assert cli("logs", "one", "--tail", "9", "--since", f"{NOON + timedelta(seconds=4)}").out == "line 4\nline 6\n"
+    assert cli("logs", "--since", "2999-01-01").out == ""
+    stamp = f"{NOON + timedelta(seconds=6):%Y-%m-%dT%H:%M:%S}.000Z"
+    assert cli("logs", "one", "--tail", "1", "--timestamps").out == f"{stamp} line 6\n"
+    assert cli("logs", "--tail", "1", "--timestamps").out.endswith(f"{stamp} one │ line 6\n")
+    assert cli("logs", "--tail", "x").code == 2
+    assert "--since 'noon' is not a time: " in cli("logs", "--since", "noon").err
+
+
+@pytest.mark.parametrize("length", [1, 65_533, 65_536, 200_000])
+def test_the_last_lines_wherever_a_piece_of_the_file_ends(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "logs" / "one.log"
+    path.parent.mkdir()
+    texts = [f"{number}{'x' * length}" for number in range(5)]
+    path.write_text(log_text(NOON, "O", texts), encoding="utf-8")
+
+    for count in range(7):
+        assert [line.text for line in last_lines(path, count)] == texts[max(5 - count, 0) :]
 
 
 def test_everything_of_a_run_is_the_owners_alone(runs: LocalRuns) -> None:

@@ -113,6 +113,7 @@ class Seen:
         self.told: list[tuple[str, str, str]] = []
         self.dropped = 0
         self.pulls: list[tuple[str, int, int]] = []
+        self.bars: list[tuple[str, str]] = []
         self._last: dict[str, str] = {}
 
     def changed(self, record: RunRecord, state: RunState, steps: Sequence[StepRecord]) -> None:
@@ -124,6 +125,9 @@ class Seen:
     def lines(self, step: str, lines: Sequence[LogLine], dropped: int) -> None:
         self.told += [(step, line.stream, line.text) for line in lines]
         self.dropped += dropped
+
+    def bar(self, step: str, text: str) -> None:
+        self.bars.append((step, text))
 
     def pulling(self, image: str, done: int, total: int) -> None:
         self.pulls.append((image, done, total))
@@ -825,7 +829,7 @@ def spoken(rehearse: Rehearse, *chunks: bytes, secret: str = "") -> list[str]:
     ("chunks", "lines"),
     [
         ((b"a\r", b"\nb\r\n"), ["O a", "O b"]),
-        ((b"a\r", b"b\n"), ["O a", "O b"]),
+        ((b"a\r", b"b\n"), ["O b"]),
         ((b"a\r",), ["O a"]),
         ((b"a\n\nb\n",), ["O a", "O ", "O b"]),
         ((b"no end",), ["O no end"]),
@@ -841,8 +845,18 @@ def test_bytes_become_lines_however_they_are_cut(
     assert spoken(rehearse, *chunks) == lines
 
 
+def test_a_line_of_150_kb_stays_one(rehearse: Rehearse) -> None:
+    assert [len(line) for line in spoken(rehearse, b"x" * 150_000)] == [150_002]
+
+
 def test_a_line_without_an_end_is_cut(rehearse: Rehearse) -> None:
-    assert [len(line) for line in spoken(rehearse, b"x" * 150_000)] == [65_538, 65_538, 18_930]
+    cut = " … [cut: longer than 1 MB; the next line goes on]"
+    assert spoken(rehearse, b"x" * 2**20, b"y" * 2**20, b"z\nnext\n") == [
+        f"O {'x' * 2**20}{cut}",
+        f"O {'y' * 2**20}{cut}",
+        "O z",
+        "O next",
+    ]
 
 
 def test_a_secret_that_is_cut_in_two_is_masked(rehearse: Rehearse) -> None:

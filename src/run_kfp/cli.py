@@ -142,11 +142,27 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Continue until the run has ended.", rich_help_panel=flags.WORDS)
     ] = False,
+    tail: Annotated[
+        str | None,
+        typer.Option("--tail", metavar="N", help="Only the last N lines of each step.", rich_help_panel=flags.WORDS),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="AGE|TIME",
+            help="Only lines since then: 15m ago, or 2026-03-02T09:30:15Z.",
+            rich_help_panel=flags.WORDS,
+        ),
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Print the time before each line.", rich_help_panel=flags.WORDS)
+    ] = False,
 ) -> None:
     """Print the log of a run, or of one of its steps."""
     from run_kfp.commands.local import show_logs
 
-    show_logs(ctx.obj, words or (), follow=follow)
+    show_logs(ctx.obj, words or (), follow=follow, tail=tail, since=since, timestamps=timestamps)
 
 
 @app.command(rich_help_panel=FOLLOW)

@@ -19,8 +19,11 @@ from typing import IO
 from run_kfp.errors import InputError
 from run_kfp.files import open_regular
 
-# Bytes of a line of a log; the runner cuts its lines far below it.
-_LONGEST_LINE = 2**20
+# Characters of a line of a step; a longer one is cut into several.
+LONGEST_TEXT = 2**20
+
+# Bytes of a line of a log: a character of UTF-8 takes four at most, a time and a mark some more.
+_LONGEST_LINE = 4 * LONGEST_TEXT + 1000
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,14 @@ class LogLine:
         return cls(time, stream, text) if stream in ("O", "E") and time.tzinfo else None
 
 
+def log_time(time: datetime) -> str:
+    """Return a time as it stands in a log: RFC 3339, UTC, milliseconds."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
 def log_text(time: datetime, stream: str, texts: Sequence[str]) -> str:
     """Return lines of a log file: those that came at one time."""
-    moment = time.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
-    front = f"{moment}Z {stream} "
+    front = f"{log_time(time)} {stream} "
     return "".join([f"{front}{text}\n" for text in texts])
 
 
@@ -70,18 +77,38 @@ _PIECE = 64 * 1024
 def last_lines(path: Path, count: int) -> list[LogLine]:
     """Return the last lines of a log, read from its end; none where there is no log."""
     with contextlib.suppress(FileNotFoundError), open_log(path) as file:
-        size = file.seek(0, os.SEEK_END)
-        tail = b""
-        while len(tail) < min(size, count * _LONGEST_LINE) and tail.count(b"\n") <= count:
-            file.seek(max(size - len(tail) - _PIECE, 0))
-            tail = file.read(size - len(tail) - file.tell()) + tail
-        lines = [LogLine.parse(raw.decode("utf-8", "replace")) for raw in tail.split(b"\n")[:-1][-count:]]
+        file.seek(_begin_of_last(file, count))
+        lines = [LogLine.parse(raw.decode("utf-8", "replace")) for raw in file.read().split(b"\n")[:-1]]
         return [line for line in lines if line is not None]
     return []
 
 
+def _begin_of_last(file: IO[bytes], count: int) -> int:
+    """Return where the last `count` complete lines of a log begin; no more than their longest is looked at."""
+    end = file.seek(0, os.SEEK_END)
+    first = max(end - count * _LONGEST_LINE, 0)
+    wanted = count + 1  # the end of the line before them, too
+    while end > first:
+        begin = max(end - _PIECE, first)
+        file.seek(begin)
+        piece = file.read(end - begin)
+        if (found := piece.count(b"\n")) >= wanted:
+            place = len(piece)
+            for _ in range(wanted):
+                place = piece.rindex(b"\n", 0, place)
+            return begin + place + 1
+        wanted -= found
+        end = begin
+    return first
+
+
 def follow_logs(
-    paths: Mapping[str, Path], ended: Callable[[], bool], *, sleep: Callable[[float], None] = time.sleep
+    paths: Mapping[str, Path],
+    ended: Callable[[], bool],
+    *,
+    tail: int | None = None,
+    since: datetime | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[tuple[str, LogLine]]:
     """Yield the lines of several logs as they come, each look in the order of their times.
 
@@ -90,19 +117,28 @@ def follow_logs(
     Args:
         paths: the logs by the names of their steps; a file may be missing as long as its step has not begun.
         ended: says that no more will come; what is there then is still read.
+        tail: how many lines of each are taken of what is there at the beginning, the last ones; None for all.
+        since: before which lines are left out.
         sleep: waits for a number of seconds; tests bring their own.
 
     Raises:
         InputError: a log is no regular file, or cannot be read.
     """
-    positions = dict.fromkeys(paths, 0)
+    positions = {name: 0 if tail is None else _place_of_last(path, tail) for name, path in paths.items()}
     while True:
         last = ended()
         logs = [_new_lines(name, path, positions) for name, path in paths.items()]
-        yield from heapq.merge(*logs, key=lambda pair: pair[1].time)
+        lines = heapq.merge(*logs, key=lambda pair: pair[1].time)
+        yield from (pair for pair in lines if since is None or pair[1].time >= since)
         if last:
             return
         sleep(0.3)
+
+
+def _place_of_last(path: Path, count: int) -> int:
+    with contextlib.suppress(FileNotFoundError), open_log(path) as file:
+        return _begin_of_last(file, count)
+    return 0
 
 
 def open_log(path: Path) -> IO[bytes]:

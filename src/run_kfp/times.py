@@ -1,4 +1,4 @@
-"""Times as a person writes them on a command line: an age such as `7d`, a moment."""
+"""Ages, moments and counts as a person writes them on a command line."""
 
 from __future__ import annotations
 
@@ -39,3 +39,14 @@ def moment(flag: str, text: str, now: datetime) -> datetime:
             hint=f"write {flag} 15m",
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def whole_number(flag: str, text: str, of: str) -> int:
+    """Read a number of things, 0 or more.
+
+    Raises:
+        InputError: it is none; `flag` is where it was written, `of` what is counted.
+    """
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    raise InputError(f"{flag} {text!r} is not a number of {of}", hint=f"write {flag} 20")

@@ -13,7 +13,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +33,8 @@ from run_kfp.screens import (
     rehearsal_plan_data,
     rehearsal_plan_lines,
 )
-from run_kfp.steplogs import LogLine, follow_logs, last_lines, open_log
+from run_kfp.steplogs import LogLine, follow_logs, last_lines, log_time, open_log
+from run_kfp.times import moment, whole_number
 from run_kfp.visible import shell_word
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class _View:
         self._announce = announce
         self._states: dict[str, str] = {}
         self._tails: dict[str, deque[str]] = {}
+        self._bars: dict[str, str] = {}
         self._pulled: dict[str, int] = {}
         self._warned: set[str] = set()
 
@@ -83,7 +84,7 @@ class _View:
         self._screen.say(*(f"warning: {words}" for words in warnings if words not in self._warned))
         self._warned.update(warnings)
         if self._show is not None:
-            self._show(partial(record_lines, record, self._tails))
+            self._show(lambda now: record_lines(record, self._latest_lines(), now))
         else:
             self._screen.progress(*record_changes(self._states, state, steps, now))
         if self._states.get("") != state:
@@ -103,6 +104,7 @@ class _View:
 
     def lines(self, step: str, lines: Sequence[LogLine], dropped: int) -> None:
         """Show lines of a step, and how many behind them are in the log alone."""
+        self._bars.pop(step, None)
         self._tails.setdefault(step, deque(maxlen=_TAIL)).extend(line.text for line in lines[-_TAIL:])
         self._screen.events(
             {"event": "log", "step": step, "time": line.time.isoformat(), "stream": line.stream, "text": line.text}
@@ -112,6 +114,18 @@ class _View:
             self._screen.logs(((f"{line.time:%H:%M:%S}Z  {step} │ ", line.text) for line in lines), stderr=True)
         if dropped:
             self._screen.say(f"note: {dropped:,} lines of {step} not shown: nothing read them in time; see the log")
+
+    def bar(self, step: str, text: str) -> None:
+        """Show the state of a progress bar when the steps are drawn again; elsewhere it is one line, in the end."""
+        self._bars[step] = text
+
+    def _latest_lines(self) -> dict[str, list[str]]:
+        """Return the last lines of each step, with its progress bar where it has one."""
+        bars = dict(self._bars)  # another thread draws
+        return {
+            step: [*self._tails.get(step, ()), *([bars[step]] if step in bars else [])][-_TAIL:]
+            for step in {**self._tails, **bars}
+        }
 
     def pulling(self, image: str, done: int, total: int) -> None:
         """Show how far a pull is: every tenth, so that a file does not fill with it."""
@@ -255,17 +269,30 @@ def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> int:
     return 0
 
 
-def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
+def show_logs(
+    screen: Screen,
+    words: Sequence[str],
+    *,
+    follow: bool,
+    tail: str | None = None,
+    since: str | None = None,
+    timestamps: bool = False,
+) -> None:
     """Print the log of a run, or of one of its steps.
 
     Args:
         screen: where to.
         words: a run and a step, one of the two, or nothing for the newest run.
         follow: whether to go on until the run has ended.
+        tail: how many lines of each step, the last ones, as typed; None for all.
+        since: an age or a time, as typed, before which lines are left out.
+        timestamps: whether the time of a line stands before it.
 
     Raises:
-        InputError: there is no such run or step, or there are more words.
+        InputError: there is no such run or step, there are more words, or a value is invalid.
     """
+    count = whole_number("--tail", tail, "lines") if tail is not None else None
+    begin = moment("--since", since, datetime.now(UTC)) if since is not None else None
     if len(words) > 2:
         raise InputError("logs takes at most a run and a step", hint="see `run-kfp runs`")
     step: str | None = None
@@ -289,9 +316,10 @@ def show_logs(screen: Screen, words: Sequence[str], *, follow: bool) -> None:
         latest = folder.read()
         return not follow or latest is None or latest.state.is_final or folder.abandoned()
 
-    for name, line in follow_logs(paths, ended):
+    for name, line in follow_logs(paths, ended, tail=count, since=begin):
         screen.event("log", step=name, time=line.time.isoformat(), stream=line.stream, text=line.text)
-        screen.logs([("" if step else f"{name:<{width}} │ ", line.text)])
+        time = f"{log_time(line.time)} " if timestamps else ""
+        screen.logs([(time + ("" if step else f"{name:<{width}} │ "), line.text)])
 
 
 def cancel_run(screen: Screen, word: str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -14,7 +13,7 @@ from run_kfp.lines import Text
 from run_kfp.localstore import LocalRuns
 from run_kfp.screens import record_data, runs_lines
 from run_kfp.terminal import Screen
-from run_kfp.times import age
+from run_kfp.times import age, whole_number
 
 # How many runs `prune` keeps where nothing else is said.
 KEPT = 20
@@ -33,7 +32,7 @@ def list_runs(screen: Screen, limit: str) -> None:
     Raises:
         InputError: that is no number.
     """
-    count = _number("--limit", limit) or None
+    count = whole_number("--limit", limit, "runs") or None
     runs = known_runs(screen.masker, LocalRuns(), screen.say)
     found, words = runs.newest(count)
     screen.say(*words)
@@ -62,7 +61,7 @@ def prune_runs(screen: Screen, keep: str | None, older_than: str | None, *, yes:
         EngineError: the Engine refuses.
         StoreError: a folder cannot be removed.
     """
-    kept = _number("--keep", keep) if keep is not None else 0 if older_than is not None else KEPT
+    kept = whole_number("--keep", keep, "runs") if keep is not None else 0 if older_than is not None else KEPT
     limit = age("--older-than", older_than) if older_than is not None else None
     runs = known_runs(screen.masker, LocalRuns(), screen.say)
     what = plan_pruning(runs, kept, limit, datetime.now(UTC))
@@ -109,9 +108,3 @@ def _counts(what: Pruning) -> str:
     parts = [("run", len(what.runs)), ("container", kinds["container"]), ("volume", kinds["volume"])]
     words = [f"{count:,} {kind}{'s' if count != 1 else ''}" for kind, count in parts if count]
     return ", ".join(words) + (f": {bytes_words(what.size)}" if what.runs else "")
-
-
-def _number(flag: str, text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise InputError(f"{flag} {text!r} is not a number of runs", hint=f"write {flag} {KEPT}")
-    return int(text)

@@ -5,14 +5,10 @@ One thread decides and writes the record; each step has a thread that starts it,
 
 from __future__ import annotations
 
-import codecs
-import contextlib
 import heapq
-import io
 import json
 import math
 import queue
-import re
 import signal
 import threading
 import time
@@ -21,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import IO, Any, cast
+from functools import partial
+from typing import Any
 
 from run_kfp.backends.local.engines import (
     GRACE,
@@ -33,13 +30,13 @@ from run_kfp.backends.local.engines import (
     StepCall,
     exit_words,
 )
+from run_kfp.backends.local.step_log import StepLog
 from run_kfp.backends.local.telling import Observer, Teller
 from run_kfp.errors import EngineError, InputError, StoreError
 from run_kfp.graph import EXECUTOR_OUTPUT, ExecutableStep, StepContext, read_outputs, values_of
 from run_kfp.localruns import RunFolder, RunRecord, StepRecord
 from run_kfp.masking import Masker
 from run_kfp.runs import RunState, StepState
-from run_kfp.steplogs import LogLine, log_text
 
 # Seconds between two looks at the clock and at whether somebody asked to cancel.
 _TICK = 0.5
@@ -50,11 +47,6 @@ _DRAIN, _READER, _GIVE_UP, _LEAVE = GRACE + 0.5, GRACE + 1.0, 7.0, 8.0
 
 # Seconds that removing the last containers may take at the end of a run that was not stopped.
 _LAST_REMOVALS = 10.0
-
-# A line is cut here, so that one without an end does not fill the memory.
-_LONGEST_LINE = 64 * 1024
-
-_LINE_END = re.compile(r"\r\n|\n|\r")
 
 _LEFT = "did not end when stopped; its container may remain"
 
@@ -173,7 +165,7 @@ class Runner:
         self._active: dict[str, _Active] = {}
         self._threads: list[threading.Thread] = []
         self._by_name = {step.name: step for step in self.steps}
-        self._logs: dict[str, _StepLog] = {}
+        self._logs: dict[str, StepLog] = {}
         self._stopping = threading.Event()
         self._prepared = False
         self._broken: Exception | None = None
@@ -274,17 +266,9 @@ class Runner:
         """Stop the run; the second call kills. May be called from a signal handler and from any thread."""
         self._events.put(Stop(why))
 
-    def step_record(self, step: str) -> StepRecord:
-        """Return the record of a step."""
-        return self._records[step]
-
     def broke(self, error: Exception) -> None:
         """Take that the run cannot go on. Any thread may call it."""
         self._events.put(_Broke(error))
-
-    def tell(self, step: str, lines: Sequence[LogLine]) -> None:
-        """Hand lines to the observer. Any thread may call it."""
-        self._teller.lines(step, lines)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -439,7 +423,7 @@ class Runner:
 
     def _work(self, call: StepCall) -> None:
         """Start a step, read its output to the end, report; the body of a step's thread."""
-        with _StepLog(self, call.step) as log:
+        with self._open_log(call.step) as log:
             self._logs[call.step] = log
             try:
                 running = self.engine.start(call, log.feed)
@@ -460,6 +444,28 @@ class Runner:
             finally:
                 # After the report: the next step starts while this one is cleared away.
                 self._remove(call.step, running)
+
+    def _open_log(self, step: str) -> StepLog:
+        """Open the log of a step, which tells the observer of its lines.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        record = self._records[step]
+        path = self.folder.log(record)
+        try:
+            file = self.folder.open_log(record)
+        except OSError as error:
+            raise StoreError.of(path, error) from None
+        return StepLog(
+            path,
+            file,
+            self.masker,
+            now=self.now,
+            tell=partial(self._teller.lines, step),
+            tell_bar=partial(self._teller.bar, step),
+            broke=self.broke,
+        )
 
     def _remove(self, step: str, running: Running) -> None:
         try:
@@ -596,78 +602,3 @@ class Runner:
         thread = threading.Thread(target=guarded, daemon=True)
         self._threads.append(thread)
         thread.start()
-
-
-class _StepLog:
-    """Turns the bytes of a step into masked lines, for its file and for the observer."""
-
-    def __init__(self, runner: Runner, step: str) -> None:
-        self._runner = runner
-        self._step = step
-        self._decoders = {name: codecs.getincrementaldecoder("utf-8")("replace") for name in "OE"}
-        self._masked = {name: runner.masker.stream() for name in "OE"}
-        self._open = dict.fromkeys("OE", "")
-        self._lock = threading.Lock()
-        self._dropping = False
-        record = runner.step_record(step)
-        self._path = runner.folder.log(record)
-        try:
-            log = runner.folder.open_log(record)
-        except OSError as error:
-            raise StoreError.of(self._path, error) from None
-        self._file: IO[str] = io.TextIOWrapper(cast("io.BufferedWriter", log), encoding="utf-8", newline="\n")
-
-    def __enter__(self) -> _StepLog:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def feed(self, stream: str, chunk: bytes) -> None:
-        """Take bytes as they came."""
-        if self._dropping:
-            return
-        with self._lock:
-            if not self._file.closed:
-                self._take(stream, self._masked[stream].feed(self._decoders[stream].decode(chunk)))
-
-    def drop_the_rest(self) -> None:
-        """Keep nothing more: the step was stopped, and what it has printed since is more than there is time for."""
-        self._dropping = True
-
-    def close(self) -> None:
-        """Write what is left: a last line without an end. Once is enough, twice no harm."""
-        with self._lock:
-            if self._file.closed:
-                return
-            for stream in "OE":
-                self._take(stream, self._masked[stream].feed(self._decoders[stream].decode(b"", final=True)))
-                self._take(stream, self._masked[stream].close())
-                # A progress bar ends with "\r", and waits here for a "\n" that does not come.
-                if rest := self._open[stream].removesuffix("\r"):
-                    self._write(stream, [rest])
-            with contextlib.suppress(OSError):  # told by the write that failed
-                self._file.close()
-
-    def _take(self, stream: str, text: str) -> None:
-        text = self._open[stream] + text
-        # "\r\n" may be cut in two by the chunks.
-        end = len(text) - 1 if text.endswith("\r") else len(text)
-        *lines, rest = _LINE_END.split(text[:end])
-        self._open[stream] = rest + text[end:]
-        while len(self._open[stream]) > _LONGEST_LINE:
-            lines.append(self._open[stream][:_LONGEST_LINE])
-            self._open[stream] = self._open[stream][_LONGEST_LINE:]
-        self._write(stream, lines)
-
-    def _write(self, stream: str, texts: Sequence[str]) -> None:
-        if not texts:
-            return
-        now = self._runner.now()
-        try:
-            self._file.write(log_text(now, stream, texts))
-            self._file.flush()
-        except OSError as error:
-            self._dropping = True
-            self._runner.broke(StoreError.of(self._path, error))
-        self._runner.tell(self._step, [LogLine(now, stream, text) for text in texts])

@@ -45,6 +45,10 @@ class Observer(Protocol):
         """Take lines of a step, masked; `dropped` is how many behind them were not read in time."""
         ...
 
+    def bar(self, step: str, text: str) -> None:
+        """Take the state of a progress bar of a step, masked: a line that is not over, and is in no log yet."""
+        ...
+
     def pulling(self, image: str, done: int, total: int) -> None:
         """Take how far a pull is, in bytes: `total` is 0 while it is not known; `done` equals it at the end alone."""
         ...
@@ -67,6 +71,7 @@ class Teller:
         self._observer = observer
         self._failed = failed
         self._waiting: deque[Callable[[], None] | _Lines] = deque()
+        self._bars: dict[str, str] = {}
         self._count = 0
         self._told = 0
         self._patient, self._hurried = True, False
@@ -83,6 +88,14 @@ class Teller:
     def pulling(self, image: str, done: int, total: int) -> None:
         """Tell how far a pull is."""
         self._put(lambda: self._observer.pulling(image, done, total))
+
+    def bar(self, step: str, text: str) -> None:
+        """Tell the state of a progress bar; one that is not told yet is replaced."""
+        with self._changed:
+            waits = step in self._bars
+            self._bars[step] = text
+        if not waits:
+            self._put(lambda: self._observer.bar(step, self._bars.pop(step)))
 
     def lines(self, step: str, lines: Sequence[LogLine]) -> None:
         """Tell lines of a step. It waits for a slow reader; where one is stuck, lines are dropped."""
