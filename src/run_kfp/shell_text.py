@@ -185,8 +185,6 @@ def read_shell(text: str) -> ShellText:
         raise ShellSyntaxError("too long")
     reader = _Reader(text.replace("\r\n", "\n"))
     script = reader.script(())
-    if reader.at < len(reader.text):
-        raise ShellSyntaxError(f"unexpected {reader.text[reader.at]!r}")
     return ShellText(script, tuple(reader.features))
 
 
@@ -711,10 +709,7 @@ class _Reader:
             raise ShellSyntaxError("a backtick is open", quote=True)
         inner = _Reader(re.sub(r"\\([`\\$])", r"\1", match[1]))
         inner.depth, inner.features = self.depth + 1, self.features
-        script = inner.script(())
-        if inner.at < len(inner.text):
-            raise ShellSyntaxError("a backtick holds no script")
-        draft.scripts.append(script)
+        draft.scripts.append(inner.script(()))
         draft.take(match[0], literal=False)
         self.at = match.end()
 
