@@ -84,7 +84,7 @@ class _View:
         self._screen.say(*(f"warning: {words}" for words in warnings if words not in self._warned))
         self._warned.update(warnings)
         if self._show is not None:
-            self._show(lambda now: record_lines(record, self._latest_lines(), now))
+            self._show(lambda now, space: record_lines(record, self._latest_lines(), now, space))
         else:
             self._screen.progress(*record_changes(self._states, state, steps, now))
         if self._states.get("") != state:
