@@ -196,7 +196,7 @@ def test_a_run_that_is_watched_no_longer_stays_as_it_was_seen(start: Start, cli:
         if "work-item-28x │" in line:
             break
     terminal = start(80, 24, "watch")
-    terminal.until(lambda rows: begins_with(rows, "● work-item-28x"))
+    terminal.until(lambda rows: begins_with(rows, "● work-item-28x") and "work-item-28x line 4" in "\n".join(rows))
 
     terminal.press("C-c")
 

@@ -124,18 +124,36 @@ def follow_logs(
     Raises:
         InputError: a log is no regular file, or cannot be read.
     """
-    positions = {name: 0 if tail is None else _place_of_last(path, tail) for name, path in paths.items()}
+    positions = {name: 0 if tail is None else place_of_last(path, tail) for name, path in paths.items()}
     while True:
         last = ended()
-        logs = [_new_lines(name, path, positions) for name, path in paths.items()]
-        lines = heapq.merge(*logs, key=lambda pair: pair[1].time)
+        lines = new_lines(paths, positions)
         yield from (pair for pair in lines if since is None or pair[1].time >= since)
         if last:
             return
         sleep(0.3)
 
 
-def _place_of_last(path: Path, count: int) -> int:
+def new_lines(paths: Mapping[str, Path], positions: dict[str, int]) -> Iterator[tuple[str, LogLine]]:
+    """Yield the complete lines of several logs from a position of each on, in the order of their times.
+
+    Args:
+        paths: the logs by the names of their steps; a file may be missing.
+        positions: by the same names, in bytes; each is moved behind the lines that were read.
+
+    Raises:
+        InputError: a log is no regular file, or cannot be read.
+    """
+    logs = [_new_lines(name, path, positions) for name, path in paths.items()]
+    yield from heapq.merge(*logs, key=lambda pair: pair[1].time)
+
+
+def place_of_last(path: Path, count: int) -> int:
+    """Return where in a log its last lines begin, in bytes.
+
+    Raises:
+        InputError: it is no regular file, or cannot be read.
+    """
     with contextlib.suppress(FileNotFoundError), open_log(path) as file:
         return _begin_of_last(file, count)
     return 0

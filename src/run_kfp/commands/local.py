@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from run_kfp.backends import local
 from run_kfp.backends.local import LocalOptions
+from run_kfp.commands.following import Follower
 from run_kfp.errors import InputError, RunFailed, RunKfpError, RunStopped
 from run_kfp.files import write_atomically
 from run_kfp.findings import Finding
@@ -257,10 +258,9 @@ def watch_run(screen: Screen, word: str | None, *, every: float = _LOOK) -> int:
     folder, record = _found(screen, word)
     try:
         with screen.live(events=True) as show:
-            view = _View(screen, show)
-            record = _follow(
-                screen, folder, lambda seen: view.changed(seen, seen.state, seen.steps), every=every, deadline=None
-            )
+            # Below a picture no more than the last lines are seen.
+            follower = Follower(folder, _View(screen, show), tail=None if show is None else _TAIL)
+            record = _follow(screen, folder, follower.seen, every=every, deadline=None)
     except KeyboardInterrupt:
         screen.say("stopped waiting; the run continues")
         return 130
