@@ -7,6 +7,7 @@ import gc
 import hashlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -833,6 +834,123 @@ def test_an_image_that_changed_behind_its_tag_is_told_where_its_step_is_not_run_
     assert [step["image_id"] for step in latest(folder)["steps"]] == [first, second]
     (report,) = folder.glob(f".run-kfp/runs/{latest(folder)['id']}/report.html")
     assert f"<dt>Image ID</dt><dd><code>{second[7:19]}</code></dd>" in report.read_text("utf-8")
+
+
+# ── failed steps that stay ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def pruned(engine: Engine) -> Iterator[None]:
+    """Leave no container behind that a test has kept."""
+    yield
+    for container in containers(engine):
+        engine.docker("rm", "--force", "--volumes", container)
+
+
+def typed(line: str, words: str, engine: Engine) -> str:
+    """Paste a line into a shell on a terminal, write `words` to what it starts; return what is seen."""
+    terminal, inside = pty.openpty()
+    process = killed_after_the_test(
+        subprocess.Popen(
+            ["sh", "-c", line],
+            stdin=inside,
+            stdout=inside,
+            stderr=inside,
+            env={**os.environ, **engine.env()},
+            start_new_session=True,
+        )
+    )
+    os.close(inside)
+    os.write(terminal, words.encode())
+    seen = b""
+    with contextlib.suppress(OSError):  # Linux says that a terminal has ended so
+        while chunk := os.read(terminal, 65536):
+            seen += chunk
+    os.close(terminal)
+    assert process.wait(60) == 0, seen
+    return seen.decode().replace("\r\n", "\n")
+
+
+def test_the_container_of_a_failed_step_is_kept_and_a_line_opens_a_shell_in_it(
+    local: Cli, engine: Engine, write: Write, folder: Path, bucket: Path, pruned: None
+) -> None:
+    text = 'FROM busybox\nWORKDIR /home\nRUN chmod 777 /home\nUSER 1234\nENTRYPOINT ["sh", "-c"]\n'
+    write("image/Dockerfile", text)
+    engine.docker("build", "--quiet", "--tag", "with-user", folder / "image")
+    (bucket / "data").write_text("of the bucket\n", encoding="utf-8")
+    out = "{{$.outputs.parameters['out'].output_file}}"
+    tasks = {
+        "good": task("with-user", args=["true"]),
+        "bad": task(
+            "with-user",
+            args=[f"echo written > here; printf result > {out}; exit 3"],
+            outputs=["out"],
+            env={"MODE": "as it was"},
+            after=["good"],
+        ),
+    }
+    write("p.yaml", pipeline_text("kept", tasks))
+    images = {*engine.docker("images", "--all", "--quiet").stdout.split()}
+
+    result = local("-f", "p.yaml", "--local", "--keep-failed", *BUCKET)
+
+    assert result.code == 5
+    assert len(containers(engine)) == 1
+    line = next(line for line in result.err.splitlines() if line.startswith("image=$("))
+    record = latest(folder)
+    assert line == steps(record)["bad"]["shell"]
+    assert steps(record)["good"]["shell"] is None
+    asked = "id -u; pwd; cat here /run-kfp-outputs/out; echo; echo $MODE; cat /gcs/test-bucket/data; exit\n"
+    answer = "1234\n/home\nwritten\nresult\nas it was\nof the bucket\n"
+    assert answer in typed(line, asked, engine)
+    # What the line made is gone; the container stays, however often runs begin and end, until it is pruned.
+    assert {*engine.docker("images", "--all", "--quiet").stdout.split()} == images
+    assert len(engine.docker("ps", "--all", "--quiet").stdout.split()) == 1
+    write("q.yaml", pipeline_text("other", {"one": task("with-user", args=["true"])}))
+    assert local("-f", "q.yaml", "--local", "--keep-failed").code == 0
+    assert local("runs").code == 0
+    assert len(containers(engine)) == 1
+    assert answer in typed(line, asked, engine)
+    assert local("runs", "prune", "--keep", "0", "--yes").code == 0
+    assert containers(engine) == []
+
+
+def test_what_failed_steps_leave_with_credentials_is_gone_when_they_are_pruned(
+    local: Cli, engine: Engine, write: Write, busybox: str, pruned: None
+) -> None:
+    write("key.json", LOGIN)
+    tasks = {"never": task(busybox, ["/no/such/program"]), "late": task(busybox, ["sleep", "100"])}
+    write("p.yaml", pipeline_text("kept", tasks))
+    call = ("-f", "p.yaml", "--local", "--with-credentials", "--failure-policy", "slow", "--step-timeout", "1")
+
+    result = local(*call, "--keep-failed", "--json", GOOGLE_APPLICATION_CREDENTIALS="key.json")
+
+    assert result.code == 5
+    shells = json.loads(result.out.splitlines()[-1])["shells"]
+    assert len(containers(engine)) == len(shells) == 2
+    assert engine.docker("ps", "--quiet").stdout == ""
+    for shell in shells.values():
+        assert digest(LOGIN) in typed(shell, "sha256sum < /run-kfp-credentials/key.json; exit\n", engine)
+    assert local("runs").code == 0  # what is in use is not swept
+    assert len(engine.docker("volume", "ls", "--quiet").stdout.split()) == 1
+    assert local("runs", "prune", "--keep", "0", "--yes").code == 0
+    assert containers(engine) == []
+    assert engine.docker("volume", "ls", "--quiet").stdout == ""
+
+
+def test_a_killed_run_leaves_no_step_running_though_failed_ones_are_kept(
+    local: Cli, engine: Engine, write: Write, busybox: str
+) -> None:
+    write("p.yaml", pipeline_text("killed", {"one": task(busybox, SHELL, DEAF)}))
+    process = local.start("-f", "p.yaml", "--local", "--keep-failed")
+    until(process.stderr, "one │ here")
+    process.kill()
+    process.communicate()
+    assert len(containers(engine)) == 1
+
+    assert local("runs").code == 0
+
+    assert containers(engine) == []
 
 
 # ── images ───────────────────────────────────────────────────────────────────────────────────────────────────────────

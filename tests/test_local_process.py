@@ -199,6 +199,7 @@ def test_a_step_without_a_process_is_refused(local: Cli, write: Write) -> None:
         (["--bucket-dir", "."], "name of the bucket"),
         (["--compile-only"], "--compile-only and --local cannot be used together"),
         (["--job-id", "No"], "invalid job id 'No'"),
+        (["--engine", "process", "--keep-failed"], "--keep-failed requires --engine docker"),
     ],
 )
 def test_calls_that_are_none(local: Cli, args: list[str], words: str) -> None:

@@ -42,6 +42,7 @@ class Playing:
         self.call, self.sink, self.part = call, sink, part
         self.identity = f"fake {call.step}"
         self.stopped, self.killed, self.removed = threading.Event(), threading.Event(), threading.Event()
+        self.kept = threading.Event()
 
     def wait(self) -> Ended:
         return self.part(self)
@@ -52,6 +53,10 @@ class Playing:
 
     def remove(self) -> None:
         self.removed.set()
+
+    def keep(self) -> str:
+        self.kept.set()
+        return f"a shell in {self.call.step}"
 
     def stop(self) -> None:
         self.stopped.set()
@@ -188,7 +193,7 @@ class Rehearsal:
         written = self.folder.read()
         assert written is not None
         assert (written.state, states(written)) == (record.state, states(record))
-        assert all(step.removed.is_set() for step in self.engine.started.values())
+        assert all(step.removed.is_set() != step.kept.is_set() for step in self.engine.started.values())
         return record
 
     def log(self, step: str) -> list[str]:
@@ -349,6 +354,41 @@ def test_an_engine_that_answers_no_more_ends_the_run(rehearse: Rehearse) -> None
 
 
 # ── failures ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_is_left_of_a_failed_step_is_kept_where_that_is_asked_for(rehearse: Rehearse, keep: bool) -> None:
+    """Also of one that ended with 0 and did not write its output, and of one that could not be started."""
+
+    class Engine(FakeEngine):
+        def start(self, call: StepCall, sink: Sink) -> Playing:
+            if call.step == "refused":
+                raise StartRefusedError("no such program", 127, "a shell in refused" if keep else "")
+            return super().start(call, sink)
+
+    engine = Engine(bad=fails)
+    steps = a_step("good"), a_step("bad"), a_step("empty", outputs={"out": "STRING"}), a_step("refused")
+    ran = rehearse(engine, *steps, fast=False, keep_failed=keep)
+
+    record = ran.run()
+
+    assert states(record) == {"good": "SUCCEEDED", "bad": "FAILED", "empty": "FAILED", "refused": "FAILED"}
+    kept = ["bad", "empty", "refused"] if keep else []
+    assert {step.name: step.shell for step in record.steps if step.shell} == {
+        name: f"a shell in {name}" for name in kept
+    }
+    assert {name for name, step in engine.started.items() if step.kept.is_set()} == {*kept} - {"refused"}
+
+
+def test_a_step_that_the_failure_of_another_stops_is_not_kept(rehearse: Rehearse) -> None:
+    ran = rehearse(FakeEngine(bad=fails, long=until_stopped), a_step("long"), a_step("bad"), keep_failed=True)
+
+    record = ran.run()
+
+    assert [(step.state.value, step.shell) for step in record.steps] == [
+        ("CANCELLED", None),
+        ("FAILED", "a shell in bad"),
+    ]
 
 
 def test_the_first_failure_stops_the_rest(rehearse: Rehearse) -> None:

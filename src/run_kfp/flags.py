@@ -302,6 +302,9 @@ class RunOptions(CallOptions):
         LOCAL,
         "Hand your Google credentials to the steps: for -f, for those that .env names, for a gcloud login.",
     )
+    keep_failed: bool = _switch(
+        "--keep-failed", LOCAL, "Keep the container of a failed step, and print the command that opens a shell in it."
+    )
     no_check: bool = _switch("--no-check", CHECKS, "Submit without a check.")
     pin: bool = _switch("--pin", CHECKS, "Write the images' digests into the pipeline, as their registries give them.")
     compile_only: bool = _switch(
@@ -414,6 +417,7 @@ CONFLICTS: tuple[Conflict, ...] = (
             "bucket_dir",
             "docker_network",
             "with_credentials",
+            "keep_failed",
         )
     ),
 )

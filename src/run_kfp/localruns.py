@@ -65,7 +65,8 @@ class StepRecord:
 
     `image_id` is the Engine's id of the image that ran, None for processes; `container` is the id of the container, or
     `pid <number> <start time>` of a process; `outputs` are the values of its output parameters, None where they hold a
-    secret and are not kept.
+    secret and are not kept; `shell` is the command line that opens a shell in the container of a failed step, None
+    where that was not kept.
     """
 
     name: str
@@ -86,6 +87,7 @@ class StepRecord:
     container: str | None = None
     reused_from: str | None = None
     outputs: dict[str, Any] | None = None
+    shell: str | None = None
 
 
 @dataclass(kw_only=True)

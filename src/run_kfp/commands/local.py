@@ -153,6 +153,7 @@ def options_of(options: RunOptions, step_limit: float | None) -> LocalOptions:
         options.docker_network,
         options.file is not None,
         options.with_credentials,
+        options.keep_failed,
     )
 
 
@@ -202,6 +203,10 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
         screen.out(record.ref)
     screen.data(**record_data(record), folder=str(folder.path), report=str(report) if report else None)
     screen.say(f"logs: {folder.path / 'logs'}", *([f"report: {report}"] if report else []))
+    if shells := {step.name: step.shell for step in record.steps if step.shell}:
+        screen.data(shells=shells)
+        for name, shell in shells.items():
+            screen.say(f"the container of {name} is kept until `run-kfp runs prune`; to open a shell in it:", shell)
     if done.stopped_by == "Ctrl-C":
         screen.say(f"stopped by Ctrl-C: {record.ref}")
         return 130

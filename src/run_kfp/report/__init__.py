@@ -44,7 +44,19 @@ _ENGINES = {"docker": "Docker Engine", "process": "child processes (less faithfu
 
 _WIDTHS = {
     **dict.fromkeys(
-        ("Engine", "Steps", "Repeats", "Image", "Resources", "After", "Reused from", "Command", "Arguments", "Outputs"),
+        (
+            "Engine",
+            "Steps",
+            "Repeats",
+            "Image",
+            "Resources",
+            "After",
+            "Reused from",
+            "Command",
+            "Arguments",
+            "Outputs",
+            "Shell",
+        ),
         "double",
     ),
     **dict.fromkeys(("Started", "Ended"), "time"),
@@ -223,6 +235,7 @@ def _step(number: int, step: Record, log: Log | str | None) -> Html:
         "Reused from": tag("code", reused) if reused else None,
         "Command": _words(command or ()) or "its own",
         "Arguments": _words(args or ()) or ("none" if command else "its own"),
+        "Shell": tag("code", step["shell"]) if step.get("shell") else None,
         "Outputs": _words([f"{name} = {_output(value)}" for name, value in (step.get("outputs") or {}).items()]),
     }
     return tag(

@@ -66,6 +66,7 @@ class LocalOptions:
     network: str | None = None
     finished_file: bool = False
     with_credentials: bool = False
+    keep_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     bucket_dir = next(map(str, mounts.values()), None)
     docker: DockerSettings | None = None
     if options.engine != "process":
-        docker = DockerSettings(options.pull, options.network, mounts, credentials)
+        docker = DockerSettings(options.pull, options.network, mounts, credentials, options.keep_failed)
     run_id = inputs.job_id if inputs.job_id is not None else new_id(pipeline.name, datetime.now(UTC))
     if not JOB_ID.fullmatch(run_id):
         faults.append(
@@ -178,7 +179,9 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
         run_id,
         options.engine,
         values,
-        Policy(int(options.parallel or 2), settings.failure_policy == "fast", options.step_timeout),
+        Policy(
+            int(options.parallel or 2), settings.failure_policy == "fast", options.step_timeout, options.keep_failed
+        ),
         docker,
         processes,
         credentials,
@@ -196,6 +199,8 @@ def _flag_faults(options: LocalOptions) -> list[Finding]:
     for flag, value, known in (("--engine", options.engine, ENGINES), ("--pull", options.pull, PULLS)):
         if value not in known:
             faults.append(Finding(f"{flag} {value!r} is none of {', '.join(known)}", did_you_mean(value, known)))
+    if options.keep_failed and options.engine == "process":
+        faults.append(Finding("--keep-failed requires --engine docker", "a process leaves no container"))
     if options.parallel is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", options.parallel):
         faults.append(
             Finding(f"--parallel {options.parallel!r} is not a positive number of steps", "write --parallel 2")
@@ -365,7 +370,7 @@ def _record(request: LocalPlan) -> RunRecord:
         if step.name in request.reused and request.base is not None:
             before = request.base.step(step.name)
             made = StepRecord(**{**vars(before), "reused_from": before.reused_from or request.base.id})
-            made.log, made.after, made.container = logs[step.name], list(step.after), None
+            made.log, made.after, made.container, made.shell = logs[step.name], list(step.after), None, None
         else:
             made = StepRecord(
                 step.name, step.label, step.image, list(step.after), step.resources, warnings=list(step.warnings)

@@ -28,11 +28,12 @@ from run_kfp.backends.local.engines import (
     exit_words,
     too_large,
 )
-from run_kfp.backends.local.leftovers import RUN_LABEL, STEP_LABEL
+from run_kfp.backends.local.leftovers import KEPT_LABEL, RUN_LABEL, STEP_LABEL
 from run_kfp.errors import EngineError
 from run_kfp.limits import MOST_OUTPUT, bytes_words
 from run_kfp.settings import CREDENTIALS_VARIABLE
 from run_kfp.threads import in_background
+from run_kfp.visible import shell_word
 
 # Where a container finds its outputs folder and the credentials.
 OUTPUTS_FOLDER = "/run-kfp-outputs"
@@ -66,12 +67,14 @@ class DockerSettings:
         network: the Engine's network mode; None for its default bridge.
         mounts: folders of this machine, by where the containers see them and write into them.
         credentials: the file that every container finds at `CREDENTIALS`, read-only; None for none.
+        keep_failed: whether the containers of failed steps are left.
     """
 
     pull: str
     network: str | None
     mounts: Mapping[str, Path]
     credentials: Path | None
+    keep_failed: bool = False
 
 
 class DockerEngine:
@@ -246,7 +249,7 @@ class DockerEngine:
                 entrypoint=list(call.command) or None,
                 command=list(call.args) or None,
                 environment={**({CREDENTIALS_VARIABLE: CREDENTIALS} if self._volume else {}), **call.env},
-                labels=self._labels(call),
+                labels={**self._labels(call), **({KEPT_LABEL: "1"} if self._settings.keep_failed else {})},
                 host_config=self._host_config(api, call),
                 platform="linux/amd64" if self._emulates else None,
                 use_config_proxy=False,
@@ -255,11 +258,13 @@ class DockerEngine:
             raise StartRefusedError(words_of(error)) from None
         except (docker.errors.DockerException, OSError) as error:
             raise engine_error(error) from None
-        container = _Container(api, self._connect, created["Id"], sink, call)
+        container = _Container(api, self._connect, created["Id"], sink, call, self._settings.network)
         try:
             container.start()
         except docker.errors.APIError as error:
             code = container.code_of_a_failed_start()
+            if self._settings.keep_failed:
+                raise StartRefusedError(words_of(error), code, container.keep()) from None
             container.remove()
             raise StartRefusedError(words_of(error), code) from None
         except (docker.errors.DockerException, OSError) as error:
@@ -301,8 +306,11 @@ class DockerEngine:
 class _Container:
     """A container, from its creation to its removal."""
 
-    def __init__(self, api: Any, connect: Callable[[], Any], identity: str, sink: Sink, call: StepCall) -> None:
+    def __init__(
+        self, api: Any, connect: Callable[[], Any], identity: str, sink: Sink, call: StepCall, network: str | None
+    ) -> None:
         self.identity = identity
+        self._network = network
         self._api = api
         self._connect = connect
         self._sink = sink
@@ -415,6 +423,20 @@ class _Container:
             raise engine_error(error) from None
         finally:
             self._api.close()
+
+    def keep(self) -> str:
+        """Stop it where it still runs; return a line for a shell: see `Running.keep`.
+
+        A container that has ended cannot be entered. So its file system becomes an image, which has the environment,
+        the user and the folder of the step, and a container of it the same mounts; both are gone afterwards.
+        """
+        with contextlib.suppress(docker_sdk().errors.DockerException, OSError):
+            self._api.stop(self.identity, timeout=GRACE)
+        self._api.close()
+        short = self.identity[:12]
+        network = f"--network {shell_word(self._network)} " if self._network else ""
+        run = f"docker run --rm -it {network}--volumes-from {short} --entrypoint sh"
+        return f'image=$(docker commit {short}) && {run} "$image"; docker rmi "$image"'
 
     def stop(self) -> None:
         """Send the image's stop signal, and kill it after `GRACE`."""

@@ -73,10 +73,11 @@ class Ended:
 class StartRefusedError(Exception):
     """The engine did not start a step: no such program, for one. It is the step's failure, not the engine's."""
 
-    def __init__(self, message: str, exit_code: int | None = None) -> None:
-        """Take the engine's words, and the exit code that a shell would give (127, 126) where there is one."""
+    def __init__(self, message: str, exit_code: int | None = None, shell: str = "") -> None:
+        """Take the engine's words, the exit code that a shell would give (127, 126), and what `Running.keep` gave."""
         super().__init__(message)
         self.exit_code = exit_code
+        self.shell = shell
 
 
 class Running(Protocol):
@@ -93,6 +94,10 @@ class Running(Protocol):
 
     def remove(self) -> None:
         """Remove what is left of it, its container for one; called once, after `wait`."""
+        ...
+
+    def keep(self) -> str:
+        """Leave what is left of it, stopped, in place of `remove`; return the command line that opens a shell in it."""
         ...
 
     def stop(self) -> None:

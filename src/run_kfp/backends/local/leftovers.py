@@ -8,6 +8,7 @@ run. Sweeping takes what a dead run of this store left. What belongs to a store 
 from __future__ import annotations
 
 import contextlib
+import http
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,8 +57,11 @@ class Leftover:
 
     @property
     def kept(self) -> bool:
-        """Whether it was left on purpose, to look into it: no sweep takes it."""
-        return KEPT_LABEL in self.labels
+        """Whether it was left on purpose, to look into it: no sweep takes it.
+
+        It has its label from its creation on; one that still runs when its program is gone was not left on purpose.
+        """
+        return KEPT_LABEL in self.labels and not self.running
 
     def is_of(self, store: str) -> bool:
         """Say whether a store made it."""
@@ -115,7 +119,16 @@ def remove(found: Iterable[Leftover]) -> None:
                 if each.kind == "container":
                     api.remove_container(each.identity, v=True, force=True)
                 else:
-                    api.remove_volume(each.identity, force=True)
+                    _remove_volume(api, each.identity)
+
+
+def _remove_volume(api: Any, name: str) -> None:
+    """Remove a volume, unless a container that was left on purpose has it."""
+    try:
+        api.remove_volume(name, force=True)
+    except docker_sdk().errors.APIError as error:
+        if error.status_code != http.HTTPStatus.CONFLICT:
+            raise
 
 
 def sweep(store: str, dead: Callable[[str], bool]) -> None:

@@ -48,6 +48,9 @@ _DRAIN, _READER, _GIVE_UP, _LEAVE = GRACE + 0.5, GRACE + 1.0, 7.0, 8.0
 # Seconds that removing the last containers may take at the end of a run that was not stopped.
 _LAST_REMOVALS = 10.0
 
+# Seconds within which a step that has ended is judged; nobody judges it any more when a run is left.
+_JUDGED = 5.0
+
 _LEFT = "did not end when stopped; its container may remain"
 
 _ENDED = (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED, StepState.SKIPPED)
@@ -61,11 +64,13 @@ class Policy:
         parallel: how many steps may run at a time.
         fast: whether the first failure stops the rest; else independent steps go on.
         step_timeout: seconds after which a step is stopped, None for never.
+        keep_failed: whether what is left of a failed step stays.
     """
 
     parallel: int = 2
     fast: bool = True
     step_timeout: float | None = None
+    keep_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,11 +112,22 @@ class _Started:
 
 @dataclass(frozen=True)
 class _Finished:
+    """`judged` is set when the record says how the step has ended."""
+
     step: str
     ended: Ended
+    judged: threading.Event = field(default_factory=threading.Event)
 
 
-_Event = Stop | _Prepared | _Broke | _Remark | _Started | _Finished
+@dataclass(frozen=True)
+class _Kept:
+    """What is left of a failed step stays; `shell` is the command line that opens a shell in it."""
+
+    step: str
+    shell: str
+
+
+_Event = Stop | _Prepared | _Broke | _Remark | _Started | _Finished | _Kept
 
 
 @dataclass
@@ -236,7 +252,7 @@ class Runner:
             thread.join(max(deadline - self.clock(), 0.0))
         while not self._events.empty():
             event = self._events.get()
-            if isinstance(event, _Remark):
+            if isinstance(event, _Remark | _Kept):
                 self._handle(event)
             elif isinstance(event, _Broke):
                 self._broken = self._broken or event.error
@@ -316,6 +332,9 @@ class Runner:
             event.seen.set()
         elif isinstance(event, _Finished):
             self._finished(event.step, event.ended)
+            event.judged.set()
+        elif isinstance(event, _Kept):
+            self._records[event.step].shell = event.shell
 
     def _tick(self) -> None:
         if not self._stopping.is_set() and self.folder.asked_to_cancel:
@@ -432,18 +451,24 @@ class Runner:
                 words = f"could not be started: {error}"
                 if error.exit_code is not None:
                     words = f"{exit_words(error.exit_code, self.engine.name)}; {words}"
+                if error.shell:
+                    self._events.put(_Kept(call.step, error.shell))
                 self._events.put(_Finished(call.step, Ended(error.exit_code, words)))
                 return
             seen = threading.Event()
             self._events.put(_Started(call.step, running, seen))
             seen.wait(1.0)
+            keep = False
             try:
-                ended = running.wait()
+                finished = _Finished(call.step, running.wait())
                 log.close()
-                self._events.put(_Finished(call.step, ended))
+                self._events.put(finished)
+                # Its exit code alone does not say whether it has failed.
+                if self.policy.keep_failed and finished.judged.wait(_JUDGED):
+                    keep = self._records[call.step].state is StepState.FAILED
             finally:
                 # After the report: the next step starts while this one is cleared away.
-                self._remove(call.step, running)
+                self._clear_away(call.step, running, keep=keep)
 
     def _open_log(self, step: str) -> StepLog:
         """Open the log of a step, which tells the observer of its lines.
@@ -467,9 +492,12 @@ class Runner:
             broke=self.broke,
         )
 
-    def _remove(self, step: str, running: Running) -> None:
+    def _clear_away(self, step: str, running: Running, *, keep: bool) -> None:
         try:
-            running.remove()
+            if keep:
+                self._events.put(_Kept(step, running.keep()))
+            else:
+                running.remove()
         except Exception as error:  # noqa: BLE001 - whatever it is, the step has ended as it has ended
             words = getattr(error, "message", None) or error
             self._events.put(_Remark(f"{running.identity[:12]} of step {step} could not be removed: {words}"))
