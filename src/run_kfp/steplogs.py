@@ -26,7 +26,7 @@ LONGEST_TEXT = 2**20
 _LONGEST_LINE = 4 * LONGEST_TEXT + 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LogLine:
     """A line of a step: when it came (UTC), `O` for stdout or `E` for stderr, its text without the line end."""
 

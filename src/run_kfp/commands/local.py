@@ -52,7 +52,7 @@ LAST_LINES = 10
 _TAIL = 3
 
 # Bytes of a log that a report looks at: of its beginning, and of its end, where most failures say what happened.
-_REPORTED = (2**19, 3 * 2**19)
+_REPORTED = (2**17, 3 * 2**17)
 
 # Seconds between two looks at a run that another program runs, and that a cancel waits for its end.
 _LOOK, _CANCEL_TAKES = 0.5, 20.0

@@ -49,7 +49,7 @@ def severity(text: str) -> Severity:
     return _SEVERITIES.get(found[found.lastgroup or 0].lower(), Severity.INFO) if found else Severity.INFO
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line: `raw` as it is kept, without escape sequences."""
 
