@@ -12,6 +12,7 @@ from run_kfp.consent import read_user
 from run_kfp.errors import InputError
 from run_kfp.findings import Finding
 from run_kfp.masking import Masker
+from run_kfp.natural import natural
 from run_kfp.pipeline import CompiledPipeline, compile_pipeline, read_pipeline, resource_faults
 from run_kfp.plans import Inputs, find_secrets, param_faults, param_variable
 from run_kfp.registry import Container, Registry
@@ -319,7 +320,7 @@ def _fixed_params(
         for reference in (*container.references, *container.resource_references)
     }
     fixed: dict[str, str] = {}
-    for name in sorted(used & registry.compile_time_params & registry.params.keys()):
+    for name in sorted(used & registry.compile_time_params & registry.params.keys(), key=natural):
         param = registry.params[name]
         variable = None if name in params else param_variable(name, registry, layers)
         if isinstance(variable, Finding):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from run_kfp.arguments import Argument, Reference
 from run_kfp.errors import BackendError, RunKfpError
 from run_kfp.lines import Text
+from run_kfp.natural import natural
 from run_kfp.pipeline import CompiledPipeline, Step
 from run_kfp.plans import RunRequest, Value
 from run_kfp.progress import duration
@@ -222,7 +223,7 @@ def secrets_note(request: RunRequest) -> str:
     """Say in one line who can read the secrets of a run; empty when it has none."""
     if not request.secrets:
         return ""
-    names = ", ".join(sorted(request.secrets))
+    names = ", ".join(sorted(request.secrets, key=natural))
     return f"{names}: sent as arguments, so everyone who may view the run on Vertex AI can read them"
 
 
@@ -238,7 +239,9 @@ def rehearsal_plan_lines(plan: LocalPlan) -> Iterator[Text]:
         if policy.fast
         else "slow (independent steps continue after a failure)",
         "step timeout": f"{policy.step_timeout:g} s" if policy.step_timeout else "",
-        "repeats": f"{plan.base.ref}; already done: {', '.join(sorted(plan.reused)) or 'nothing'}" if plan.base else "",
+        "repeats": f"{plan.base.ref}; already done: {', '.join(sorted(plan.reused, key=natural)) or 'nothing'}"
+        if plan.base
+        else "",
         "credentials": str(plan.credentials or ""),
         "mounted": ", ".join(f"{source} at {place}" for place, source in plan.docker.mounts.items())
         if plan.docker

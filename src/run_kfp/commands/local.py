@@ -24,6 +24,7 @@ from run_kfp.files import write_atomically
 from run_kfp.findings import Finding
 from run_kfp.localruns import RunFolder, RunRecord, StepRecord
 from run_kfp.localstore import LocalRuns
+from run_kfp.natural import natural
 from run_kfp.pipeline.platforms import unused_settings
 from run_kfp.progress import record_changes, record_lines
 from run_kfp.resolve import inputs_of
@@ -182,7 +183,9 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
         screen.data(file=write())
     screen.say(*graph_lines(resolved.pipeline))
     if plan.secrets:
-        screen.say(f"note: {', '.join(sorted(plan.secrets))}: passed as arguments, masked in logs and records")
+        screen.say(
+            f"note: {', '.join(sorted(plan.secrets, key=natural))}: passed as arguments, masked in logs and records"
+        )
     if plan.without_login:
         screen.say(f"note: {plan.without_login}")
     folder = runs.folder(plan.run_id)

@@ -11,6 +11,7 @@ from typing import Any
 from run_kfp.errors import InputError, did_you_mean, shown
 from run_kfp.files import read_text
 from run_kfp.findings import Finding, Severity
+from run_kfp.natural import natural
 from run_kfp.pipeline.known import known_inputs, known_parameters
 from run_kfp.pipeline.resources import read_limits, resolved
 from run_kfp.pipeline.spec import Spec, no_pipeline, read_documents
@@ -30,7 +31,7 @@ def _parameters(spec: Spec) -> tuple[Parameter, ...]:
             parameter_type(body),
             required="defaultValue" not in body and not body.get("isOptional"),
         )
-        for name, body in sorted(declared.items())
+        for name, body in sorted(declared.items(), key=lambda item: natural(item[0]))
     )
 
 
@@ -42,7 +43,11 @@ def _steps(spec: Spec, source: str, faults: list[Finding]) -> tuple[Step, ...]:
     """
     tasks = table_at(spec, "root", "dag", "tasks")
     known = known_parameters(spec, {}, frozenset())
-    steps = {name: _step(spec, name, task, known) for name, task in sorted(tasks.items()) if isinstance(task, Mapping)}
+    steps = {
+        name: _step(spec, name, tasks[name], known)
+        for name in sorted(tasks, key=natural)
+        if isinstance(tasks[name], Mapping)
+    }
     faults += [
         Finding("is not a task", "remove it, or recompile the file", "RK-SPEC-REFERENCE", f"{source}: {_TASKS}.{name}")
         for name in tasks.keys() - steps.keys()
@@ -88,7 +93,7 @@ def _step(spec: Spec, name: str, task: Mapping[str, Any], known: Mapping[str, An
         name,
         label=str(table_at(task, "taskInfo").get("name") or name),
         image=str(container.get("image") or ("(a nested pipeline)" if "dag" in component else "(no container)")),
-        after=tuple(sorted(waits_for(task))),
+        after=tuple(sorted(waits_for(task), key=natural)),
         resources=read_limits(resources).words,
         cached=bool(table_at(task, "cachingOptions").get("enableCache")),
     )

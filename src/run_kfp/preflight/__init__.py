@@ -16,6 +16,7 @@ from run_kfp.errors import CheckFailed, InputError, did_you_mean
 from run_kfp.findings import Finding, Severity
 from run_kfp.machines import Choice, Machines, load_machines
 from run_kfp.masking import Masker
+from run_kfp.natural import natural
 from run_kfp.preflight.context import CheckContext, StepSpec, read_steps
 from run_kfp.preflight.offline import check_offline
 from run_kfp.preflight.offline.references import image_place
@@ -169,17 +170,12 @@ def _once_for_each_image(findings: Sequence[Finding], context: CheckContext) -> 
             told.setdefault(dataclasses.replace(found, place=""), []).append(found.place)
     joined: dict[Finding, None] = {}
     for found in findings:
-        places = sorted({*told.get(dataclasses.replace(found, place=""), ())}, key=_in_numbers)
+        places = sorted({*told.get(dataclasses.replace(found, place=""), ())}, key=natural)
         if found.place in steps and len(places) > 1:
             names = names_in_words([steps[place] for place in places])
             found = dataclasses.replace(found, place=places[0], message=f"{found.message} (steps {names})")
         joined[found] = None
     return list(joined)
-
-
-def _in_numbers(place: str) -> list[tuple[int, str]]:
-    """Return what puts `containers.10` behind `containers.9`."""
-    return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"([0-9]+)", place)]
 
 
 def _answered(found: Finding, facts: Mapping[str, str]) -> bool:

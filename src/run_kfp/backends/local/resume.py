@@ -11,6 +11,7 @@ from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, downstream, executable_steps
 from run_kfp.localruns import RunFolder, RunRecord
 from run_kfp.localstore import LocalRuns
+from run_kfp.natural import natural
 from run_kfp.pipeline import CompiledPipeline, read_pipeline
 from run_kfp.plans import Value
 from run_kfp.registry import Registry
@@ -52,13 +53,13 @@ def resume(
     again = downstream(steps, first)
     reused = frozenset(step.name for step in steps if step.name not in again and step.name in done)
     needed = {name for step in steps if step.name not in reused for name in step.after} - again - reused
-    missing = sorted(name for name in needed if name in _ancestors(steps, first))
+    missing = sorted((name for name in needed if name in _ancestors(steps, first)), key=natural)
     faults = [
         Finding(f"--from {from_step}: {base.ref} did not complete step {name}", f"start with --from {name}")
         for name in missing
     ]
     used = {name for step in steps if step.name in reused for name in step.parameters}
-    for name in sorted(used):
+    for name in sorted(used, key=natural):
         found, before = values.get(name), base.parameters.get(name, {})
         if isinstance(found, Value) and "value" in before and before["value"] != found.value:
             faults.append(

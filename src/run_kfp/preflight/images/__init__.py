@@ -17,6 +17,7 @@ from run_kfp.credentials import printable
 from run_kfp.errors import did_you_mean
 from run_kfp.findings import Finding, Severity
 from run_kfp.image_reference import BadImageError, ImageReference, parse_image
+from run_kfp.natural import natural
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.preflight.context import CheckContext, StepSpec
 from run_kfp.preflight.images.registry_api import (
@@ -366,7 +367,9 @@ def _missing(place: str, step: StepSpec, image: ImageReference, found: Absent) -
         return MISSING(
             place, f"{step.image} does not exist: {image.host} has none{said}", f"docker push {_named(image)}"
         )
-    some = ", ".join(printable(tag) for tag in sorted(found.tags)[-8:]) + (", …" if len(found.tags) > 8 else "")
+    some = ", ".join(printable(tag) for tag in sorted(found.tags, key=natural)[-8:]) + (
+        ", …" if len(found.tags) > 8 else ""
+    )
     guess = "" if image.digest else did_you_mean(image.target, found.tags)
     return MISSING(
         place,

@@ -27,6 +27,7 @@ from run_kfp.machines import (
     plain,
     quota_uses,
 )
+from run_kfp.natural import natural
 from run_kfp.pipeline.known import inputs_in
 from run_kfp.pipeline.resources import (
     FIELDS,
@@ -150,7 +151,7 @@ def _unfilled(step: StepSpec, mistake: Mistake) -> str:
         *table_at(step.component, "inputDefinitions", "parameters"),
     }
     names = inputs_in(mistake.message)
-    missing = sorted(names - given)
+    missing = sorted(names - given, key=natural)
     if missing or not names:
         return f"refers to the input {missing[0]!r}, which the task does not have" if missing else "refers to no input"
     return ""
@@ -382,7 +383,7 @@ def region_hint(region: str, machines: Machines) -> str:
     if (meant := region_meant(region)) in machines.regions:
         return f"did you mean {meant!r}?"
     around = region.rstrip("0123456789")
-    beside = sorted(one for one in machines.regions if one.rstrip("0123456789") == around)
+    beside = sorted((one for one in machines.regions if one.rstrip("0123456789") == around), key=natural)
     if beside:
         return f"with Pipelines there {'is' if len(beside) == 1 else 'are'} {', '.join(beside)}"
     near = f"regions with Pipelines, the nearest first: {', '.join(machines.near(region, machines.regions)[:6])}, …"
@@ -503,7 +504,7 @@ def _check_pool(pool: _Pool, machines: Machines, today: date) -> Iterator[Findin
         yield _unknown_machine(pool, machines)
     elif known and pool.region and known.regions is not None and pool.region not in known.regions:
         words = f"{pool.machine} is not offered in {pool.region} ({machines.source})"
-        yield MACHINE_TYPE(pool.place, words, f"it is in {', '.join(sorted(known.regions))}")
+        yield MACHINE_TYPE(pool.place, words, f"it is in {', '.join(sorted(known.regions, key=natural))}")
     if not pool.accelerator or pool.count == 0:
         return
     takes = known.accelerators.get(pool.accelerator, ()) if known else ()

@@ -11,6 +11,7 @@ from typing import Any
 
 from run_kfp.errors import did_you_mean
 from run_kfp.findings import Finding, Severity
+from run_kfp.natural import natural
 from run_kfp.pipeline.placeholders import texts_of
 from run_kfp.pipeline.resources import holds_placeholder
 from run_kfp.pipeline.tables import cycle, table_at, waits_for
@@ -59,7 +60,7 @@ def _check_references(spec: Spec) -> Iterator[Finding]:
             place = f"{base}.{key}"
             yield from _check_task(spec, dag, place, task)
             if name:  # of the root it is refused when the file is read
-                for missing in sorted(waits_for(task) - dag.tasks.keys()):
+                for missing in sorted(waits_for(task) - dag.tasks.keys(), key=natural):
                     yield REFERENCE(
                         spec.at(place),
                         f"depends on the task {missing!r}, which this DAG does not have",
