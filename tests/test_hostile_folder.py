@@ -374,6 +374,62 @@ def toml(registry: Mapping[str, Any]) -> str:
     return "".join(f"{name} = {value(table)}\n" for name, table in registry.items())
 
 
+@dataclass
+class MetadataServer:
+    """The metadata server of a machine of Google's: it gives a token to whoever asks for it."""
+
+    token: str
+    asked: list[str] = field(default_factory=list)
+
+    def serve(self, connection: socket.socket) -> None:
+        """Answer as documented: https://cloud.google.com/compute/docs/metadata/querying-metadata."""
+        while data := connection.recv(65536):
+            path = data.split()[1].decode().partition("?")[0]
+            self.asked.append(path)
+            answers: dict[str, Any] = {
+                "/computeMetadata/v1/project/project-id": PROJECT,
+                "/computeMetadata/v1/universe/universe-domain": "googleapis.com",
+                "/computeMetadata/v1/instance/service-accounts/default/": {
+                    "email": f"machine@{PROJECT}.iam.gserviceaccount.com",
+                    "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+                    "aliases": ["default"],
+                },
+            }
+            answer = answers.get(path, "")
+            if path.endswith("/token"):
+                answer = {"access_token": self.token, "expires_in": 3600, "token_type": "Bearer"}
+            body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+            kind = b"application/text" if isinstance(answer, str) else b"application/json"
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nMetadata-Flavor: Google\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
+                % (kind, len(body), body)
+            )
+
+
+@pytest.mark.parametrize("call", [("check",), ("--no-check",), ("check", "--json")])
+@pytest.mark.parametrize("trick", ["endpoints", "api_endpoint", "git"])
+def test_the_token_of_a_machine_goes_to_google_alone(visit: Visit, trick: str, call: Sequence[str]) -> None:
+    keep_only(visit.folder, TRICKS[trick])
+    (visit.home / ".config/gcloud/application_default_credentials.json").unlink()
+    visit.before = contents(visit.home)
+    server = MetadataServer(canary("machine"))
+
+    with Listener(server.serve) as listener:
+        here = f"{LOOPBACK}:{listener.port}"
+        result = visit.type(
+            *call, "-r", "1-2", "-t", "v1", NO_GCE_CHECK="", GCE_METADATA_HOST=here, GCE_METADATA_IP=here
+        )
+
+    visit.secrets = {**visit.secrets, "machine": server.token}
+    harm = visit.harm(result)
+    assert [words for words in harm if "in Google's APIs" not in words] == []
+    assert "internal error" not in result.err
+    if trick == "git" and call[0] == "check":
+        # The search sees it where it may go.
+        assert any(path.endswith("/token") for path in server.asked)
+        assert harm != []
+
+
 @pytest.mark.parametrize("words", ["run-kfp -r ", "run-kfp check -r o"])
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "pwsh"])
 def test_completion_only_looks(visit: Visit, words: str, shell: str) -> None:
