@@ -16,6 +16,7 @@ from jsonschema import Draft4Validator
 
 from conftest import Cli, Result, Write
 from run_kfp.formats import github, junit, sarif
+from run_kfp.preflight.rules import rule
 
 SCHEMA = json.loads((Path(__file__).parent / "schemas" / "sarif-2.1.0.json").read_text(encoding="utf-8"))
 
@@ -332,6 +333,151 @@ def test_junit_of_unusual_findings() -> None:
     assert (one.get("name"), two.get("name")) == ("RK-CALL here", "RK-CALL here (2)")
     assert one[0].get("message") == "a\\x00b\\x1b[31m ]]> <&> \\xd800 é\\xffff"
     assert (skipped[0].tag, skipped[0].get("message")) == ("skipped", "no answer")
+
+
+# ── to the last character ────────────────────────────────────────────────────────────────────────────────────────────
+
+FAILURE = {
+    "message": "2 problems",
+    "hint": "see",
+    "faults": [{"message": "a", "hint": "b"}, {"message": "c", "hint": ""}],
+}
+SAID = "2 problems → see\na → b\nc"
+FOUND = (
+    finding(severity="warning", hint="do this", file="p.yaml", line=3, column=7),
+    finding(severity="note", group="images", place="there"),
+    finding(severity="skipped", message="no answer", hint="wait"),
+)
+
+
+def test_github_to_the_last_character() -> None:
+    assert github(report(*FOUND)).splitlines() == [
+        "::warning file=p.yaml,line=3,col=7,title=RK-CALL::here: bad%0AOtherwise, later: it fails.%0ANext: do this",
+        "::notice title=RK-CALL::there: bad%0AOtherwise, later: it fails.",
+        "::notice title=RK-CALL (skipped)::here: no answer%0ANext: wait",
+        "run-kfp check: warning: 1, note: 1, skipped: 1",
+    ]
+    assert github(report(finding(), finding())).splitlines()[-1] == "run-kfp check: error: 2"
+    assert github(report()) == "run-kfp check: nothing found"
+    assert github({"error": FAILURE}) == "::error title=run-kfp::2 problems → see%0Aa → b%0Ac"
+    # An error beside findings is that there are some: they are told.
+    assert github({**report(finding()), "error": FAILURE}).startswith("::error title=RK-CALL::here: bad")
+
+
+def test_sarif_to_the_last_key() -> None:
+    run = valid_sarif(sarif(report(*FOUND, finding(code="RK-FILE"), source="run-kfp.toml")))
+
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["RK-CALL", "RK-FILE"]
+    assert run["invocations"] == [
+        {
+            "executionSuccessful": True,
+            "toolExecutionNotifications": [
+                {
+                    "level": "note",
+                    "message": {"text": "here: no answer"},
+                    "associatedRule": {"id": "RK-CALL"},
+                }
+            ],
+        }
+    ]
+    here = {"physicalLocation": {"artifactLocation": {"uri": "run-kfp.toml"}}}
+    assert run["results"] == [
+        {
+            "ruleId": "RK-CALL",
+            "ruleIndex": 0,
+            "level": "warning",
+            "message": {"text": "bad\nOtherwise, later: it fails.\nNext: do this"},
+            "locations": [
+                {
+                    "logicalLocations": [{"fullyQualifiedName": "here"}],
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": "p.yaml"},
+                        "region": {"startLine": 3, "startColumn": 7},
+                    },
+                }
+            ],
+        },
+        {
+            "ruleId": "RK-CALL",
+            "ruleIndex": 0,
+            "level": "note",
+            "message": {"text": "bad\nOtherwise, later: it fails."},
+            "locations": [{"logicalLocations": [{"fullyQualifiedName": "there"}], **here}],
+        },
+        {
+            "ruleId": "RK-FILE",
+            "ruleIndex": 1,
+            "level": "error",
+            "message": {"text": "bad\nOtherwise, later: it fails."},
+            "locations": [{"logicalLocations": [{"fullyQualifiedName": "here"}], **here}],
+        },
+    ]
+
+
+def test_a_rule_of_sarif_says_what_explain_does() -> None:
+    run = valid_sarif(sarif(report(finding(code="RK-CALL"))))
+    (shown,) = run["tool"]["driver"]["rules"]
+    known = rule("RK-CALL")
+
+    assert shown == {
+        "id": "RK-CALL",
+        "shortDescription": {"text": known.title},
+        "fullDescription": {"text": f"{known.title}; otherwise, {known.when.value}: {known.impact}"},
+        "help": {"text": f"{known.explanation}\n\nSource: {known.source}"},
+        "defaultConfiguration": {"level": known.severity.value},
+    }
+
+
+def test_sarif_of_a_check_that_was_not_made() -> None:
+    run = valid_sarif(sarif({"error": FAILURE}))
+
+    assert run["invocations"] == [
+        {"executionSuccessful": False, "toolExecutionNotifications": [{"level": "error", "message": {"text": SAID}}]}
+    ]
+    assert run["results"] == []
+
+
+def test_junit_to_the_last_character() -> None:
+    assert junit(report(*FOUND, strict=True)) == (
+        "<?xml version='1.0' encoding='us-ascii'?>\n"
+        "<testsuites>\n"
+        '  <testsuite name="run-kfp check" tests="4" failures="1" errors="0" skipped="1">\n'
+        '    <testcase classname="run-kfp" name="check: offline" />\n'
+        '    <testcase classname="run-kfp.call" name="RK-CALL here">\n'
+        '      <failure message="bad" type="RK-CALL">p.yaml:3:7\nbad\nOtherwise, later: it fails.\n'
+        "Next: do this</failure>\n"
+        "    </testcase>\n"
+        '    <testcase classname="run-kfp.images" name="RK-CALL there">\n'
+        "      <system-out>note: bad\nOtherwise, later: it fails.</system-out>\n"
+        "    </testcase>\n"
+        '    <testcase classname="run-kfp.call" name="RK-CALL here (2)">\n'
+        '      <skipped message="no answer" type="RK-CALL">no answer\nNext: wait</skipped>\n'
+        "    </testcase>\n"
+        "  </testsuite>\n"
+        "</testsuites>"
+    )
+
+
+def test_junit_of_a_check_that_was_not_made() -> None:
+    ((error,),) = valid_junit(junit({"error": FAILURE}))
+
+    assert (error.tag, error.get("message"), error.get("type"), error.text) == ("error", "2 problems", "error", SAID)
+
+
+def test_a_file_is_named_from_the_workspace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def file_of(name: str) -> str | None:
+        (read,) = workflow_commands(github(report(finding(file=name))))
+        return read.properties.get("file")
+
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert file_of("p.yaml") == "p.yaml"
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    assert [file_of(name) for name in ("p.yaml", f"{tmp_path}/q.yaml", "/elsewhere/p.yaml")] == [
+        *("sub/p.yaml", "q.yaml", "/elsewhere/p.yaml")
+    ]
+    (outside,) = valid_sarif(sarif(report(finding(), source="p.yaml")))["results"]
+    assert outside["locations"][0]["physicalLocation"]["artifactLocation"] == {"uri": "sub/p.yaml"}
 
 
 # ── a check that cannot be made ──────────────────────────────────────────────────────────────────────────────────────

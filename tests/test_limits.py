@@ -239,3 +239,20 @@ def test_what_a_limit_amounts_to() -> None:
 def test_what_linux_and_vertex_ai_take() -> None:
     assert limits.LONGEST_ARGUMENT == 32 * 4096  # MAX_ARG_STRLEN is 32 pages
     assert limits.MOST_OUTPUT == 128 * 1024
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 kB"),
+        (1234, "1.23 kB"),
+        (1_500_000, "1.5 MB"),
+        (2 * 10**9, "2 GB"),
+        (3 * 10**12, "3 TB"),
+        (5 * 10**15, "5e+03 TB"),
+    ],
+)
+def test_a_number_of_bytes_for_a_person(count: int, words: str) -> None:
+    assert limits.bytes_words(count) == words
