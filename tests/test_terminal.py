@@ -15,7 +15,7 @@ import pytest
 
 from run_kfp.errors import InputError, RunKfpError
 from run_kfp.findings import Finding
-from run_kfp.lines import Text
+from run_kfp.lines import Space, Text
 from run_kfp.terminal import Format, Screen, silence
 
 KEY = "a-key-of-the-test"
@@ -267,7 +267,7 @@ def test_each_stream_is_looked_at_by_itself(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_live_view_draws_what_is_given_last(seen: Shown) -> None:
     def draw(words: str) -> Any:
-        return lambda now: [Text(f"{words} {now.tzinfo is UTC}"), Text(KEY)]
+        return lambda now, space: [Text(f"{words} {now.tzinfo is UTC}"), Text(KEY)]
 
     with seen.screen.live() as show:
         assert show is not None
@@ -454,7 +454,7 @@ def test_a_stuck_stream_does_not_hold_the_end(monkeypatch: pytest.MonkeyPatch, p
 def test_now_is_the_time_of_a_draw(seen: Shown) -> None:
     times: list[datetime] = []
 
-    def draw(now: datetime) -> list[Text]:
+    def draw(now: datetime, space: Space) -> list[Text]:
         times.append(now)
         return []
 
@@ -464,3 +464,17 @@ def test_now_is_the_time_of_a_draw(seen: Shown) -> None:
         show(draw)
     assert times
     assert times[0] >= before
+
+
+def test_what_other_code_begins_waits_for_the_end_of_its_line(seen: Shown) -> None:
+    with seen.screen.guarded(), seen.screen.live() as show:
+        assert show is not None
+        sys.stdout.write("one\ntw")
+        assert seen.out == "one\n"
+        sys.stdout.write("o\nthree")
+        assert seen.out == "one\ntwo\n"
+
+    assert seen.out == "one\ntwo\nthree\n"
+    with seen.screen.guarded():
+        sys.stdout.write("four")
+    assert seen.out == "one\ntwo\nthree\nfour"
