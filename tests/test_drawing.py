@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from run_kfp.report.drawing import LONGEST_NAME, Box, graph, rows_and_paths, shortened
+from run_kfp.report.drawing import Box, blocks, divided, graph, rows_and_paths
 from run_kfp.report.markup import Html, data_block, joined, printable, tag
 from run_kfp.report.timeline import Span, duration_words, moment, timeline
 
@@ -49,15 +49,23 @@ def test_a_graph_is_drawn_whole() -> None:
         "<title>train: 12 s</title>",
         '<rect x="2" y="2" width="184" height="52" rx="8"/>',
         '<text x="22" y="34" class="mark">✓</text>',
-        '<text x="40" y="24" class="name">train</text>',
-        '<text x="40" y="42" class="words">12 s</text>',
+        '<foreignObject x="40" y="8" width="142" height="40">',
+        '<div class="name" dir="auto">',
+        "<span>train</span>",
+        "</div>",
+        '<div class="words">12 s</div>',
+        "</foreignObject>",
         "</a>",
         '<a href="#test" class="box failed">',
         "<title>test: exit code 1</title>",
         '<rect x="2" y="88" width="184" height="52" rx="8"/>',
         '<text x="22" y="120" class="mark">✗</text>',
-        '<text x="40" y="110" class="name">test</text>',
-        '<text x="40" y="128" class="words">exit code 1</text>',
+        '<foreignObject x="40" y="94" width="142" height="40">',
+        '<div class="name" dir="auto">',
+        "<span>test</span>",
+        "</div>",
+        '<div class="words">exit code 1</div>',
+        "</foreignObject>",
         "</a>",
         "</svg>",
     ]
@@ -119,10 +127,62 @@ def test_the_order_in_the_rows(after: list[list[int]], rows: str) -> None:
     assert " / ".join(found) == rows
 
 
-def test_a_long_name_loses_its_middle() -> None:
-    assert shortened("n" * LONGEST_NAME) == "n" * 18
-    assert shortened("preprocess-images-2") == "preproces…images-2"
-    assert len(shortened("n" * (LONGEST_NAME + 1))) == LONGEST_NAME
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("n" * 18, ["n" * 18]),
+        ("preprocess-images-2", ["preprocess-", "images-2"]),
+        ("👩‍👩‍👧‍👦" * 8, ["👩‍👩‍👧‍👦" * 6, "👩‍👩‍👧‍👦" * 2]),
+        ("a" * 12 + "e\u0301" + "b" * 7, ["a" * 12, "e\u0301" + "b" * 7]),
+        ("e" + "\u0301" * 30, ["e" + "\u0301" * 30]),
+    ],
+)
+def test_a_long_name_keeps_its_end(name: str, parts: list[str]) -> None:
+    assert divided(name) == parts
+
+
+def test_many_branches_are_one_block() -> None:
+    after: list[list[int]] = [[], *[[0] for _ in range(12)], [*range(1, 13)]]
+
+    assert blocks(after) == [[0], [*range(1, 13)], [13]]
+    svg = graph(
+        [box(str(step)) for step in range(14)], {str(step): [*map(str, waits)] for step, waits in enumerate(after)}
+    )
+
+    assert re.findall(r'd="([^"]+)" class="edge"', svg) == [
+        "M504 54C504 71 504 71 504 88",
+        "M504 288C504 305 504 305 504 322",
+    ]
+    assert re.findall(r'<rect x="(\S+)" y="(\S+)" width="(\S+)" height="(\S+)" rx="12" class="block"', svg) == [
+        ("2", "88", "1004", "200")
+    ]
+    assert (
+        re.findall(r'<rect x="(\S+)" y="(\S+)" width="184"', svg)[1:13]
+        == [(str(x), str(y)) for y in (98, 162, 226) for x in (12, 212, 412, 612, 812)][:12]
+    )
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [[], *[[0] for _ in range(6)]],  # few
+        [[], *[[0] for _ in range(7)], *[[step] for step in range(1, 8)]],  # each has a step of its own behind it
+        [[], [], *[[step % 2] for step in range(12)]],  # six behind each
+    ],
+)
+def test_what_differs_is_no_block(after: list[list[int]]) -> None:
+    assert all(len(steps) == 1 for steps in blocks(after))
+
+
+def test_an_edge_beside_a_block_begins_below_its_row() -> None:
+    after: list[list[int]] = [[], *[[0] for _ in range(10)], [0], [*range(1, 11)], [11], [0, 13]]
+    names = [str(step) for step in range(15)]
+    svg = graph([box(name) for name in names], {name: [*map(str, after[int(name)])] for name in names})
+
+    # The block is 136 high, and the box beside it 52.
+    beside = [edge for edge in re.findall(r'd="([^"]+)" class="edge"', svg) if " 140V224C" in edge]
+    assert len(beside) == 1
+    assert beside[0].endswith(" 258")
 
 
 # ── the timeline ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -149,7 +149,7 @@ def test_it_shows_what_the_record_says() -> None:
             "FAILED",
             "local://chain-1",
             "Docker Engine",
-            "2026-11-23 14:02:10",
+            "2026-11-23 14:02:10Z",
             "1 min 00 s",
             "pipeline.yaml",
         ),
@@ -510,7 +510,7 @@ def test_search_and_filter_find_the_lines(browser: Browser, saved: Save) -> None
     assert browser.run(ROWS) == []
     browser.click("#step-1 summary")
     browser.run(SETTLED)
-    assert browser.run(ROWS)[0] == "1 14:02:11.000 step 1 of 5000"
+    assert browser.run(ROWS)[0] == "1 14:02:11.000Z step 1 of 5000"
     assert browser.run("return document.querySelector('#step-1 fieldset').innerText.replace(/\\s+/g, ' ')") == (
         "Severity Errors (5) Warnings (10) Others (4,985)"
     )
@@ -519,7 +519,7 @@ def test_search_and_filter_find_the_lines(browser: Browser, saved: Save) -> None
     assert browser.run(SAID) == "15 of 5,000 lines"
     browser.click("#step-1 input[value=warning]")
     assert browser.run(SAID) == "5 of 5,000 lines"
-    assert browser.run(ROWS)[1] == "1007 14:18:57.000 err ERROR (bad) at 1007"
+    assert browser.run(ROWS)[1] == "1007 14:18:57.000Z err ERROR (bad) at 1007"
 
     browser.click("#step-1 input[value=warning]")
     browser.click("#step-1 input[value=info]")
@@ -528,7 +528,7 @@ def test_search_and_filter_find_the_lines(browser: Browser, saved: Save) -> None
     assert browser.run("return document.querySelector('#step-1 mark').textContent") == "step 499"
     browser.run("document.querySelector('#step-1 input[type=search]').value = ''")
     browser.type("#step-1 input[type=search]", "(bad) at 3")  # text, no pattern
-    assert browser.run(ROWS) == ["3007 14:52:17.000 err ERROR (bad) at 3007"]
+    assert browser.run(ROWS) == ["3007 14:52:17.000Z err ERROR (bad) at 3007"]
     browser.type("#step-1 input[type=search]", "<i>")
     assert browser.run(SAID) == "none of 5,000 lines"
 
@@ -562,7 +562,7 @@ def test_only_what_is_near_is_drawn(browser: Browser, saved: Save) -> None:
     browser.run(SETTLED)
     browser.run(SETTLED)
 
-    assert browser.run(ROWS)[-1] == "5000 15:25:30.000 step 5000 of 5000"
+    assert browser.run(ROWS)[-1] == "5000 15:25:30.000Z step 5000 of 5000"
     assert browser.run(count) < 6000
 
 
@@ -611,6 +611,135 @@ def test_it_asks_for_nothing_but_itself(browser: Browser, saved: Save) -> None:
     # What is in the browser's own first page is not the report's.
     assert [url for url in browser.requests() if not url.startswith(("chrome://", "data:"))] == [file.as_uri()]
     assert browser.run("return performance.getEntriesByType('resource').length") == 0
+    assert browser.complaints() == []
+
+
+LONG_NAMES = (
+    "train-a-model-on-a-very-large-data-set-with-a-name-that-does-not-end-1",
+    "train-a-model-on-a-very-large-data-set-with-a-name-that-does-not-end-2",
+    "W" * 18,
+    "W" * 200,
+    "数据准备步骤的名字很长" * 3,
+    "עיבוד נתונים של המודל הגדול מאוד בעולם",
+    "تحضير البيانات للنموذج الكبير",
+    "👩‍👩‍👧‍👦" * 9,
+    "a b  c" * 20,
+)
+
+OUTSIDE = """
+const inside = (inner, outer) => inner.left >= outer.left && inner.right <= outer.right
+  && inner.top >= outer.top && inner.bottom <= outer.bottom;
+return [...document.querySelectorAll('.box')].filter((box) => {
+  const rect = box.querySelector('rect').getBoundingClientRect();
+  // What is longer than its part of the box is cut there, with an ellipsis.
+  const cut = (part) => part.scrollWidth <= Math.ceil(part.getBoundingClientRect().width)
+    || (getComputedStyle(part).overflowX === 'hidden'
+      && (part.children.length > 0 || getComputedStyle(part).textOverflow === 'ellipsis'));
+  return ![...box.querySelectorAll('foreignObject, div, span, text')].every(
+    (part) => inside(part.getBoundingClientRect(), rect) && (!part.matches('div, span') || cut(part)));
+}).map((box) => box.textContent);
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_names_are_cut_inside_their_boxes(browser: Browser, saved: Save, width: int) -> None:
+    steps = [a_step(name, after=[LONG_NAMES[0]] if number else []) for number, name in enumerate(LONG_NAMES)]
+    browser.window(width, 900, mobile=width < 600)
+    browser.open(saved(report_html(a_run(*steps), reader({}))))
+    browser.run(SETTLED)
+
+    assert browser.run(OUTSIDE) == []
+    titles = browser.run("return [...document.querySelectorAll('.box title')].map((title) => title.textContent)")
+    assert titles == [f"{name}: succeeded · 1 min 00 s" for name in LONG_NAMES]
+    # What differs at the end is told apart: that part is not cut.
+    ends = browser.run(
+        "return [...document.querySelectorAll('.box')].slice(0, 2).map((box) => box.querySelectorAll('.name span')[1])"
+        ".map((end) => [end.textContent, end.scrollWidth <= Math.ceil(end.getBoundingClientRect().width)])"
+    )
+    assert ends == [["ot-end-1", True], ["ot-end-2", True]]
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_hundred_branches_can_be_read(browser: Browser, saved: Save, width: int) -> None:
+    branches = [f"branch-{number}" for number in range(1, 101)]
+    run = a_run(
+        a_step("start"),
+        *(a_step(name, "FAILED" if name == "branch-77" else "SUCCEEDED", after=["start"]) for name in branches),
+        a_step("end", "SKIPPED", after=branches, started=None, ended=None),
+        state="FAILED",
+    )
+    browser.window(width, 900, mobile=width < 600)
+    browser.open(saved(report_html(run, reader({}))))
+    browser.run(SETTLED)
+
+    assert browser.run("return document.querySelectorAll('.edge').length") == 2
+    assert browser.run("return document.querySelector('.graph').scrollWidth") < 1100
+    sizes = "return [...document.querySelectorAll('.box foreignObject, .box div')].map((text) =>"
+    assert min(browser.run(f"{sizes} parseFloat(getComputedStyle(text).fontSize))")) >= 12
+    # Nothing is shrunk, and no box covers another one.
+    boxes = browser.run(
+        "return [...document.querySelectorAll('.box rect')].map((rect) => rect.getBoundingClientRect())"
+        ".map((box) => [Math.round(box.x), Math.round(box.y), Math.round(box.width), Math.round(box.height)])"
+    )
+    assert {tuple(box[2:]) for box in boxes} == {(184, 52)}
+    assert len({tuple(box[:2]) for box in boxes}) == 102
+    # The failed one is in sight at once.
+    assert browser.run(
+        "const graph = document.querySelector('.graph').getBoundingClientRect();"
+        "const box = document.querySelector('.box.bad rect').getBoundingClientRect();"
+        "return box.left >= graph.left && box.right <= graph.right"
+        " && box.top >= graph.top && box.bottom <= graph.bottom"
+    )
+
+
+def test_many_failures_have_few_links_in_the_header() -> None:
+    page = Page(report_html(a_run(*(a_step(f"s{number}", "FAILED") for number in range(100))), reader({})))
+
+    assert len([text for text in page.texts if text.endswith(", which failed")]) == report.FAILED_LINKS
+    assert "and 92 more" in page.texts
+
+
+FOCUS = "const has = document.activeElement; return [has.tagName, has.closest('article')?.id ?? '', has.value ?? '']"
+
+
+def press(browser: Browser, key: str) -> None:
+    """Press a key as a keyboard does, wherever the focus is."""
+    code = {"/": 191, "Escape": 27, "x": 88}[key]
+    text = {} if len(key) > 1 else {"text": key}
+    for kind in ("keyDown", "keyUp"):
+        browser.devtools("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **text)
+
+
+def test_a_key_leads_to_the_search_and_another_one_out_of_it(browser: Browser, saved: Save) -> None:
+    run = a_run(a_step("one"), a_step("two", "FAILED"), a_step("three"), state="FAILED")
+    browser.open(saved(report_html(run, lambda path: thousands_of_lines())))
+    browser.run(SETTLED)
+
+    press(browser, "/")  # the open one
+    assert browser.run(FOCUS) == ["INPUT", "step-2", ""]
+    press(browser, "/")
+    press(browser, "x")
+    assert browser.run(FOCUS) == ["INPUT", "step-2", "/x"]
+    press(browser, "Escape")
+    assert browser.run(FOCUS) == ["DIV", "step-2", ""]
+    assert browser.run("return document.querySelector('#step-2 input[type=search]').value") == "/x"
+    press(browser, "/")
+    assert browser.run(FOCUS) == ["INPUT", "step-2", "/x"]
+
+    browser.run("document.querySelector('#step-2 details').open = false; document.activeElement.blur()")
+    press(browser, "/")  # none is open: the first in sight is opened
+    assert browser.run(FOCUS)[0] == "INPUT"
+    assert browser.run("return document.querySelectorAll('details.log[open]').length") == 1
+
+
+def test_a_page_without_logs_has_nothing_to_search(browser: Browser, saved: Save) -> None:
+    browser.open(saved(report_html(a_run(a_step("one")), reader({}))))
+    browser.run(SETTLED)
+
+    press(browser, "/")
+
+    assert browser.run(FOCUS)[0] == "BODY"
     assert browser.complaints() == []
 
 

@@ -113,7 +113,7 @@ def test_a_run_of_which_little_is_known() -> None:
         "Arguments",
         "its own",
         "No log.",
-        "Created by run-kfp. Times are UTC; the complete logs are in ",
+        "Created by run-kfp. Times are UTC (Z); the complete logs are in ",
         "logs/",
         " beside this file.",
     ]

@@ -25,6 +25,8 @@ FEWEST_CHARACTERS = 20_000
 """What each log may take however much the others took."""
 PRINTED_LINES = 200
 """How many of an open log's lines go to a printer: the last ones."""
+FAILED_LINKS = 8
+"""How many failed steps have a link in the header; the graph shows them all."""
 
 _LOOKS = {
     "WAITING": ("○", "idle"),
@@ -105,7 +107,7 @@ def report_html(run: Record, read_log: Callable[[str], Iterable[str | int]]) -> 
             "footer",
             tag(
                 "p",
-                "Created by run-kfp. Times are UTC; the complete logs are in ",
+                "Created by run-kfp. Times are UTC (Z); the complete logs are in ",
                 tag("code", "logs/"),
                 " beside this file.",
             ),
@@ -161,7 +163,11 @@ def _header(run: Record, title: str, state: str, steps: Sequence[Record]) -> Htm
         tag("p", run["error"], class_="failure") if run.get("error") else None,
         tag(
             "p",
-            [tag("a", f"Go to {_name(step)}, which failed", href=f"#step-{number}") for number, step in failed],
+            [
+                tag("a", f"Go to {_name(step)}, which failed", href=f"#step-{number}")
+                for number, step in failed[:FAILED_LINKS]
+            ],
+            tag("span", f"and {len(failed) - FAILED_LINKS} more") if len(failed) > FAILED_LINKS else None,
             class_="jump",
         )
         if failed
@@ -380,7 +386,7 @@ def _name(step: Record) -> str:
 
 def _time(text: str | None) -> Html | None:
     at = moment(text)
-    return tag("time", f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}", datetime=at.isoformat()) if at else None
+    return tag("time", f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z", datetime=at.isoformat()) if at else None
 
 
 def _took(record: Record) -> str | None:

@@ -1,25 +1,34 @@
 """The graph of a run as SVG: a row for every level of dependency, branches side by side.
 
+Many branches that wait for the same steps, and that the same steps wait for, are one block with an edge in and an edge
+out: a hundred edges side by side are a wall.
+
 Edges that another path implies are not drawn (a → c where a → b → c), as `dot`'s `tred` does it; the order of the
 boxes in a row follows the mean position of their neighbours (Sugiyama, Tagawa and Toda, 1981), in a few sweeps.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from run_kfp.report.markup import Html, tag
+from run_kfp.report.markup import Child, Html, tag
 
 BOX_WIDTH, BOX_HEIGHT = 184, 52
 GAP_ACROSS, GAP_DOWN = 16, 34
 LANE = 12
 """The width that an edge takes where it passes a row."""
 MARGIN = 2
-LONGEST_NAME = 18
-"""Characters of a name that fit into a box."""
+LEFT, RIGHT = 38, 4
+"""What a box has beside its texts: its mark, and some room."""
+WHOLE_NAME, END_OF_NAME = 18, 8
+"""Characters of a name that is never cut, and of the end that a longer one keeps: repeated steps differ there."""
+FEWEST_IN_BLOCK, ACROSS = 7, 5
+"""Branches that make a block, and how many of them stand side by side in it."""
+BLOCK_MARGIN, BLOCK_GAP = 10, 12
 SWEEPS = 4
 
 
@@ -37,19 +46,19 @@ class Box:
 
 @dataclass(frozen=True)
 class Place:
-    """A step, or a spot where an edge to a later row passes this one."""
+    """A step or a block of them, or a spot where an edge to a later row passes this one."""
 
     step: int
     toward: int | None = None
     level: int | None = None
-
-    @property
-    def width(self) -> int:
-        """In pixels."""
-        return BOX_WIDTH if self.toward is None else LANE
+    width: int = field(default=BOX_WIDTH, compare=False)
+    """In pixels."""
 
 
 Path = tuple[Place, ...]
+
+_JOINER = "\u200d"
+"""What stands between the parts of one character (Unicode Standard Annex 29)."""
 
 
 def direct(after: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
@@ -75,26 +84,30 @@ def direct(after: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
     return order, kept
 
 
-def rows_and_paths(after: Sequence[Sequence[int]]) -> tuple[list[list[Place]], list[Path]]:
+def rows_and_paths(
+    after: Sequence[Sequence[int]], widths: Sequence[int] | None = None
+) -> tuple[list[list[Place]], list[Path]]:
     """Put the steps into rows and lead every edge through the rows between its ends.
 
     Args:
         after: for each step, the numbers of those that it waits for.
+        widths: of each step in pixels; that of a box where they are not given.
     """
     order, before = direct(after)
+    places = [Place(step, width=width) for step, width in enumerate(widths or [BOX_WIDTH] * len(after))]
     level: dict[int, int] = {}
     for step in order:
         level[step] = max((level[waited] + 1 for waited in before[step]), default=0)
     rows: list[list[Place]] = [[] for _ in set(level.values())]
     for step in sorted(level):
-        rows[level[step]].append(Place(step))
+        rows[level[step]].append(places[step])
     paths: list[Path] = []
     for step, waits in enumerate(before):
         for waited in waits:
-            lanes = {between: Place(waited, step, between) for between in range(level[waited] + 1, level[step])}
+            lanes = {between: Place(waited, step, between, LANE) for between in range(level[waited] + 1, level[step])}
             for between, lane in lanes.items():
                 rows[between].append(lane)
-            paths.append((Place(waited), *lanes.values(), Place(step)))
+            paths.append((places[waited], *lanes.values(), places[step]))
     _untangle(rows, paths)
     return rows, paths
 
@@ -134,6 +147,34 @@ def _centres(rows: Sequence[Sequence[Place]]) -> dict[Place, float]:
     return centres
 
 
+def blocks(after: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the steps one by one, but for those that have the same before and behind them: many of these together."""
+    followers: list[list[int]] = [[] for _ in after]
+    for step, waits in enumerate(after):
+        for waited in set(waits):
+            followers[waited].append(step)
+    alike: dict[tuple[frozenset[int], tuple[int, ...]], list[int]] = {}
+    for step, waits in enumerate(after):
+        alike.setdefault((frozenset(waits), tuple(followers[step])), []).append(step)
+    found = [
+        part
+        for steps in alike.values()
+        for part in ([steps] if len(steps) >= FEWEST_IN_BLOCK else [[step] for step in steps])
+    ]
+    return sorted(found)
+
+
+def _size(count: int) -> tuple[int, int]:
+    """Return the width and the height of a box, or of a block of so many."""
+    if count == 1:
+        return BOX_WIDTH, BOX_HEIGHT
+    down = -(-count // ACROSS)
+    return (
+        ACROSS * (BOX_WIDTH + GAP_ACROSS) - GAP_ACROSS + 2 * BLOCK_MARGIN,
+        down * (BOX_HEIGHT + BLOCK_GAP) - BLOCK_GAP + 2 * BLOCK_MARGIN,
+    )
+
+
 def graph(boxes: Sequence[Box], after: Mapping[str, Sequence[str]]) -> Html:
     """Draw the steps and what each waits for.
 
@@ -144,11 +185,24 @@ def graph(boxes: Sequence[Box], after: Mapping[str, Sequence[str]]) -> Html:
     if not boxes:
         return Html()
     number = {box.name: index for index, box in enumerate(boxes)}
-    rows, paths = rows_and_paths([[number[name] for name in after[box.name] if name in number] for box in boxes])
+    waits = [[number[name] for name in after[box.name] if name in number] for box in boxes]
+    parts = blocks(waits)
+    part_of = {step: part for part, steps in enumerate(parts) for step in steps}
+    sizes = [_size(len(steps)) for steps in parts]
+    rows, paths = rows_and_paths(
+        [[part_of[waited] for waited in waits[steps[0]]] for steps in parts], [width for width, _ in sizes]
+    )
+    heights = [max(sizes[place.step][1] for place in row if place.toward is None) for row in rows]
+    tops = [MARGIN + sum(heights[:depth]) + depth * GAP_DOWN for depth in range(len(rows))]
     width = max(map(_width, rows)) + 2 * MARGIN
-    height = len(rows) * (BOX_HEIGHT + GAP_DOWN) - GAP_DOWN + 2 * MARGIN
+    height = tops[-1] + heights[-1] + MARGIN
     x = {place: width / 2 + centre for place, centre in _centres(rows).items()}
-    y = {place: MARGIN + depth * (BOX_HEIGHT + GAP_DOWN) for depth, row in enumerate(rows) for place in row}
+    # Of each place its top, the lower end of what stands there, and that of its row.
+    y = {
+        place: (top, top + (row_height if place.toward is not None else sizes[place.step][1]), top + row_height)
+        for top, row_height, row in zip(tops, heights, rows, strict=True)
+        for place in row
+    }
     return tag(
         "svg",
         tag(
@@ -167,7 +221,10 @@ def graph(boxes: Sequence[Box], after: Mapping[str, Sequence[str]]) -> Html:
             ),
         ),
         [tag("path", d=_curve(path, x, y), class_="edge", marker_end="url(#arrow)") for path in paths],
-        [_drawn(box, x[Place(index)], y[Place(index)]) for index, box in enumerate(boxes)],
+        [
+            _part([boxes[step] for step in steps], x[Place(part)], y[Place(part)][0], sizes[part])
+            for part, steps in enumerate(parts)
+        ],
         width=width,
         height=height,
         viewBox=f"0 0 {width} {height}",
@@ -176,32 +233,62 @@ def graph(boxes: Sequence[Box], after: Mapping[str, Sequence[str]]) -> Html:
     )
 
 
-def _curve(path: Path, x: Mapping[Place, float], y: Mapping[Place, int]) -> str:
-    words = [f"M{x[path[0]]:g} {y[path[0]] + BOX_HEIGHT}"]
+def _curve(path: Path, x: Mapping[Place, float], y: Mapping[Place, tuple[int, int, int]]) -> str:
+    _, bottom, end_of_row = y[path[0]]
+    words = [f"M{x[path[0]]:g} {bottom}", f"V{end_of_row}" if bottom < end_of_row else ""]
     for upper, lower in pairwise(path):
-        start, end, half = y[upper] + BOX_HEIGHT, y[lower], GAP_DOWN / 2
+        start, end, half = y[upper][2], y[lower][0], GAP_DOWN / 2
         words.append(f"C{x[upper]:g} {start + half:g} {x[lower]:g} {end - half:g} {x[lower]:g} {end}")
         if lower.toward is not None:
-            words.append(f"V{end + BOX_HEIGHT}")
+            words.append(f"V{y[lower][2]}")
     return "".join(words)
 
 
-def _drawn(box: Box, centre: float, top: int) -> Html:
-    left = centre - BOX_WIDTH / 2
+def _part(boxes: Sequence[Box], centre: float, top: int, size: tuple[int, int]) -> Child:
+    width, height = size
+    left = centre - width / 2
+    if len(boxes) == 1:
+        return _drawn(boxes[0], left, top)
+    frame = tag("rect", x=f"{left:g}", y=top, width=width, height=height, rx=12, class_="block")
+    return [
+        frame,
+        *(
+            _drawn(
+                box,
+                left + BLOCK_MARGIN + number % ACROSS * (BOX_WIDTH + GAP_ACROSS),
+                top + BLOCK_MARGIN + number // ACROSS * (BOX_HEIGHT + BLOCK_GAP),
+            )
+            for number, box in enumerate(boxes)
+        ),
+    ]
+
+
+def _drawn(box: Box, left: float, top: int) -> Html:
     return tag(
         "a",
         tag("title", f"{box.name}: {box.words}"),
         tag("rect", x=f"{left:g}", y=top, width=BOX_WIDTH, height=BOX_HEIGHT, rx=8),
         tag("text", box.mark, x=f"{left + 20:g}", y=top + 32, class_="mark"),
-        tag("text", shortened(box.name), x=f"{left + 38:g}", y=top + 22, class_="name"),
-        tag("text", box.words, x=f"{left + 38:g}", y=top + 40, class_="words"),
+        # Text of HTML is cut where it ends in the reader's own font, and in the direction of its script.
+        tag(
+            "foreignObject",
+            tag("div", [tag("span", part) for part in divided(box.name)], class_="name", dir="auto"),
+            tag("div", box.words, class_="words"),
+            x=f"{left + LEFT:g}",
+            y=top + 6,
+            width=BOX_WIDTH - LEFT - RIGHT,
+            height=BOX_HEIGHT - 12,
+        ),
         href=box.link,
         class_=f"box {box.look}",
     )
 
 
-def shortened(name: str) -> str:
-    """Take a name's middle out where it is too long for a box: repeated steps differ at the end."""
-    if len(name) <= LONGEST_NAME:
-        return name
-    return f"{name[: LONGEST_NAME - 9]}…{name[-8:]}"
+def divided(name: str) -> list[str]:
+    """Divide a long name into a part that may be cut and the end that stays; a character stays with its marks."""
+    place = len(name) - END_OF_NAME
+    if len(name) <= WHOLE_NAME:
+        return [name]
+    while place and (unicodedata.category(name[place])[0] in "MC" or name[place - 1] == _JOINER):
+        place -= 1
+    return [name[:place], name[place:]] if place else [name]

@@ -6,7 +6,7 @@
   const LINE_HEIGHT = 20; // a guess, in pixels, for what has not been drawn yet
   const NEAR = "800px 0px";
   const FEW = 20; // lines that need no box of a fixed height
-  const RECORD = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d(?:\.\d+)?)Z) ([OE]) (.*)$/s;
+  const RECORD = /^(\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d(?:\.\d+)?Z)) ([OE]) (.*)$/s;
   const KINDS = ["info", "warning", "error"];
   const marks = JSON.parse(document.getElementById("logs").textContent);
 
@@ -47,8 +47,14 @@
     const raw = details.querySelector(".raw");
     const lines = read(raw, marks[details.dataset.step]);
 
-    const search = make("input", { type: "search", placeholder: "Search this log", autocomplete: "off", spellcheck: false });
+    const search = make("input", { type: "search", placeholder: "Search this log (key /)", autocomplete: "off", spellcheck: false });
     search.setAttribute("aria-label", `Search the log of ${details.dataset.name}`);
+    search.setAttribute("aria-keyshortcuts", "/");
+    search.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.isComposing) return;
+      event.preventDefault(); // what was searched for stays
+      list.focus({ preventScroll: true });
+    });
     const boxes = KINDS.toReversed().map((kind) => {
       const count = lines.reduce((sum, line) => sum + (line.kind === kind && !line.gap), 0);
       const box = make("input", { type: "checkbox", checked: true, value: kind, disabled: !count });
@@ -167,11 +173,31 @@
     if (details.open) view(details);
     else details.addEventListener("toggle", () => view(details), { once: true });
   }
+  // The search of the log that one looks at: the first open one that is in sight, else the next, else a closed one.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input")) return;
+    const logs = [...document.querySelectorAll("details.log")];
+    const open = logs.filter((details) => details.open);
+    const below = (details) => details.getBoundingClientRect().bottom > 0;
+    const details = open.find(below) ?? open.at(-1) ?? logs.find(below) ?? logs[0];
+    if (!details) return;
+    event.preventDefault();
+    details.open = true;
+    view(details);
+    details.querySelector("input[type=search]").focus();
+  });
   for (const graph of document.querySelectorAll(".graph")) {
-    graph.scrollLeft = (graph.scrollWidth - graph.clientWidth) / 2; // the first step stands in the middle
+    // The first step stands in the middle; a failed one is in sight.
+    graph.scrollLeft = (graph.scrollWidth - graph.clientWidth) / 2;
+    const failed = graph.querySelector(".box.bad")?.getBoundingClientRect();
+    const frame = graph.getBoundingClientRect();
+    if (failed) graph.scrollBy(
+      failed.right > frame.right || failed.left < frame.left ? (failed.left + failed.right - frame.left - frame.right) / 2 : 0,
+      failed.bottom > frame.bottom ? (failed.top + failed.bottom - frame.top - frame.bottom) / 2 : 0,
+    );
   }
   for (const time of document.querySelectorAll("time")) {
-    time.title = `${new Date(time.dateTime).toLocaleString()} here`;
+    time.title = `${new Date(time.dateTime).toLocaleString([], { timeZoneName: "short" })} here`;
   }
   performance.mark("report-ready");
 })();
