@@ -163,6 +163,11 @@ mount -o bind . . && mount -o remount,ro,bind / && mount -t tmpfs {shm} none /de
 mount -o remount,ro,bind . && cd "$PWD" && "$@"' sh "$@"
 """
 
+# … with a folder to work in.
+ONLY_THE_FOLDER = """unshare -m sh -c '
+mount -o bind . . && mount -o remount,ro,bind / && mount -t tmpfs none /dev/shm && cd "$PWD" && "$@"' sh "$@"
+"""
+
 
 @MOUNTS
 @pytest.mark.parametrize(
@@ -185,6 +190,14 @@ def test_a_read_only_machine_with_shared_memory(cli: Cli, args: tuple[str, ...],
     found = [line for line in errors(result) if not line.startswith("error: RK-")]
     assert result.code == code, result.err
     assert [line.startswith(start) for line, start in zip(found, told, strict=True)] == [True] * len(told)
+
+
+@MOUNTS
+def test_a_read_only_machine_with_a_folder_to_work_in(cli: Cli, folder: Path) -> None:
+    result = on_a_day(cli, ONLY_THE_FOLDER, "-r", "1", "-t", "v1", *LOCAL)
+
+    assert (result.code, errors(result)) == (0, [])
+    assert states(folder) == ["SUCCEEDED"]
 
 
 @MOUNTS

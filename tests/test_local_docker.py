@@ -29,7 +29,7 @@ from local_pipelines import containers, latest, log, on, pipeline_text, steps, t
 from run_kfp.backends.local.docker_engine import DockerEngine, DockerSettings
 from run_kfp.backends.local.engines import StepCall
 from run_kfp.errors import EngineError
-from test_bad_days import on_a_day
+from test_bad_days import NOBODY, ONLY_THE_FOLDER, on_a_day
 from test_docker_client import UNCLOSED
 
 pytestmark = pytest.mark.engine
@@ -705,6 +705,52 @@ def test_closed_streams_change_nothing(
     assert result.code == (1 if ">&-" in streams.replace("2>&-", "") else 0)
     assert latest(folder)["state"] == "SUCCEEDED"
     assert sorted(log(folder, latest(folder), "one")) == ["cried", "said"]
+    assert containers(engine) == []
+
+
+def test_a_user_without_name_and_home_runs_on_the_engine(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path
+) -> None:
+    write("p.yaml", pipeline_text("nobodys", {"one": task(busybox, SHELL, ["echo said; exit 3"])}))
+    for place in (engine.socket, engine.socket.parent):
+        place.chmod(0o777)
+
+    result = on_a_day(local, NOBODY, "-f", "p.yaml", "--local", unset=["HOME"], PYTHONDONTWRITEBYTECODE="1")
+
+    assert result.code == 5, result.err
+    assert "Traceback" not in result.err
+    assert log(folder, latest(folder), "one") == ["said"]
+    assert containers(engine) == []
+
+
+def test_a_machine_that_is_read_only_but_for_the_folder(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path
+) -> None:
+    """What `docker run --read-only -v "$PWD":/work` leaves: the folder and /dev/shm."""
+    write("p.yaml", pipeline_text("read-only", {"one": task(busybox, SHELL, ["echo said"])}))
+
+    result = on_a_day(local, ONLY_THE_FOLDER, "-f", "p.yaml", "--local")
+
+    assert result.code == 0, result.err
+    assert log(folder, latest(folder), "one") == ["said"]
+    assert (folder / ".run-kfp/runs" / latest(folder)["id"] / "report.html").is_file()
+    assert containers(engine) == []
+
+
+def test_a_folder_that_goes_away_leaves_no_container(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path
+) -> None:
+    write("p.yaml", pipeline_text("gone", {"one": task(busybox, SHELL, DEAF)}))
+    process = local.start("-f", "p.yaml", "--local")
+    until(process.stderr, "one │ here")
+    shutil.rmtree(folder)
+    process.send_signal(signal.SIGINT)
+
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode in (4, 130)
+    assert "Traceback" not in err
+    assert "internal error" not in err
     assert containers(engine) == []
 
 
