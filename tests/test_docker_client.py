@@ -110,6 +110,8 @@ def test_what_the_engine_says_is_on_one_line() -> None:
 
     assert words_of(refused) == "cannot do that: no space"
     assert words_of(APIError("a pull that ended")) == "a pull that ended"
+    no_driver = 'could not select device driver "" with capabilities: [[gpu]]'
+    assert words_of(APIError("500", explanation=no_driver)) == "this Engine has no GPUs"
     assert (engine_error(refused).message, engine_error(refused).hint) == (
         "the Docker Engine refused: cannot do that: no space",
         "",

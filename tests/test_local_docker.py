@@ -882,9 +882,6 @@ def test_an_image_that_changed_behind_its_tag_is_told_where_its_step_is_not_run_
     assert f"<dt>Image ID</dt><dd><code>{second[7:19]}</code></dd>" in report.read_text("utf-8")
 
 
-# ── failed steps that stay ───────────────────────────────────────────────────────────────────────────────────────────
-
-
 @pytest.fixture
 def pruned(engine: Engine) -> Iterator[None]:
     """Leave no container behind that a test has kept."""
@@ -893,7 +890,7 @@ def pruned(engine: Engine) -> Iterator[None]:
         engine.docker("rm", "--force", "--volumes", container)
 
 
-def typed(line: str, words: str, engine: Engine) -> str:
+def typed_shell(line: str, words: str, engine: Engine) -> str:
     """Paste a line into a shell on a terminal, write `words` to what it starts; return what is seen."""
     terminal, inside = pty.openpty()
     process = killed_after_the_test(
@@ -915,6 +912,72 @@ def typed(line: str, words: str, engine: Engine) -> str:
     os.close(terminal)
     assert process.wait(60) == 0, seen
     return seen.decode().replace("\r\n", "\n")
+
+
+# ── what Vertex AI would not have ────────────────────────────────────────────────────────────────────────────────────
+
+ASK = "cat /data/it /one/it; (echo no > /data/it) || echo refused; df /dev/shm | tail -n 1; echo $MODE $OTHER"
+
+
+def test_a_call_gives_steps_what_vertex_would_not(
+    local: Cli, engine: Engine, write: Write, busybox: str, folder: Path, pruned: None
+) -> None:
+    write("a:b/it", "of all\n")
+    write("one/it", "of one\n")
+    tasks = {
+        name: task(busybox, SHELL, [f"exec 2> /dev/null; {ASK}; exit {code}"], env={"MODE": "file", "OTHER": "file"})
+        for name, code in (("first", 0), ("second", 3))
+    }
+    write("p.yaml", pipeline_text("extras", tasks))
+    typed = [
+        *("-v", "./a:b:/data:ro", "--mount", f"second:{folder}/one:/one", "--shm-size", "96m", "--shm-size", "2:32m"),
+        *("-e", "MODE", "-e", "second:OTHER=a:b=c"),
+    ]
+
+    result = local("-f", "p.yaml", "--local", "--keep-failed", "--failure-policy", "slow", *typed, MODE="mine")
+
+    record = latest(folder)
+    first, second = log(folder, record, "first"), log(folder, record, "second")
+    assert result.code == 5, result.err
+    assert (first[0], first[-1]) == ("of all", "mine file")
+    assert second[:2] == ["of all", "of one"]
+    assert second[-1] == "mine a:b=c"
+    assert "refused" in first
+    assert [line.split()[1] for line in (first[-2], second[-2])] == [str(96 * 1024), str(32 * 1024)]
+    assert (folder / "a:b/it").read_text("utf-8") == "of all\n"
+    told = [
+        f"--mount {folder}/a:b:/data:ro",
+        f"--mount second:{folder}/one:/one",
+        "--env MODE (environment)",
+        "--env second:OTHER=a:b=c",
+        "--shm-size 96m",
+        "--shm-size second:32m",
+    ]
+    assert record["local_only"] == told
+    assert f"note: {', '.join(told)}: on this machine only, not on Vertex AI" in result.err
+    (report,) = folder.glob(".run-kfp/runs/*/report.html")
+    assert "<dt>Not on Vertex AI</dt>" in report.read_text("utf-8")
+    # The shell in the container that was kept has all of it.
+    seen = typed_shell(steps(record)["second"]["shell"], f"{ASK}; exit\n", engine)
+    assert "of all\nof one\n" in seen
+    assert "mine a:b=c\n" in seen
+    assert f" {32 * 1024} " in seen
+
+
+def test_gpus_that_an_engine_does_not_have(local: Cli, write: Write, busybox: str, folder: Path) -> None:
+    accelerator = {"accelerator": {"type": "NVIDIA_TESLA_T4", "count": "1", "resourceType": "NVIDIA_TESLA_T4"}}
+    tasks = {"one": task(busybox, ["true"], resources=accelerator), "two": task(busybox, ["true"])}
+    write("p.yaml", pipeline_text("gpus", tasks))
+
+    result = local("-f", "p.yaml", "--local", "--gpus", "two:all", "--failure-policy", "slow")
+
+    assert result.code == 5
+    assert "step one requests 1 × NVIDIA_TESLA_T4; this Engine has none" in result.err
+    assert steps(latest(folder))["one"]["state"] == "SUCCEEDED"
+    assert steps(latest(folder))["two"]["error"] == ("exit code 128; could not be started: this Engine has no GPUs")
+
+
+# ── failed steps that stay ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_container_of_a_failed_step_is_kept_and_a_line_opens_a_shell_in_it(
@@ -948,7 +1011,7 @@ def test_the_container_of_a_failed_step_is_kept_and_a_line_opens_a_shell_in_it(
     assert steps(record)["good"]["shell"] is None
     asked = "id -u; pwd; cat here /run-kfp-outputs/out; echo; echo $MODE; cat /gcs/test-bucket/data; exit\n"
     answer = "1234\n/home\nwritten\nresult\nas it was\nof the bucket\n"
-    assert answer in typed(line, asked, engine)
+    assert answer in typed_shell(line, asked, engine)
     # What the line made is gone; the container stays, however often runs begin and end, until it is pruned.
     assert {*engine.docker("images", "--all", "--quiet").stdout.split()} == images
     assert len(engine.docker("ps", "--all", "--quiet").stdout.split()) == 1
@@ -956,7 +1019,7 @@ def test_the_container_of_a_failed_step_is_kept_and_a_line_opens_a_shell_in_it(
     assert local("-f", "q.yaml", "--local", "--keep-failed").code == 0
     assert local("runs").code == 0
     assert len(containers(engine)) == 1
-    assert answer in typed(line, asked, engine)
+    assert answer in typed_shell(line, asked, engine)
     assert local("runs", "prune", "--keep", "0", "--yes").code == 0
     assert containers(engine) == []
 
@@ -976,7 +1039,7 @@ def test_what_failed_steps_leave_with_credentials_is_gone_when_they_are_pruned(
     assert len(containers(engine)) == len(shells) == 2
     assert engine.docker("ps", "--quiet").stdout == ""
     for shell in shells.values():
-        assert digest(LOGIN) in typed(shell, "sha256sum < /run-kfp-credentials/key.json; exit\n", engine)
+        assert digest(LOGIN) in typed_shell(shell, "sha256sum < /run-kfp-credentials/key.json; exit\n", engine)
     assert local("runs").code == 0  # what is in use is not swept
     assert len(engine.docker("volume", "ls", "--quiet").stdout.split()) == 1
     assert local("runs", "prune", "--keep", "0", "--yes").code == 0

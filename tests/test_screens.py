@@ -386,6 +386,7 @@ def test_a_plan_of_a_local_run_as_data() -> None:
         "failure_policy": "fast",
         "step_timeout": None,
         "credentials": None,
+        "local_only": [],
         "from_run": None,
         "reused": [],
         "parameter_values": {"tag": {"value": "v1", "from": "-t"}},

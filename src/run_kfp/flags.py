@@ -302,6 +302,24 @@ class RunOptions(CallOptions):
         LOCAL,
         "Hand your Google credentials to the steps: for -f, for those that .env names, for a gcloud login.",
     )
+    mount: list[str] | None = _text(
+        "-v --mount",
+        "[STEP:]HOST:CONTAINER[:ro]",
+        LOCAL,
+        "Mount a file or folder of this machine into the containers, or into that of one step. Repeat it.",
+    )
+    env: list[str] | None = _text(
+        "-e --env",
+        "[STEP:]NAME[=VALUE]",
+        LOCAL,
+        "Set a variable of all steps or of one; without a value, that of your environment. Repeat it.",
+    )
+    shm_size: list[str] | None = _text(
+        "--shm-size", "[STEP:]SIZE", LOCAL, "The size of /dev/shm, such as 8g. Docker's default is 64m."
+    )
+    gpus: list[str] | None = _text(
+        "--gpus", "[STEP:]N|all", LOCAL, "GPUs of this machine, instead of what the pipeline requests."
+    )
     keep_failed: bool = _switch(
         "--keep-failed", LOCAL, "Keep the container of a failed step, and print the command that opens a shell in it."
     )
@@ -417,6 +435,10 @@ CONFLICTS: tuple[Conflict, ...] = (
             "bucket_dir",
             "docker_network",
             "with_credentials",
+            "mount",
+            "env",
+            "shm_size",
+            "gpus",
             "keep_failed",
         )
     ),

@@ -95,7 +95,8 @@ class RunRecord:
     """A run; the fields are those of `run.json`.
 
     `parameters` holds `{"value": …, "from": …}`, and for a secret `{"secret": name, "from": place, "hash": …}`, a hash
-    salted with `salt`; `bucket_dir` is the folder that the steps found as the bucket; `changes` is the number of the
+    salted with `salt`; `bucket_dir` is the folder that the steps found as the bucket; `local_only` are the flags
+    that gave steps what Vertex AI would not; `changes` is the number of the
     last line of `changes.jsonl` that is in it.
     """
 
@@ -113,6 +114,7 @@ class RunRecord:
     parameters: dict[str, dict[str, Any]]
     salt: str = ""
     bucket_dir: str | None = None
+    local_only: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     from_run: str | None = None
     changes: int = 0

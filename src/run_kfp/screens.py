@@ -243,6 +243,7 @@ def rehearsal_plan_lines(plan: LocalPlan) -> Iterator[Text]:
         if plan.base
         else "",
         "credentials": str(plan.credentials or ""),
+        "local only": ", ".join(plan.local_only),
         "mounted": ", ".join(f"{source} at {place}" for place, source in plan.docker.mounts.items())
         if plan.docker
         else "",
@@ -265,6 +266,7 @@ def rehearsal_plan_data(plan: LocalPlan) -> dict[str, Any]:
         "failure_policy": "fast" if plan.policy.fast else "slow",
         "step_timeout": plan.policy.step_timeout,
         "credentials": str(plan.credentials) if plan.credentials else None,
+        "local_only": list(plan.local_only),
         "from_run": plan.base.ref if plan.base else None,
         "reused": sorted(plan.reused),
         "parameter_values": _value_data(plan.values),

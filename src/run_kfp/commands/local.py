@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from run_kfp.backends import local
 from run_kfp.backends.local import LocalOptions
+from run_kfp.backends.local.extras import TypedExtras
 from run_kfp.commands.following import Follower
 from run_kfp.errors import InputError, RunFailed, RunKfpError, RunStopped
 from run_kfp.files import write_atomically
@@ -155,6 +156,7 @@ def options_of(options: RunOptions, step_limit: float | None) -> LocalOptions:
         options.file is not None,
         options.with_credentials,
         options.keep_failed,
+        TypedExtras(options.mount or (), options.env or (), options.shm_size or (), options.gpus or ()),
     )
 
 
@@ -186,8 +188,7 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
         screen.say(
             f"note: {', '.join(sorted(plan.secrets, key=natural))}: passed as arguments, masked in logs and records"
         )
-    if plan.without_login:
-        screen.say(f"note: {plan.without_login}")
+    screen.say(*(f"note: {note}" for note in (plan.without_login, _only_here(plan)) if note))
     folder = runs.folder(plan.run_id)
     with screen.live(events=True) as show:
         # Below a live view, what is printed to stdout would go where the view goes.
@@ -244,7 +245,12 @@ def show_plan(screen: Screen, resolved: ResolvedCall, options: LocalOptions) -> 
     plan: LocalPlan = plan_rehearsal(resolved, options, LocalRuns(), screen.masker)
     screen.data(**rehearsal_plan_data(plan))
     screen.show(rehearsal_plan_lines(plan))
-    screen.say(*(f"note: {note}" for note in (plan.without_login, *plan.notes) if note))
+    screen.say(*(f"note: {note}" for note in (plan.without_login, _only_here(plan), *plan.notes) if note))
+
+
+def _only_here(plan: LocalPlan) -> str:
+    """Say what the steps get on this machine alone; empty where that is nothing."""
+    return f"{', '.join(plan.local_only)}: on this machine only, not on Vertex AI" if plan.local_only else ""
 
 
 def _say_unused(screen: Screen, resolved: ResolvedCall) -> None:

@@ -58,6 +58,7 @@ _WIDTHS = {
             "Arguments",
             "Outputs",
             "Shell",
+            "Not on Vertex AI",
         ),
         "double",
     ),
@@ -155,6 +156,7 @@ def _header(run: Record, title: str, state: str, steps: Sequence[Record]) -> Htm
         "Steps": _tally(steps),
         "Executed file": tag("code", run["file"]) if run.get("file") else None,
         "Repeats": tag("code", run["from_run"]) if run.get("from_run") else None,
+        "Not on Vertex AI": _words(run.get("local_only") or ()),
     }
     return tag(
         "header",

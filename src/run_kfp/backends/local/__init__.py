@@ -12,13 +12,21 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from run_kfp.arguments import Reference
-from run_kfp.backends.local.docker_engine import LEAST_CPU, LEAST_MEMORY, DockerEngine, DockerSettings
+from run_kfp.backends.local.docker_container import OUTPUTS_FOLDER
+from run_kfp.backends.local.docker_engine import (
+    CREDENTIALS_FOLDER,
+    LEAST_CPU,
+    LEAST_MEMORY,
+    DockerEngine,
+    DockerSettings,
+)
 from run_kfp.backends.local.engines import Engine
+from run_kfp.backends.local.extras import TypedExtras, read_extras
 from run_kfp.backends.local.identity import new_id, run_values, time_values
 from run_kfp.backends.local.leftovers import labels_of, sweep
 from run_kfp.backends.local.process_engine import ProcessEngine, ProcessEntry, kill_left_behind
@@ -67,6 +75,7 @@ class LocalOptions:
     finished_file: bool = False
     with_credentials: bool = False
     keep_failed: bool = False
+    extras: TypedExtras = field(default_factory=TypedExtras)
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,8 @@ class LocalPlan:
     """Everything that a run on this machine needs; the values of secrets stand as their places.
 
     `reused` names the steps that an earlier run, `base`, has done; `credentials` is the file of Google's that the steps
-    get, `without_login` says which login they do not get and how they would.
+    get, `without_login` says which login they do not get and how they would; `local_only` are the flags that give
+    them what Vertex AI would not.
     """
 
     pipeline: CompiledPipeline
@@ -92,6 +102,7 @@ class LocalPlan:
     notes: tuple[str, ...] = ()
     without_login: str = ""
     bucket_dir: str | None = None
+    local_only: tuple[str, ...] = ()
 
     @property
     def secrets(self) -> Mapping[str, SecretRef]:
@@ -141,9 +152,11 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
     credentials, without_login = _credentials(inputs, options, faults)
     mounts = _mounts(inputs, options, faults)
     bucket_dir = next(map(str, mounts.values()), None)
+    taken = (*mounts, OUTPUTS_FOLDER, CREDENTIALS_FOLDER)
+    extras, local_only = read_extras(options.extras, steps, inputs, taken, faults)
     docker: DockerSettings | None = None
     if options.engine != "process":
-        docker = DockerSettings(options.pull, options.network, mounts, credentials, options.keep_failed)
+        docker = DockerSettings(options.pull, options.network, mounts, credentials, options.keep_failed, extras)
     run_id = inputs.job_id if inputs.job_id is not None else new_id(pipeline.name, datetime.now(UTC))
     if not JOB_ID.fullmatch(run_id):
         faults.append(
@@ -173,9 +186,13 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
                 raise
     if faults:
         raise InputError.of("this call", list(dict.fromkeys(faults)))
+    for name, extra in extras.items():
+        if name in processes:  # what the user says is not refused as what the file says would be
+            env = {**processes[name].env, **extra.env}
+            processes[name] = replace(processes[name], env=env)
     return LocalPlan(
         settled(pipeline, values),
-        steps,
+        tuple(replace(step, env={**step.env, **extras[step.name].env}) if extras else step for step in steps),
         run_id,
         options.engine,
         values,
@@ -191,6 +208,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
         notes=notes,
         without_login=without_login,
         bucket_dir=bucket_dir,
+        local_only=local_only,
     )
 
 
@@ -201,6 +219,10 @@ def _flag_faults(options: LocalOptions) -> list[Finding]:
             faults.append(Finding(f"{flag} {value!r} is none of {', '.join(known)}", did_you_mean(value, known)))
     if options.keep_failed and options.engine == "process":
         faults.append(Finding("--keep-failed requires --engine docker", "a process leaves no container"))
+    typed = options.extras
+    for flag, given in (("--mount", typed.mounts), ("--shm-size", typed.shm_size), ("--gpus", typed.gpus)):
+        if given and options.engine == "process":
+            faults.append(Finding(f"{flag} requires --engine docker", "a process has what this machine has"))
     if options.parallel is not None and not re.fullmatch(r"[1-9][0-9]{0,3}", options.parallel):
         faults.append(
             Finding(f"--parallel {options.parallel!r} is not a positive number of steps", "write --parallel 2")
@@ -391,6 +413,7 @@ def _record(request: LocalPlan) -> RunRecord:
         },
         salt=salt,
         bucket_dir=request.bucket_dir,
+        local_only=list(request.local_only),
         steps=steps,
         runner=this_runner(),
         from_run=request.base.id if request.base else None,

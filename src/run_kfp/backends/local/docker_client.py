@@ -85,7 +85,9 @@ def words_of(error: Exception) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")
+    line = " ".join(text.split()).rstrip(".")
+    # What it says where nothing of NVIDIA's is installed (moby, daemon/devices.go).
+    return "this Engine has no GPUs" if line.startswith("could not select device driver") else line
 
 
 def pull_hint(said: str, *, always: bool) -> str:

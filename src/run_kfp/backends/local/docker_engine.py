@@ -7,49 +7,36 @@ environment but its own, and its exit code is awaited before it starts.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import http
-import io
-import tarfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from run_kfp.backends.local.docker_client import connector, docker_sdk, engine_error, pull_hint, words_of
+from run_kfp.backends.local.docker_container import OUTPUTS_FOLDER, DockerContainer, file_archive
 from run_kfp.backends.local.engines import (
-    GRACE,
-    Ended,
     PullProgress,
     Sink,
     StartRefusedError,
     StepCall,
-    exit_words,
-    too_large,
 )
+from run_kfp.backends.local.extras import ALL_GPUS, Extras
 from run_kfp.backends.local.leftovers import KEPT_LABEL, RUN_LABEL, STEP_LABEL
 from run_kfp.errors import EngineError
-from run_kfp.limits import MOST_OUTPUT, bytes_words
+from run_kfp.limits import bytes_words
 from run_kfp.settings import CREDENTIALS_VARIABLE
 from run_kfp.threads import in_background
-from run_kfp.visible import shell_word
 
-# Where a container finds its outputs folder and the credentials.
-OUTPUTS_FOLDER = "/run-kfp-outputs"
-_CREDENTIALS_FOLDER = "/run-kfp-credentials"
-CREDENTIALS = f"{_CREDENTIALS_FOLDER}/key.json"
-
-# The Engine's answer on a path: Go's bits for what is not a regular file (io/fs: ModeType).
-_PATH_STAT, _NOT_REGULAR = "X-Docker-Container-Path-Stat", 0x8F28_0000
+# Where a container finds the credentials.
+CREDENTIALS_FOLDER = "/run-kfp-credentials"
+CREDENTIALS = f"{CREDENTIALS_FOLDER}/key.json"
 
 # The Engine refuses less (moby, daemon/daemon_unix.go: linuxMinMemory).
 LEAST_MEMORY = 6 * 1024 * 1024
 
 # Likewise of CPUs: the kernel gives a group no less than 1 ms of 100 (moby, daemon/daemon_unix.go).
 LEAST_CPU = 0.01
-
-_SIGKILLED = 128 + 9
 
 # Seconds for removing the copy of the credentials: an Engine that does not answer does not hold the end of a run.
 _LAST_REMOVAL = 2.0
@@ -68,6 +55,7 @@ class DockerSettings:
         mounts: folders of this machine, by where the containers see them and write into them.
         credentials: the file that every container finds at `CREDENTIALS`, read-only; None for none.
         keep_failed: whether the containers of failed steps are left.
+        extras: what steps get on this machine alone, by their names.
     """
 
     pull: str
@@ -75,6 +63,7 @@ class DockerSettings:
     mounts: Mapping[str, Path]
     credentials: Path | None
     keep_failed: bool = False
+    extras: Mapping[str, Extras] = field(default_factory=dict)
 
 
 class DockerEngine:
@@ -157,7 +146,7 @@ class DockerEngine:
             use_config_proxy=False,
         )
         try:
-            api.put_archive(created["Id"], _CREDENTIALS_FOLDER, _file(CREDENTIALS.rpartition("/")[2], content))
+            api.put_archive(created["Id"], CREDENTIALS_FOLDER, file_archive(CREDENTIALS.rpartition("/")[2], content))
         finally:
             api.remove_container(created["Id"], v=True, force=True)
 
@@ -166,7 +155,7 @@ class DockerEngine:
 
     def _credentials_mount(self, *, read_only: bool) -> Any:
         return docker_sdk().types.Mount(
-            _CREDENTIALS_FOLDER, self._volume, type="volume", read_only=read_only, no_copy=True
+            CREDENTIALS_FOLDER, self._volume, type="volume", read_only=read_only, no_copy=True
         )
 
     def close(self) -> None:
@@ -232,13 +221,17 @@ class DockerEngine:
         if call.memory and memory and call.memory > memory:
             wanted, there = bytes_words(call.memory), bytes_words(memory)
             yield f"requests {wanted} of memory; this Engine has {there}, and the step gets that"
-        if call.accelerator and not self._has_gpus(call.accelerator[0]):
+        gpus = self._extras(call).gpus
+        if call.accelerator and gpus is None and not self._has_gpus(call.accelerator[0]):
             yield f"requests {call.accelerator[1]} × {call.accelerator[0]}; this Engine has none: it runs without"
+
+    def _extras(self, call: StepCall) -> Extras:
+        return self._settings.extras.get(call.step, Extras())
 
     def _has_gpus(self, kind: str) -> bool:
         return kind.startswith("NVIDIA") and "nvidia" in (self._info.get("Runtimes") or {})
 
-    def start(self, call: StepCall, sink: Sink) -> _Container:
+    def start(self, call: StepCall, sink: Sink) -> DockerContainer:
         """Create the container, attach to it, await its exit, start it; see `Engine.start`."""
         docker = docker_sdk()
         # A client of its own: requests' sessions are not made for several threads.
@@ -258,7 +251,7 @@ class DockerEngine:
             raise StartRefusedError(words_of(error)) from None
         except (docker.errors.DockerException, OSError) as error:
             raise engine_error(error) from None
-        container = _Container(api, self._connect, created["Id"], sink, call, self._settings.network)
+        container = DockerContainer(api, self._connect, created["Id"], sink, call, self._shell_flags(call))
         try:
             container.start()
         except docker.errors.APIError as error:
@@ -276,6 +269,16 @@ class DockerEngine:
             raise
         return container
 
+    def _shell_flags(self, call: StepCall) -> list[str]:
+        """Return the flags of `docker run` for a container that is like that of a step."""
+        extras = self._extras(call)
+        flags = ["--network", self._settings.network] if self._settings.network else []
+        if extras.shm_size is not None:
+            flags += ["--shm-size", str(extras.shm_size)]
+        if extras.gpus is not None:
+            flags += ["--gpus", "all" if extras.gpus == ALL_GPUS else str(extras.gpus)]
+        return flags
+
     def _host_config(self, api: Any, call: StepCall) -> Any:
         types = docker_sdk().types
         cpus, memory = float(self._info.get("NCPU") or 0), int(self._info.get("MemTotal") or 0)
@@ -285,13 +288,23 @@ class DockerEngine:
         if call.memory:
             # No swap beyond it, else the limit would only slow the step down.
             limits["mem_limit"] = limits["memswap_limit"] = min(call.memory, memory or call.memory)
-        if call.accelerator and self._has_gpus(call.accelerator[0]):
-            limits["device_requests"] = [types.DeviceRequest(count=call.accelerator[1], capabilities=[["gpu"]])]
+        extras = self._extras(call)
+        gpus = extras.gpus
+        if gpus is None and call.accelerator and self._has_gpus(call.accelerator[0]):
+            gpus = call.accelerator[1]
+        if gpus is not None:
+            limits["device_requests"] = [types.DeviceRequest(count=gpus, capabilities=[["gpu"]])]
+        if extras.shm_size is not None:
+            limits["shm_size"] = extras.shm_size
         if not (self._settings.network or "").startswith(("host", "container:")):
             # The name by which Docker Desktop knows this machine; elsewhere it has to be given.
             limits["extra_hosts"] = {"host.docker.internal": "host-gateway"}
         # Objects: in the short form `source:target` a folder with a colon in its path would be another one.
         mounts = [types.Mount(place, str(source), type="bind") for place, source in self._settings.mounts.items()]
+        mounts += [
+            types.Mount(place, str(mount.source), type="bind", read_only=mount.read_only)
+            for place, mount in extras.mounts.items()
+        ]
         if self._volume:
             mounts.append(self._credentials_mount(read_only=True))
         return api.create_host_config(
@@ -301,173 +314,3 @@ class DockerEngine:
             log_config=types.LogConfig(type="none"),
             **limits,
         )
-
-
-class _Container:
-    """A container, from its creation to its removal."""
-
-    def __init__(
-        self, api: Any, connect: Callable[[], Any], identity: str, sink: Sink, call: StepCall, network: str | None
-    ) -> None:
-        self.identity = identity
-        self._network = network
-        self._api = api
-        self._connect = connect
-        self._sink = sink
-        self._call = call
-        self._output: Any = ()
-        self._exit: Any = None
-        self._stopped = False
-
-    def start(self) -> None:
-        """Start it, with its output attached and its exit awaited before."""
-        if self._call.outputs_folder:
-            self._api.put_archive(self.identity, "/", _empty_folder(OUTPUTS_FOLDER.lstrip("/")))
-        self._output = self._api.attach(self.identity, stdout=True, stderr=True, stream=True, demux=True)
-        # Awaited before the start: a container that dies at once would otherwise be gone when we ask, and count as a
-        # success (kubeflow/pipelines#13332). The Engine answers with headers as soon as it waits; docker-py's own
-        # `wait` returns only at the end.
-        self._exit = self._api.post(
-            f"{self._api.base_url}/v{self._api.api_version}/containers/{self.identity}/wait",
-            params={"condition": "next-exit"},
-            stream=True,
-            timeout=None,
-        )
-        self._exit.raise_for_status()
-        self._api.start(self.identity)
-
-    def code_of_a_failed_start(self) -> int | None:
-        """Return the exit code that the Engine gave a container that did not start: 127, 126."""
-        with contextlib.suppress(docker_sdk().errors.DockerException, OSError):
-            code = int(self._api.inspect_container(self.identity)["State"]["ExitCode"])
-            return code or None
-        return None
-
-    def wait(self) -> Ended:
-        """Read its output, then how it ended."""
-        return dataclasses.replace(self._end(), stopped=self._stopped)
-
-    def _end(self) -> Ended:
-        lost = (docker_sdk().errors.DockerException, OSError, ValueError, KeyError)  # requests' errors are OSErrors
-        try:
-            for out, err in self._output:
-                if out:
-                    self._sink("O", out)
-                if err:
-                    self._sink("E", err)
-            answer = self._exit.json()
-            code = int(answer["StatusCode"])
-            state = self._api.inspect_container(self.identity)["State"]
-        except docker_sdk().errors.APIError as error:
-            return Ended(None, f"the Engine does not report its exit code: {words_of(error)}")
-        except lost as error:
-            raise engine_error(error) from None
-        if state.get("Running") or int(state["ExitCode"]) != code or (answer.get("Error") or {}).get("Message"):
-            return Ended(None, f"the Engine reports two different ends (exit code {code} or {state['ExitCode']})")
-        warning = ""
-        if state.get("OOMKilled"):
-            # True as soon as one process was killed; whether the step has failed is for its exit code to say.
-            alone = code == _SIGKILLED
-            killed = "killed" if alone else "one of its processes was killed"
-            words = f"out of memory: {killed} at its limit{self._memory_limit()}"
-            if code:
-                return Ended(code, words if alone else f"{exit_words(code, DockerEngine.name)}; {words}")
-            warning = f"ran {words}"
-        if code:
-            return Ended(code, exit_words(code, DockerEngine.name))
-        try:
-            files: dict[str, str] = {}
-            for name in self._call.outputs:
-                if (size := self._size_of(name)) is None:
-                    continue
-                if size > MOST_OUTPUT:
-                    return Ended(code, too_large(name), warning)
-                files[name] = self._text_of(name)
-            return Ended(code, warning=warning, files=files)
-        except lost as error:
-            return Ended(code, f"its outputs cannot be read: {words_of(error)}")
-
-    def _memory_limit(self) -> str:
-        with contextlib.suppress(docker_sdk().errors.DockerException, OSError, KeyError):
-            limit = self._api.inspect_container(self.identity)["HostConfig"]["Memory"]
-            return f" of {bytes_words(limit)}" if limit else ""
-        return ""
-
-    def _size_of(self, output: str) -> int | None:
-        """Return the bytes of an output; None where there is no regular file of that name: a link is none."""
-        answer = self._api.head(
-            f"{self._api.base_url}/v{self._api.api_version}/containers/{self.identity}/archive",
-            params={"path": f"{OUTPUTS_FOLDER}/{output}"},
-        )
-        if answer.status_code == http.HTTPStatus.NOT_FOUND:
-            return None
-        answer.raise_for_status()
-        found = docker_sdk().utils.decode_json_header(answer.headers[_PATH_STAT])
-        return None if int(found["mode"]) & _NOT_REGULAR else int(found["size"])
-
-    def _text_of(self, output: str) -> str:
-        chunks, _ = self._api.get_archive(self.identity, f"{OUTPUTS_FOLDER}/{output}")
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            member = archive.next()
-            file = archive.extractfile(member) if member is not None else None
-            return file.read(MOST_OUTPUT).decode("utf-8", "replace") if file is not None else ""
-
-    def remove(self) -> None:
-        """Remove it and its anonymous volumes; one that is gone already is no fault."""
-        errors = docker_sdk().errors
-        try:
-            self._api.remove_container(self.identity, v=True, force=True)
-        except errors.NotFound:
-            pass
-        except (errors.DockerException, OSError) as error:
-            raise engine_error(error) from None
-        finally:
-            self._api.close()
-
-    def keep(self) -> str:
-        """Stop it where it still runs; return a line for a shell: see `Running.keep`.
-
-        A container that has ended cannot be entered. So its file system becomes an image, which has the environment,
-        the user and the folder of the step, and a container of it the same mounts; both are gone afterwards.
-        """
-        with contextlib.suppress(docker_sdk().errors.DockerException, OSError):
-            self._api.stop(self.identity, timeout=GRACE)
-        self._api.close()
-        short = self.identity[:12]
-        network = f"--network {shell_word(self._network)} " if self._network else ""
-        run = f"docker run --rm -it {network}--volumes-from {short} --entrypoint sh"
-        return f'image=$(docker commit {short}) && {run} "$image"; docker rmi "$image"'
-
-    def stop(self) -> None:
-        """Send the image's stop signal, and kill it after `GRACE`."""
-        with contextlib.suppress(docker_sdk().errors.DockerException, OSError, KeyError):
-            api = self._connect()
-            self._stopped = self._stopped or bool(api.inspect_container(self.identity)["State"]["Running"])
-            api.stop(self.identity, timeout=GRACE)
-
-    def kill(self) -> None:
-        """Kill it at once."""
-        self._stopped = True
-        with contextlib.suppress(docker_sdk().errors.DockerException, OSError):
-            self._connect().kill(self.identity)
-
-
-def _empty_folder(name: str) -> bytes:
-    """Return a tar with one folder that every user may write into."""
-    member = tarfile.TarInfo(name)
-    member.type, member.mode = tarfile.DIRTYPE, 0o777
-    return _archive(member)
-
-
-def _file(name: str, content: bytes) -> bytes:
-    """Return a tar with one file that every user may read."""
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = len(content), 0o444
-    return _archive(member, content)
-
-
-def _archive(member: tarfile.TarInfo, content: bytes = b"") -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from run_kfp.errors import CheckFailed, InputError, did_you_mean
+from run_kfp.backends.local.naming import step_named
+from run_kfp.errors import CheckFailed, InputError
 from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, downstream, executable_steps
 from run_kfp.localruns import RunFolder, RunRecord
@@ -47,7 +47,7 @@ def resume(
         InputError: there is none, it has not come so far, or it ran with other values.
         CheckFailed: it still runs, or is a run of another pipeline.
     """
-    first = _step_named(from_step, steps, registry)
+    first = step_named("--from", from_step, steps, registry)
     folder, base = _found(pipeline, from_step, from_run, runs)
     done = {step.name: step for step in base.steps if step.state is StepState.SUCCEEDED}
     again = downstream(steps, first)
@@ -163,16 +163,3 @@ def _ancestors(steps: Sequence[ExecutableStep], name: str) -> set[str]:
             found.add(step)
             todo += after[step]
     return found
-
-
-def _step_named(word: str, steps: Sequence[ExecutableStep], registry: Registry) -> str:
-    """Return the step that `--from` names: its name, its container's index, or its place in the order."""
-    names = [step.name for step in steps]
-    if word in names:
-        return word
-    container = registry.containers.get(word)
-    if container is not None and container.name in names:
-        return container.name
-    if re.fullmatch(r"[1-9][0-9]{0,4}", word) and int(word) <= len(names):
-        return names[int(word) - 1]
-    raise InputError(f"--from {word}: unknown step; valid steps: {', '.join(names)}", hint=did_you_mean(word, names))
