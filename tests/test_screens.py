@@ -392,7 +392,11 @@ def test_a_plan_of_a_local_run_as_data() -> None:
         "parameter_values": {"tag": {"value": "v1", "from": "-t"}},
     }
     slow = local_plan(
-        policy=Policy(3, False, 90.0), base=RECORD, reused=frozenset({"b", "a"}), credentials=Path("key.json")
+        policy=Policy(3, False, 90.0),
+        base=RECORD,
+        reused=frozenset({"b", "a"}),
+        credentials=Path("key.json"),
+        local_only=("--gpus all",),
     )
     assert without_spec(screens.rehearsal_plan_data(slow)) == {
         "run": "local://dermaid-1",
@@ -402,6 +406,7 @@ def test_a_plan_of_a_local_run_as_data() -> None:
         "failure_policy": "slow",
         "step_timeout": 90.0,
         "credentials": "key.json",
+        "local_only": ["--gpus all"],
         "from_run": "local://dermaid-0",
         "reused": ["a", "b"],
         "parameter_values": {"tag": {"value": "v1", "from": "-t"}},
