@@ -112,6 +112,10 @@ def test_a_key_of_a_registry(place: str) -> None:
         (b"[a]\nx = 1", "a.x", 2, 1),
         (b'[a]\n"x\\u0041" = 1\n', "a.xA", 2, 1),
         (b"[a]\nx = \n[b]\ny = 1\n", "b.y", 4, 1),
+        (b"\n# note\n top = 1\n[a]\nx = 1\n", "top", 3, 2),
+        (b"[]\n[a]\nx = 1\n", "a.x", 3, 1),
+        (b"[[]]\n[a]\nx = 1\n", "a.x", 3, 1),
+        (b"[[a.b]]\nx = 1\n[[a.b]]\ny = 1\n", "a.b.1.y", 4, 1),
     ],
 )
 def test_bytes_of_every_kind(content: bytes, place: str, line: int, column: int) -> None:
