@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.pipeline import CompiledPipeline, Parameter
-from run_kfp.plans import Inputs, Value, fill, param_faults
+from run_kfp.plans import Inputs, Value, fill, param_faults, param_variable
 from run_kfp.registry_file import parse_registry
+from run_kfp.secret_shapes import holds_token
 from run_kfp.secrets import SecretFinder
 from run_kfp.settings import Layers, load_settings
 
@@ -225,3 +228,125 @@ def test_parameters_that_nothing_takes() -> None:
         "-p alhpa: no selected container (step) takes 'alhpa'; valid parameters: alpha (RK-PARAM-UNKNOWN) "
         "→ did you mean 'alpha'?"
     ]
+
+
+def test_a_secret_is_followed_by_other_parameters() -> None:
+    kinds = {"login": "STRING", "from_env": "STRING", "tag": "STRING"}
+
+    assert filled(kinds, tag="v1", environ={"LOGIN": "right-value-1"}) == (
+        {"login": "environment LOGIN", "from_env": ("default", "default in run-kfp.toml"), "tag": ("v1", "-t")},
+        [],
+    )
+
+
+def test_values_of_the_file_come_last_and_have_its_types() -> None:
+    job = json.dumps(
+        {
+            "pipelineSpec": json.loads(TEXT),
+            "runtimeConfig": {
+                "parameterValues": {"n": 3, "m": 0.5, "on": True, "text": "x", "items": [1], "by_default": "y"}
+            },
+        }
+    )
+    kinds = {"n": "NUMBER_INTEGER", "on": "BOOLEAN", "text": "STRING", "items": "LIST", "by_default": "STRING"}
+    of_file = CompiledPipeline(
+        job, "job.json", "p", "p", tuple(Parameter(name, kind, True) for name, kind in kinds.items()), ()
+    )
+
+    values, faults = fill(of_file, inputs({"text": "typed"}, {}, None))
+    place = "job.json: runtimeConfig"
+    assert faults == []
+    assert values == {
+        "n": Value(3, place),
+        "on": Value(True, place),
+        "text": Value("typed", "-p"),
+        "items": Value([1], place),
+        "by_default": Value("default", "default in run-kfp.toml"),
+    }
+    wrong = dataclasses.replace(of_file, parameters=(Parameter("m", "NUMBER_INTEGER", True), *of_file.parameters[:1]))
+    values, faults = fill(wrong, inputs({}, {}, None))
+    assert values == {"n": Value(3, place)}
+    assert [words(fault) for fault in faults] == [
+        f"{place}: parameter m is '0.5' ({place}); the pipeline takes an integer (RK-PARAM-TYPE) → write an integer, "
+        "such as 3"
+    ]
+
+
+def test_a_registry_that_was_not_read_lacks_no_parameter_but_the_tag() -> None:
+    broken = dataclasses.replace(inputs({}, {}, None), registry=dataclasses.replace(REG, whole=False))
+    _, faults = fill(pipeline(free="STRING", tag="STRING", project="STRING"), broken)
+
+    assert [fault.place for fault in faults] == ["-t"]
+    assert param_faults(pipeline(), broken.registry, {"free": "x"}) == []
+
+
+TOKENS = """
+[settings]
+[containers.1]
+name = "step"
+image = "busybox:1.36"
+[params.a]
+env = "LOGIN"
+[params.b]
+env = "DB_PASSWORD"
+[params.c]
+env = "PLAIN"
+[params.d]
+default = "x"
+[params.e]
+[secrets.login]
+env = "LOGIN"
+"""
+
+
+def test_a_variable_that_holds_a_secret_is_no_value() -> None:
+    registry = parse_registry(TOKENS, source="r.toml", folder=Path())
+    token = "_".join(["ghp", "a1B2" * 9])
+
+    def of(name: str, environ: Mapping[str, str]) -> Any:
+        found = param_variable(name, registry, Layers({}, environ, {}))
+        return words(found) if isinstance(found, Finding) else found
+
+    assert of("a", {}) is None
+    assert of("a", {"LOGIN": "x"}) == (
+        "environment LOGIN: parameter a would take the variable LOGIN, which holds secret login: its value is not used "
+        '(RK-PARAM-SECRET) → write { secret = "login" }, or pass -p a=…'
+    )
+    assert of("b", {"DB_PASSWORD": "x"}) == (
+        "environment DB_PASSWORD: parameter b would take the variable DB_PASSWORD, which is named like a secret: its "
+        "value is not used (RK-PARAM-SECRET) → declare it as [secrets.b] instead of [params.b], or pass -p b=…"
+    )
+    kind = holds_token(token)
+    assert kind
+    assert of("c", {"PLAIN": token}) == (
+        f"environment PLAIN: parameter c would take the variable PLAIN, which holds what looks like {kind}: its value "
+        "is not used (RK-PARAM-SECRET) → declare it as [secrets.c] instead of [params.c], or pass -p c=…"
+    )
+    assert of("c", {"PLAIN": "plain"}) == ("plain", "environment PLAIN")
+    assert of("d", {"d": "x"}) is None
+    layers = Layers({}, {"DB_PASSWORD": "x"}, {})
+    given = dataclasses.replace(inputs({}, {}, None), registry=registry, layers=layers)
+    values, faults = fill(pipeline(b="STRING", d="STRING", e="STRING"), given)
+    assert values == {"d": Value("x", "default in r.toml")}
+    assert [fault.code for fault in faults] == ["RK-PARAM-SECRET", "RK-PARAM-MISSING"]
+
+
+def test_the_number_that_is_meant_is_no_longer_than_20_characters() -> None:
+    def hint(kind: str, text: str) -> str:
+        (fault,) = filled({"n": kind}, {"n": text})[1]
+        return fault.partition(" → ")[2]
+
+    assert hint("NUMBER_INTEGER", f"{'1' * 15}.0000") == f"write -p n={'1' * 15}"
+    assert hint("NUMBER_INTEGER", f"{'1' * 15}.00000") == "write an integer, such as -p n=3"
+    assert hint("NUMBER_INTEGER", "0.5") == "write an integer, such as -p n=3"
+    assert hint("NUMBER_INTEGER", " 4 2 ") == "write an integer, such as -p n=3"
+    assert hint("NUMBER_DOUBLE", "1,5e3") == "write -p n=1.5e3"
+    assert hint("NUMBER_DOUBLE", "1,000") == "write a number, such as -p n=0.5"
+    assert hint("NUMBER_DOUBLE", "-1,000,000") == "write a number, such as -p n=0.5"
+    assert hint("BOOLEAN", " ON ") == "write -p n=true"
+    assert hint("BOOLEAN", "Off") == "write -p n=false"
+    assert hint("LIST", "a, 1,-2.5") == "write -p n='[\"a\", 1, -2.5]'"
+    assert hint("LIST", "a b") == "write a JSON list, such as -p n='[1, 2]'"
+    assert hint("LIST", f"a,{'b' * 58}") == f'write -p n=\'["a", "{"b" * 58}"]\''
+    assert hint("LIST", f"a,{'b' * 59}") == "write a JSON list, such as -p n='[1, 2]'"
+    assert hint("STRUCT", "a,1") == "write a JSON object, such as -p n='{\"a\": 1}'"
