@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from conftest import Cli, Write
+from run_kfp.arguments import Reference
 from run_kfp.commands.init import secret_placeholders
 from run_kfp.errors import InputError
+from run_kfp.findings import Finding
 from run_kfp.limits import memory_text
-from run_kfp.registry import Registry
+from run_kfp.registry import Registry, name_meant
 from run_kfp.registry_file import packaged_registry_text, parse_registry
 
 
@@ -347,3 +350,128 @@ def test_init_keeps_what_is_there(cli: Cli, folder: Path, write: Write) -> None:
     assert (folder / "secrets/wandb.txt").read_text() == "a real key"
     assert (folder / "run-kfp.toml").read_text() == ONE
     assert (folder / ".env").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("train", "train"),
+        ("TrainModel", "train-model"),
+        ("train_model 2", "train-model2"),
+        ("train-2", "train2"),
+        ("--a..b--", "a-b"),
+        ("a" * 60, "a" * 60),
+        ("a" * 61, ""),
+        ("2nd", ""),
+        ("é", ""),
+        ("", ""),
+    ],
+)
+def test_the_name_that_is_meant(text: str, meant: str) -> None:
+    assert name_meant(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("image", "hint"),
+    [
+        (" ", ""),
+        (" m/a:1", "write 'm/a:1'"),
+        ("FROM m/a:1", "write 'm/a:1'"),
+        ("podman run --rm m/a:1", "write 'm/a:1'"),
+        ("docker pull M/a", ""),
+        ("docker run -it", ""),
+        ("docker a", ""),  # one character is no image
+        ("run m/a:1", ""),
+        ("m/a 1", ""),
+    ],
+)
+def test_an_image_that_is_more_than_a_word(image: str, hint: str) -> None:
+    (fault,) = faults_of(ONE.replace('"alpine"', json.dumps(image)))
+    assert "is not a valid image: write it as for `docker pull` (user/image:tag)" in fault
+    assert fault.partition(" → ")[2] == hint
+
+
+MANY = "".join(f'[containers.{number}]\nname = "n{"x" * number}"\nimage = "x"\n' for number in (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("word", "told", "place", "indices"),
+    [
+        ("2-2", None, None, ["2"]),
+        (
+            "1-7",
+            "unknown container '3, 4, 5, 6, 7' in run-kfp.toml; it has 1 (nx), 2 (nxx)",
+            "-r 3, 4, 5, 6, 7",
+            ["1", "2"],
+        ),
+        (
+            "1-8",
+            "unknown container '3, 4, 5, 6, 7, …' in run-kfp.toml; it has 1 (nx), 2 (nxx)",
+            "-r 3, 4, 5, 6, 7, …",
+            ["1", "2"],
+        ),
+        ("2-1", "the range 2-1 is reversed", "-r 2-1", []),
+        ("1-10002", "the range 1-10002 is too long", "-r 1-10002", []),
+        ("0000001-2", "unknown container '0000001-2' in run-kfp.toml; it has 1 (nx), 2 (nxx)", "-r 0000001-2", []),
+        ("y" * 60, f"unknown container '{'y' * 60}' in run-kfp.toml; it has 1 (nx), 2 (nxx)", f"-r {'y' * 60}", []),
+        ("y" * 61, f"unknown container '{'y' * 61}' in run-kfp.toml; it has 1 (nx), 2 (nxx)", "-r", []),
+    ],
+)
+def test_each_word_of_a_selection(word: str, told: str | None, place: str | None, indices: list[str]) -> None:
+    faults: list[Finding] = []
+    chosen = parsed(MANY).select([word], faults)
+
+    assert [(fault.message, fault.place, fault.code) for fault in faults] == (
+        [(told, place, "RK-SELECTION")] if told else []
+    )
+    assert [container.index for container in chosen] == indices
+
+
+@pytest.mark.parametrize(
+    ("word", "message", "hint"),
+    [
+        ("", "-r '' selects no container", "write an index or a name, such as -r 1"),
+        (" , ", "-r ' , ' selects no container", "write an index or a name, such as -r 1"),
+        ("1, ", "-r '1, ' ends in a comma", "write -r 1"),
+        (" ,1", "-r ' ,1' begins with a comma", "write -r 1"),
+        ("1,,2", "-r '1,,2' has an empty item between two commas", "write -r 1,2"),
+        (f"1,{' ' * 56}2,", None, "write -r 1,2"),
+        (f"1,{' ' * 57}2,", None, ""),
+    ],
+)
+def test_an_empty_part_of_a_selection(word: str, message: str | None, hint: str) -> None:
+    faults: list[Finding] = []
+    parsed(MANY).select([word], faults)
+
+    (fault,) = faults
+    assert fault.hint == hint
+    assert (fault.code, fault.place) == ("RK-SELECTION", "-r")
+    assert message is None or fault.message == message
+
+
+def test_the_same_mistake_is_told_once() -> None:
+    faults: list[Finding] = []
+    assert [container.index for container in parsed(MANY).select(["9", "2", "9", "1"], faults)] == ["2", "1"]
+    assert len(faults) == 1
+    with pytest.raises(InputError, match="2 problems with the selection"):
+        parsed(MANY).select(["9", "8"])
+
+
+def test_what_a_container_refers_to() -> None:
+    text = (
+        ONE + 'args = ["x", { param = "tag" }]\nenv = { A = { secret = "key" }, B = "y" }\nentrypoint = ["a"]\n'
+        'cpu = { param = "n" }\nmemory = { param = "m" }\n'
+        'accelerator = { type = "NVIDIA_L4", count = { param = "g" } }\n'
+        '[containers.2]\nname = "two"\ndisplay_name = "Two"\nimage = "x"\ncpu = 2\n'
+        '[params]\nn = {}\nm = {}\ng = {}\n[secrets.key]\nenv = "KEY"\n[check]\nmachines = "m.toml"\n'
+    )
+    registry = parse_registry(text, source="run-kfp.toml", folder=Path("/srv/x"))
+    one, two = registry.containers.values()
+
+    assert one.references == (Reference("param", "tag"), Reference("secret", "key"))
+    assert one.resource_references == tuple(Reference("param", name) for name in "nmg")
+    assert (two.references, two.resource_references) == ((), ())
+    assert (one.label, two.label) == ("one", "Two")
+    assert registry.compile_time_params == {"n", "m", "g"}
+    assert registry.machines_file == Path("/srv/x/m.toml")
+    assert parsed(ONE).machines_file is None
