@@ -139,8 +139,10 @@ def _read_call(call: Call, environ: Mapping[str, str], masker: Masker, *, thorou
     unreadable: list[Finding] = []
     dotenv = read_env_file(Path(ENV_FILE), unreadable)
     dotenv_read = all(fault.code == "RK-ENV-FILE" for fault in unreadable)
-    registry = read_registry(call.registry or _named_registry(environ, dotenv), unreadable)
+    of_registry: list[Finding] = []  # apart: a wrong line of `.env` makes no registry unreadable
+    registry = read_registry(call.registry or _named_registry(environ, dotenv), of_registry)
     registry = dataclasses.replace(registry, whole=registry.whole and dotenv_read)
+    unreadable += of_registry
     faults: list[Finding] = list(call.faults)
     params = pairs("-p", call.params, faults)
     labels = {**registry.pipeline.labels, **pairs("--label", call.labels, faults)}

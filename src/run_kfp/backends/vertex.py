@@ -206,7 +206,7 @@ class Vertex:
 
         Raises:
             BackendError: refused, or not reached in time; it says whether a run may exist.
-            InputError: the pipeline holds values that JSON does not have, or a secret is gone.
+            InputError: a secret is gone.
         """
         parent = f"projects/{request.project}/locations/{request.region}"
         run = request.ref
@@ -323,13 +323,7 @@ def _message(request: RunRequest) -> aiplatform_v1.PipelineJob:
     from google.protobuf import json_format, struct_pb2
 
     spec = struct_pb2.Struct()
-    try:
-        json_format.ParseDict(dict(request.pipeline.sent), spec)
-    except (json_format.ParseError, TypeError, ValueError, RecursionError):
-        raise InputError(
-            f"{request.pipeline.source} contains a value that JSON does not support, such as a date",
-            hint="put it in quotes",
-        ) from None
+    json_format.ParseDict(dict(request.pipeline.sent), spec)  # what JSON does not have was refused with the file
     plain = {
         name: found.value if isinstance(found, Value) else found.reveal().get_secret_value()
         for name, found in request.values.items()

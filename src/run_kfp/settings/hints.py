@@ -88,7 +88,6 @@ def _meant(name: str, value: str, project: str) -> Iterator[str]:
         yield f"gs://{bucket}{slash}{re.sub('/{2,}', '/', folders).lstrip('/')}"
     elif name == "service_account":
         account = re.sub(_ACCOUNT, "", value).rstrip(">")
-        yield account
         user, at, domain = account.partition("@")
         google = ".".join(domain.split(".")[-2:])
         if difflib.SequenceMatcher(None, google, "gserviceaccount.com").ratio() > 0.8:
