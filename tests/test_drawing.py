@@ -205,13 +205,13 @@ def test_a_timeline_is_drawn_whole() -> None:
         '<text x="0.00%" y="80%">0</text><text x="25.00%" y="80%">2 s</text>'
         '<text x="50.00%" y="80%">4 s</text><text x="75.00%" y="80%">6 s</text>'
         "</svg></div><ol>"
-        f'<li class="succeeded"><a href="#train">train</a><svg aria-hidden="true">{"".join(ticks)}'
+        f'<li class="succeeded"><a href="#train" title="train">train</a><svg aria-hidden="true">{"".join(ticks)}'
         '<rect x="0.00%" width="50.00%" y="20%" height="60%" rx="2" class="bar"></rect></svg>'
         '<span class="words">4.0 s from +0.0 s</span></li>'
-        f'<li class="running"><a href="#test">test</a><svg aria-hidden="true">{"".join(ticks)}'
+        f'<li class="running"><a href="#test" title="test">test</a><svg aria-hidden="true">{"".join(ticks)}'
         '<rect x="62.50%" width="37.50%" y="20%" height="60%" rx="2" class="bar"></rect></svg>'
         '<span class="words">3.0 s from +5.0 s</span></li>'
-        f'<li class="pending"><a href="#push">push</a><svg aria-hidden="true">{"".join(ticks)}</svg>'
+        f'<li class="pending"><a href="#push" title="push">push</a><svg aria-hidden="true">{"".join(ticks)}</svg>'
         '<span class="words">pending</span></li>'
         "</ol></div>"
     )

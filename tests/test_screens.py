@@ -334,6 +334,8 @@ def test_who_can_read_the_secrets() -> None:
         == "login: sent as arguments, so everyone who may view the run on Vertex AI can read them"
     )
     assert screens.secrets_note(replace(REQUEST, values={"tag": Value("v1", "-t")})) == ""
+    several = {name: replace(SECRET, name=name) for name in ("login-10", "login-2")}
+    assert screens.secrets_note(replace(REQUEST, values=several)).startswith("login-2, login-10: sent")
 
 
 def local_plan(**more: Any) -> LocalPlan:
@@ -372,6 +374,8 @@ Derma AI  5 steps
         "  repeats          local://dermaid-0; already done: a, b",
         "  mounted          data at /gcs/b",
     ]
+    many = local_plan(base=RECORD, reused=frozenset({"work-10", "work-2"}))
+    assert "; already done: work-2, work-10" in shown(screens.rehearsal_plan_lines(many))
     assert "  repeats          local://dermaid-0; already done: nothing" in shown(
         screens.rehearsal_plan_lines(local_plan(base=RECORD))
     )

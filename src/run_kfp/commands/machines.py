@@ -17,6 +17,7 @@ from run_kfp.machines import (
     load_machines,
     machine_rows,
 )
+from run_kfp.natural import natural
 from run_kfp.preflight.offline.resources import region_hint
 from run_kfp.resolve import find_registry
 
@@ -71,5 +72,5 @@ def machine_lines(
             (f"{row['accelerator']:<22}", "bold"),
             counts,
             quota if row["supported"] else f"; support ended {row['end_of_support'] or ''}".rstrip(),
-            (f"   {', '.join(row['regions'])}" if region is None else "", "dim"),
+            (f"   {', '.join(sorted(row['regions'], key=natural))}" if region is None else "", "dim"),
         )

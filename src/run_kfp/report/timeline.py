@@ -72,7 +72,7 @@ def timeline(spans: Sequence[Span], start: datetime, end: datetime) -> Html:
             words = f"{duration_words(timedelta(seconds=took))} from +{duration_words(timedelta(seconds=after))}"
         return tag(
             "li",
-            tag("a", span.name, href=span.link),
+            tag("a", span.name, href=span.link, title=span.name),
             tag("svg", lines, bar, aria_hidden="true"),
             tag("span", words, class_="words"),
             class_=span.look,
