@@ -6,8 +6,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
+from run_kfp.errors import InputError
 from run_kfp.findings import Finding
-from run_kfp.registry_file import read_registry
+from run_kfp.registry import Accelerator, Process, Registry
+from run_kfp.registry_file import load_registry, parse_registry, read_registry
 from run_kfp.registry_file.hints import index_meant
 
 ONE = '[containers.1]\nname = "step"\nimage = "busybox:1.36"\n'
@@ -449,3 +453,149 @@ def test_indices_that_are_meant() -> None:
         ("01000000",): ("01000000", "write [containers.1]"),
         ("Ä", "1"): ("Ä", "write [containers.2]"),
     }
+
+
+# ── what is read of a faulty registry ───────────────────────────────────────────────────────────────────────────────
+
+
+def read(text: str, folder: Path) -> tuple[Registry, list[str]]:
+    """Return what is right of a registry, and the places of its faults."""
+    file = folder / "r.toml"
+    file.write_text(text, encoding="utf-8")
+    found: list[Finding] = []
+    registry = read_registry(file, found)
+    return registry, [fault.place.rpartition("r.toml")[2].removeprefix(": ") for fault in found]
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        *((f"side_effects = '{word}'", "side_effects", True) for word in ("yes", "TRUE", "on", "1")),
+        ("side_effects = 1", "side_effects", True),
+        *((f"side_effects = '{word}'", "side_effects", False) for word in ("no", "false", "0", "perhaps")),
+        ("description = 3", "description", "3"),
+        ("description = []", "description", ""),
+        ("args = 'a \"b c\"'", "args", ("a", "b c")),
+        ("args = 'a; b'", "args", ()),
+        (f"args = '{'a' * 9_999}'", "args", ("a" * 9_999,)),
+        (f"args = '{'a' * 10_000}'", "args", ()),
+        ("args = ['a', 4, 'c']", "args", ("a", "", "c")),
+        ("args = ['a', { param = 'none' }]", "args", ("a", "")),
+        ("command = ['a', 4]", "command", ("a", "4")),
+        ("comand = ['a']", "command", ("a",)),
+        ("comand = ['a']\ncommand = ['b']", "command", ("b",)),
+        ("idnex = '7'", "index", "1"),
+        ("cpu = 'four'", "cpu", None),
+        ("cpus = '4'", "cpu", "4"),
+        ("env = { A = 'x', B = 3, 'c d' = 'y' }", "env", {"A": "x"}),
+        ("env = 3", "env", {}),
+        ("accelerator = { type = 'NVIDIA_L4', cuont = 2 }", "accelerator", Accelerator(type="NVIDIA_L4", count="2")),
+        ("accelerator = { type = 'NVIDIA_L4', count = 'x' }", "accelerator", Accelerator(type="NVIDIA_L4")),
+        ("accelerator = { type = 3 }", "accelerator", Accelerator(type="3")),
+        ("accelerator = { count = 2 }", "accelerator", None),
+        ("accelerator = 'NVIDIA_L4'", "accelerator", None),
+        ("process = { entrypoint = 'sh -c' }", "process", Process(entrypoint=("sh", "-c"))),
+        ("process = { entrypoint = ['sh'], cwd = 3 }", "process", Process(entrypoint=("sh",), cwd="3")),
+        ("process = { cwd = 'x' }", "process", None),
+    ],
+)
+def test_what_is_right_of_a_container_is_taken(tmp_path: Path, line: str, key: str, value: object) -> None:
+    registry, faults = read(f"{ONE}{line}\n", tmp_path)
+
+    assert len(faults) >= 1
+    (container,) = registry.containers.values()
+    assert getattr(container, key) == value
+    assert (container.name, container.image) == ("step", "busybox:1.36")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("[containers.01]\nname = 'a'\nimage = 'x'\n", {"1": "a"}),
+        ("[containers.1]\nname = 'a'\nimage = 'x'\n[containers.01]\nname = 'b'\nimage = 'x'\n", {"1": "a", "01": "b"}),
+        ("[containers.Train]\nimage = 'x'\n", {"Train": "train"}),
+        ("[containers.'?']\nimage = 'x'\n", {"?": "nameless"}),
+        ("[containers.1]\nimage = 'x'\n", {"1": "nameless"}),
+        ("[containers.1]\nname = 'My_Train'\nimage = 'x'\n", {"1": "my-train"}),
+        ("[containers.1]\nname = 3\nimage = 'x'\n", {"1": "nameless"}),
+        ("[containers]\n1 = 3\n", {}),
+    ],
+)
+def test_containers_without_a_right_name_are_looked_at(tmp_path: Path, text: str, names: dict[str, str]) -> None:
+    registry, faults = read(text, tmp_path)
+
+    assert {index: container.name for index, container in registry.containers.items()} == names
+    assert len(faults) == 1
+    assert registry.whole
+
+
+@pytest.mark.parametrize(
+    ("text", "faults", "whole"),
+    [
+        ("", [""], False),
+        ("[containers\n", ["line 1"], False),
+        (ONE + "x = " + "[" * 3000 + "\n", [""], False),
+        ("[check]\n", ["containers"], True),
+        (ONE + "[odd]\n", ["odd"], True),
+    ],
+)
+def test_a_registry_that_was_not_read_is_not_whole(tmp_path: Path, text: str, faults: list[str], whole: bool) -> None:
+    registry, told = read(text, tmp_path)
+
+    assert told == faults
+    assert registry.folder == tmp_path
+    assert registry.whole is whole
+
+
+def test_other_tables_keep_what_is_right(tmp_path: Path) -> None:
+    registry, faults = read(
+        ONE + "[pipeline]\nname = 'Flower_Power'\nlabels = { a = 1, b = 'x' }\n"
+        "[settings]\nregoin = 'us-east1'\ncaching = 'yes'\nbucket = 3\n"
+        "[params.n]\ndefalt = '4'\n[params.m]\ndefault = 4\n[params]\no = 3\n"
+        "[secrets.s]\nenv = 'A-B'\nfile = 's.txt'\n[check]\nignore = { RK-CALL = '' }\n",
+        tmp_path,
+    )
+
+    assert (registry.pipeline.name, registry.pipeline.labels) == ("pipeline", {"a": "1", "b": "x"})
+    assert (registry.settings.region, registry.settings.caching, registry.settings.bucket) == ("us-east1", True, "3")
+    assert {name: param.default for name, param in registry.params.items()} == {"n": "4", "m": "4", "o": None}
+    assert (registry.secrets["s"].env, registry.secrets["s"].file) == (None, "s.txt")
+    assert sorted(faults) == [
+        *(
+            "check.ignore.RK-CALL",
+            "params.m.default",
+            "params.n.defalt",
+            "params.o",
+            "pipeline.labels.a",
+            "pipeline.name",
+        ),
+        *("secrets.s.env", "settings.bucket", "settings.caching", "settings.regoin"),
+    ]
+
+
+def test_the_registry_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_registry(None).source == "the packaged registry"
+    assert load_registry(None).folder == tmp_path
+    for path in (Path("gone.toml"), tmp_path / "gone.toml"):
+        with pytest.raises(
+            InputError, match=r"^gone\.toml: registry not found: gone\.toml|^registry not found"
+        ) as gone:
+            load_registry(path)
+        assert gone.value.hint == "pass --registry FILE or create one with `run-kfp init`"
+    (tmp_path / "run-kfp.toml").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"registry not found: run-kfp\.toml"):
+        load_registry(None)
+    (tmp_path / "run-kfp.toml").unlink()
+    (tmp_path / "run-kfp.toml").write_text("[odd]\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"^2 problems with the registry run-kfp\.toml$"):
+        load_registry(None)
+    with pytest.raises(InputError, match=r"^2 problems with the registry run-kfp\.toml$"):
+        parse_registry("[odd]\n", source="run-kfp.toml", folder=Path())
+    with pytest.raises(InputError, match=r"^2 problems with the packaged registry$"):
+        parse_registry("[odd]\n", source="the packaged registry", folder=Path())
+    (tmp_path / "run-kfp.toml").write_text(ONE, encoding="utf-8")
+    assert load_registry(None).containers["1"].name == "step"
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        load_registry(Path("folder.toml"))
