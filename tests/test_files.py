@@ -14,15 +14,26 @@ import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from conftest import Cli
-from run_kfp import files
+from run_kfp import files, temporary
 from run_kfp.errors import InputError
-from run_kfp.files import from_here, is_file, is_folder, read_text, write_atomically
+from run_kfp.files import (
+    from_here,
+    is_below,
+    is_file,
+    is_folder,
+    make_private_folder,
+    open_regular,
+    read_text,
+    readable_by_others,
+    write_atomically,
+)
 from run_kfp.locks import lock
-from run_kfp.temporary import TemporaryFolder
+from run_kfp.temporary import TemporaryFolder, sweep_temporary
 
 
 def mode(path: Path) -> int:
@@ -374,3 +385,222 @@ def test_a_path_below_this_folder_is_told_from_here(tmp_path: Path, monkeypatch:
     assert from_here(tmp_path / "here/a/b") == Path("a/b")
     assert from_here(tmp_path / "elsewhere") == tmp_path / "elsewhere"
     assert from_here(Path("../x")) == Path("../x")
+
+
+# ── regular files alone ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_regular_file_is_opened_for_what_its_flags_say(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with open_regular(path, os.O_WRONLY | os.O_CREAT, within=tmp_path) as file:
+        assert (file.write(b"one"), mode(path)) == (3, 0o600)
+    with open_regular(path, os.O_RDWR, within=tmp_path) as file:
+        assert file.read() == b"one"
+        file.write(b" two")
+    with open_regular(path, os.O_WRONLY | os.O_APPEND, within=tmp_path) as file:
+        file.write(b" three")
+    with open_regular(path, within=tmp_path) as file:
+        assert file.read() == b"one two three"
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("folder", PermissionError, "it is not a regular file"),
+        ("pipe", PermissionError, "it is not a regular file"),
+        ("link", PermissionError, "it is a link"),
+        ("away/file", PermissionError, "a link leads out of its folder"),
+        ("folder/../file", PermissionError, "a link leads out of its folder"),
+        ("../work2/file", PermissionError, "a link leads out of its folder"),
+        ("gone", FileNotFoundError, "No such file or directory"),
+        ("file/below", NotADirectoryError, "Not a directory"),
+    ],
+)
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+def test_nothing_but_a_regular_file_is_opened(
+    tmp_path: Path, name: str, error: type[OSError], words: str, flags: int
+) -> None:
+    here = tmp_path / "work"
+    (here / "folder").mkdir(parents=True)
+    (here / "file").touch()
+    (here / "link").symlink_to("file")
+    (here / "away").symlink_to(tmp_path / "work2")
+    (tmp_path / "work2").mkdir()
+    (tmp_path / "work2/file").touch()
+    os.mkfifo(here / "pipe")
+
+    with pytest.raises(error) as raised:
+        open_regular(here / name, flags, within=here)
+    assert raised.value.strerror == words
+    if error is PermissionError:
+        assert raised.value.errno == errno.EACCES
+
+
+def test_a_pipe_that_nobody_reads_is_not_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PermissionError) as raised:
+        open_regular(tmp_path / "pipe", os.O_WRONLY, within=tmp_path)
+    assert raised.value.strerror == "it is not a regular file"
+
+
+def test_a_folder_that_is_trusted_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/file").write_text("text")
+    (tmp_path / "link").symlink_to("real")
+
+    with open_regular(tmp_path / "link/file", within=tmp_path / "link") as file:
+        assert file.read() == b"text"
+
+
+def test_a_refused_file_is_not_left_open() -> None:
+    def open_files() -> int:
+        return len([*Path("/proc/self/fd").iterdir()])
+
+    before = open_files()
+    with pytest.raises(PermissionError, match="it is not a regular file"):
+        open_regular(Path(os.devnull), within=Path(os.devnull).parent)
+    assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    ("bits", "others"), [(0o600, False), (0o640, True), (0o604, True), (0o700, False), (0o622, False)]
+)
+def test_whether_others_can_read_a_file(tmp_path: Path, bits: int, others: bool) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(bits)
+
+    assert readable_by_others(path) is others
+    assert not readable_by_others(tmp_path / "gone")
+
+
+def test_a_mode_that_cannot_be_changed_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    path.chmod(0o644)
+    # A mount that is read-only needs root: only what the system says of it is replaced.
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY | os.ST_NOSUID))
+    assert not readable_by_others(path)
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_NOSUID))
+    assert readable_by_others(path)
+
+
+def test_what_lies_below_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/out").symlink_to(tmp_path)
+    (tmp_path / "in/round").symlink_to("round")
+
+    assert is_below(tmp_path / "in/new/file", tmp_path / "in")
+    assert is_below(tmp_path / "in", tmp_path / "in")
+    assert not is_below(tmp_path / "in/out/file", tmp_path / "in")
+    assert not is_below(tmp_path / "in/../file", tmp_path / "in")
+    assert not is_below(tmp_path / "inner", tmp_path / "in")
+    assert not is_below(tmp_path / "in/a\0b", tmp_path / "in")
+
+
+# ── folders ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_private_folder_is_the_owners_alone_and_stays_as_it_is(tmp_path: Path, umask: None) -> None:
+    make_private_folder(tmp_path / "a/b", "do this")
+    assert mode(tmp_path / "a/b") == 0o700
+    (tmp_path / "a/b").chmod(0o750)
+    make_private_folder(tmp_path / "a/b", "do this")
+    assert mode(tmp_path / "a/b") == 0o750
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("file", "File exists"), ("file/below", "Not a directory"), ("a\0b", "invalid file name")]
+)
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError) as error:
+        make_private_folder(tmp_path / name, "do this")
+    assert error.value.message == f"cannot create {tmp_path / name}: {words}"
+    assert error.value.hint == "do this"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("", "it is a folder"), ("no/such", "No such file or directory"), ("a\0b", "invalid file name")],
+)
+def test_why_a_file_cannot_be_written(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(InputError) as error:
+        write_atomically(tmp_path / name, "text")
+    assert error.value.message == f"cannot write {tmp_path / name}: {words}"
+    assert error.value.hint == "pass another file with -o"
+
+
+# ── folders for a while ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_temporary_folder_is_there_for_a_while(place: Path) -> None:
+    with TemporaryFolder() as folder:
+        assert folder.parent == place
+        assert mode(folder) == 0o700
+        assert [path.name for path in folder.iterdir()] == [".run-kfp-lock"]
+        (folder / "deep").mkdir()
+        sweep_temporary()
+        assert (folder / "deep").is_dir()
+    assert list(place.iterdir()) == []
+    removed = TemporaryFolder()
+    removed.remove()
+    removed.remove()
+    assert list(place.iterdir()) == []
+
+
+def test_what_killed_programs_left_is_removed_and_nothing_else(place: Path) -> None:
+    def folder(name: str, *, lock_file: bool = True) -> Path:
+        made = place / name
+        made.mkdir()
+        (made / "data").touch()
+        if lock_file:
+            (made / ".run-kfp-lock").touch()
+        return made
+
+    left = [folder("run-kfp-tmp-abcdefgh"), folder("run-kfp-tmp-0_______")]
+    others = [
+        folder("run-kfp-tmp-abcdefghi"),
+        folder("run-kfp-tmp-ABCDEFGH"),
+        folder("run-kfp-tmp-without1", lock_file=False),
+        folder("a-folder"),
+    ]
+    (place / "run-kfp-tmp-link0000").symlink_to(others[3])
+    held = folder("run-kfp-tmp-living00")
+    with (held / ".run-kfp-lock").open("r+b") as file:
+        assert lock(file)
+        sweep_temporary()
+        assert [path.exists() for path in left] == [False, False]
+        assert all((path / "data").exists() for path in [*others, held])
+    with TemporaryFolder():
+        assert not held.exists()
+
+
+def test_a_place_that_is_not_there_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(place / "gone"))
+    sweep_temporary()
+    with pytest.raises(InputError, match="cannot write temporary files: No such file or directory") as error:
+        TemporaryFolder()
+    assert error.value.hint == "set TMPDIR to a folder with free space and write permission"
+
+
+def test_where_no_folder_can_be_written_the_shared_memory_is_taken(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.setattr(temporary, "_SHARED_MEMORY", place)
+    with TemporaryFolder() as folder:
+        assert folder.parent == place
+    monkeypatch.setattr(temporary, "_SHARED_MEMORY", place / "gone")
+    with pytest.raises(InputError, match="cannot write temporary files: no folder for them"):
+        TemporaryFolder()
