@@ -464,6 +464,7 @@ def test_limits_are_real_and_an_oom_kill_is_said(local: Cli, write: Write, busyb
         "child": task(busybox, SHELL, ["tail /dev/zero; true"], resources={"resourceMemoryLimit": "64M"}),
         "slim": task(busybox, SHELL, [cgroup], resources={"resourceCpuLimit": "500m", "cpuLimit": 0.5}),
         "old": task(busybox, ["true"], resources={"memoryLimit": 1e6, "cpuLimit": 96.0}),
+        "least": task(busybox, ["true"], resources={"resourceCpuLimit": "10m", "resourceMemoryLimit": "6291456"}),
     }
     write("p.yaml", pipeline_text("limits", tasks))
 
@@ -478,6 +479,7 @@ def test_limits_are_real_and_an_oom_kill_is_said(local: Cli, write: Write, busyb
     assert (child["state"], child["exit_code"]) == ("SUCCEEDED", 0)
     assert child["warnings"] == ["ran out of memory: one of its processes was killed at its limit of 64 MB"]
     assert log(folder, record, "slim")[0].split(" ")[0] == "50000"
+    assert steps(record)["least"]["state"] == "SUCCEEDED"
     assert steps(record)["old"]["state"] == "SUCCEEDED"
     words = " ".join(steps(record)["old"]["warnings"])
     assert "requests 96 CPUs" in words

@@ -119,6 +119,24 @@ def test_what_is_kept_of_a_secret_is_no_value_and_differs_from_run_to_run(local:
     assert canary("key") not in json.dumps(records)
 
 
+def test_other_flags_of_this_machine_alone_are_told_for_the_steps_that_had_them(local: Cli, folder: Path) -> None:
+    assert local(*PROCESSES, "-e", "MODE=a:b", "-e", "second:OF_IT=1").code == 0
+    base = latest(folder)["id"]
+    same = ("--from-run", base, "-e", "MODE=a:b")
+
+    def notes(*typed: str) -> list[str]:
+        shown = local(*AGAIN, "--dry-run", *typed)
+        assert shown.code == 0, shown.err
+        return told(shown.err, base)
+
+    assert notes(*same) == notes(*same, "-e", "second:MODE=debug") == []
+    assert notes("--from-run", base) == ["note: first: ran with --env MODE=a:b in RUN; not run again"]
+    assert notes(*same, "-e", "first:MORE=1") == ["note: first: ran with --env MODE=a:b in RUN; not run again"]
+    assert local(*PROCESSES).code == 0
+    base = latest(folder)["id"]
+    assert notes("-e", "MODE=x") == ["note: first: ran without --env MODE=x in RUN; not run again"]
+
+
 def test_another_folder_for_the_bucket_is_told(local: Cli, folder: Path) -> None:
     """The plan for an Engine, which is not contacted; what the run had is written into its record."""
     assert local(*PROCESSES).code == 0

@@ -178,6 +178,7 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
                 from_step=str(options.from_step),
                 from_run=options.from_run,
                 bucket_dir=bucket_dir,
+                local_only=local_only,
             )
         except InputError as error:
             faults += error.all_faults

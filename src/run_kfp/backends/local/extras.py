@@ -129,6 +129,12 @@ def read_extras(
     return extras, tuple(entry.told for entry in entries)
 
 
+def told_step(told: str, names: Collection[str]) -> str:
+    """Return the step that a flag is for, of those of these names, as `read_extras` tells it; empty for all."""
+    first = told.partition(" ")[2].partition(":")[0]
+    return first if first in names else ""
+
+
 def _of_step(name: str, entries: Sequence[_Entry]) -> Extras:
     # Those of the one step come last, and win.
     mine = [entry for step in ("", name) for entry in entries if entry.step == step]

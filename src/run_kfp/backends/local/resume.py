@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from run_kfp.backends.local.extras import told_step
 from run_kfp.backends.local.naming import step_named
 from run_kfp.errors import CheckFailed, InputError
 from run_kfp.findings import Finding
@@ -30,6 +31,7 @@ def resume(
     from_step: str,
     from_run: str | None,
     bucket_dir: str | None,
+    local_only: Sequence[str],
 ) -> tuple[RunRecord, frozenset[str], tuple[str, ...]]:
     """Find the run that `--from` repeats, which of its steps stay done, and what has changed since they ran.
 
@@ -42,6 +44,7 @@ def resume(
         from_step: the step to begin with, as it was typed.
         from_run: the run to repeat, as it was typed; None for the latest of this pipeline.
         bucket_dir: the folder that the steps find as the bucket; None for none.
+        local_only: the flags that give steps what Vertex AI would not, as `read_extras` tells them.
 
     Raises:
         InputError: there is none, it has not come so far, or it ran with other values.
@@ -72,7 +75,8 @@ def resume(
     if faults:
         raise InputError.of("--from", faults)
     kept = [step for step in steps if step.name in reused]
-    return base, reused, tuple(_changes(kept, values, folder, base, bucket_dir))
+    notes = [*_changes(kept, values, folder, base, bucket_dir), *_other_flags(kept, base, local_only)]
+    return base, reused, tuple(notes)
 
 
 def _changes(
@@ -102,6 +106,19 @@ def _changes(
     if base.salt and base.bucket_dir != bucket_dir:
         was, now = (f"{place!r}" if place else "not set" for place in (base.bucket_dir, bucket_dir))
         yield from note(reused, f"--bucket-dir was {was} in {base.id} and is {now}")
+
+
+def _other_flags(reused: Sequence[ExecutableStep], base: RunRecord, local_only: Sequence[str]) -> Iterator[str]:
+    """Yield a note on each step that had other flags of this machine alone than it would have now."""
+    names = {step.name for step in base.steps}
+    for step in reused:
+        was, now = (
+            [flag for flag in flags if told_step(flag, names) in ("", step.name)]
+            for flags in (base.local_only, local_only)
+        )
+        if sorted(was) != sorted(now):
+            how = f"with {', '.join(was)}" if was else f"without {', '.join(now)}"
+            yield f"{step.name}: ran {how} in {base.id}; not run again"
 
 
 def fingerprint(secret: SecretRef, salt: str) -> str:
