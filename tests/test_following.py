@@ -159,7 +159,7 @@ def test_a_step_is_told_to_run_before_its_lines_and_to_have_ended_after_them(tmp
     one, two = record.steps
     one.state = StepState.SUCCEEDED
     add(folder, "one", log_text(NOON, "O", ["of an earlier time"]))
-    two.state = StepState.RUNNING
+    two.state, two.started = StepState.RUNNING, NOON
     add(folder, "two", log_text(NOON, "O", ["a", "b"]) + "2026-11-25T12:00:01.0")
     follower.seen(record)
     assert seen.told == ["RUNNING: two RUNNING", "a", "b", "RUNNING: one SUCCEEDED, two RUNNING"]
@@ -172,11 +172,28 @@ def test_a_step_is_told_to_run_before_its_lines_and_to_have_ended_after_them(tmp
     assert seen.told == ["c", *["SUCCEEDED: one SUCCEEDED, two SUCCEEDED"] * 2]
 
 
+def test_a_step_that_ran_between_two_looks_is_told_to_have_run(tmp_path: Path) -> None:
+    folder, record = run_with(tmp_path, "quick", "unable")
+    seen = Seen()
+    follower = Follower(folder, seen)
+    follower.seen(record)
+    quick, unable = record.steps
+    quick.started, quick.ended, quick.state = NOON, NOON + timedelta(milliseconds=1), StepState.FAILED
+    unable.started, unable.ended, unable.state = NOON, NOON, StepState.FAILED
+    record.state = RunState.FAILED
+    add(folder, "quick", log_text(NOON, "O", ["a"]))
+
+    follower.seen(record)
+
+    assert seen.told == ["RUNNING: ", "RUNNING: quick RUNNING", "a", "FAILED: quick FAILED, unable FAILED"]
+    assert quick.state is StepState.FAILED
+
+
 def test_lines_of_several_steps_come_in_the_order_of_their_times(tmp_path: Path) -> None:
     folder, record = run_with(tmp_path, "one", "two")
     seen = Seen()
     for number, step in enumerate(record.steps):
-        step.state = StepState.RUNNING
+        step.state, step.started = StepState.RUNNING, NOON
         for second in range(3):
             add(
                 folder,
@@ -192,7 +209,7 @@ def test_lines_of_several_steps_come_in_the_order_of_their_times(tmp_path: Path)
 def test_for_a_picture_the_end_of_a_long_log_is_enough(tmp_path: Path) -> None:
     folder, record = run_with(tmp_path, "one")
     seen = Seen()
-    record.steps[0].state = StepState.RUNNING
+    record.steps[0].state, record.steps[0].started = StepState.RUNNING, NOON
     add(folder, "one", log_text(NOON, "O", [f"line {number}" for number in range(100_000)]))
     follower = Follower(folder, seen, tail=3)
     follower.seen(record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from run_kfp.steplogs import new_lines, place_of_last
 if TYPE_CHECKING:
     from run_kfp.backends.local.telling import Observer
     from run_kfp.localruns import RunFolder, RunRecord, StepRecord
+    from run_kfp.runs import RunState
 
 _RUNNING = (StepState.RUNNING, StepState.CANCELLING)
 _WITHOUT_LOG = (StepState.WAITING, StepState.PENDING, StepState.SKIPPED)
@@ -32,21 +34,30 @@ class Follower:
         self._observer = observer
         self._tail = tail
         self._over: set[str] | None = None
+        self._told: set[str] = set()
+        self._state: RunState | None = None
         self._positions: dict[str, int] = {}
 
     def seen(self, record: RunRecord) -> None:
         """Take what a look shows: a step is told to run before its lines are, and to have ended after them."""
         begun = [step for step in record.steps if step.state not in _WITHOUT_LOG]
-        running = [step for step in begun if step.state in _RUNNING]
+        running = {step.name for step in begun if step.state in _RUNNING}
         if self._over is None:
-            self._over = {step.name for step in begun if step not in running}
+            self._over = {step.name for step in begun} - running
             if self._tail is not None:
-                self._positions = {step.name: place_of_last(self._folder.log(step), self._tail) for step in running}
-        if not record.state.is_final:
-            self._observer.changed(record, record.state, running)
-        self._tell_lines([step for step in begun if step.name not in self._over])
+                paths = {step.name: self._folder.log(step) for step in begun if step.name in running}
+                self._positions = {name: place_of_last(path, self._tail) for name, path in paths.items()}
+        if self._state is None or not record.state.is_final:
+            self._state = record.state
+        following = [step for step in begun if step.name not in self._over]
+        # One that could not be started has one time for both.
+        ran = [step for step in following if step.started and step.started != step.ended]
+        if news := [_as_it_ran(step) for step in ran if step.name not in self._told]:
+            self._observer.changed(record, self._state, news)
+            self._told |= {step.name for step in news}
+        self._tell_lines(following)
         self._observer.changed(record, record.state, record.steps)
-        self._over |= {step.name for step in begun if step not in running}
+        self._over |= {step.name for step in begun} - running
 
     def _tell_lines(self, steps: list[StepRecord]) -> None:
         paths = {step.name: self._folder.log(step) for step in steps}
@@ -54,3 +65,10 @@ class Follower:
         for step, lines in groupby(new_lines(paths, self._positions), key=lambda pair: pair[0]):
             while some := [line for _, line in islice(lines, _AT_ONCE)]:
                 self._observer.lines(step, some, 0)
+
+
+def _as_it_ran(step: StepRecord) -> StepRecord:
+    """Return a step as it was while it ran; a quick one may have ended before the first look at it."""
+    if step.state in _RUNNING:
+        return step
+    return dataclasses.replace(step, state=StepState.RUNNING, ended=None, exit_code=None, error=None)
