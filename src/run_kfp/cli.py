@@ -284,7 +284,8 @@ def execute(argv: list[str]) -> int:
 
 def _execute(screen: Screen, argv: list[str]) -> int:
     try:
-        _look_around()
+        if fault := _fault_of_folder():
+            raise fault
         if {"--help", "-h"} & set(argv[1:]):
             from run_kfp.fast_imports import import_help_screens
 
@@ -325,17 +326,16 @@ def _fault_of_machine(error: Exception) -> InputError | None:
         return InputError(f"this machine refused access{where}: {error.strerror}", "free space, or raise the limit")
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's words
         return InputError("the home folder is unknown", "set HOME")
-    if isinstance(error, FileNotFoundError) and not os.path.isdir(os.curdir):  # noqa: PTH112 - pathlib's `.` raises
+    return _fault_of_folder() if isinstance(error, FileNotFoundError) else None
+
+
+def _fault_of_folder() -> InputError | None:
+    """Return what is told where there is no folder to work in: every path would fail with other words."""
+    try:
+        Path.cwd()  # of a folder that was removed, the system still shows an empty one as `.`
+    except OSError:
         return InputError("the current folder no longer exists", "change to an existing folder")
     return None
-
-
-def _look_around() -> None:
-    """Refuse to start where there is no folder to work in: every path would fail with other words."""
-    try:
-        Path.cwd()
-    except OSError:
-        raise InputError("the current folder no longer exists", hint="change to an existing folder") from None
 
 
 def main() -> None:
