@@ -10,8 +10,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.auth import exceptions
 
 from clock import FakeClock
 from conftest import Write
@@ -19,7 +21,7 @@ from fakes.accounts import Accounts
 from fakes.google_hosts import GoogleHosts
 from fakes.vertex import FakeVertex
 from processes import await_end
-from run_kfp.credentials import find_credentials, first_sentence, in_time, printable, time_slice
+from run_kfp.credentials import find_credentials, first_sentence, gcloud_login, in_time, printable, time_slice
 from run_kfp.errors import BackendError
 from run_kfp.settings import Settings
 
@@ -242,3 +244,133 @@ def test_the_first_sentence_of_an_error(error: Exception, words: str) -> None:
 
 def test_foreign_text_is_one_line_that_steers_no_terminal() -> None:
     assert printable("a\r\n\x1b[2J b\u202ec ") == "a [2J b c"
+
+
+# ── where they are ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+LOGIN = "application_default_credentials.json"
+
+
+def test_the_login_of_gcloud_is_where_gcloud_has_it(tmp_path: Path) -> None:
+    home, own = tmp_path / "home", tmp_path / "own"
+    files = [home / ".config/gcloud" / LOGIN, own / LOGIN]
+    environ = {"HOME": str(home), "CLOUDSDK_CONFIG": str(own)}
+    assert [gcloud_login(each) for each in ({}, {"HOME": ""}, {"HOME": str(home)}, environ)] == [None] * 4
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+
+    assert gcloud_login({"HOME": str(home)}) == files[0]
+    assert gcloud_login(environ) == files[1]
+    assert gcloud_login({**environ, "CLOUDSDK_CONFIG": ""}) == files[0]
+    files[1].unlink()
+    assert gcloud_login(environ) is None
+
+
+HINT = (
+    "run `gcloud auth application-default login`, "
+    "or set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account key"
+)
+
+
+def refusal(settings: Settings, clock: FakeClock, seconds: float = 60) -> BackendError:
+    with pytest.raises(BackendError) as error:
+        find_credentials(settings, clock.now + seconds, notify=lambda words: None, sleep=clock.sleep, clock=clock)
+    return error.value
+
+
+@pytest.mark.usefixtures("nobody_answers")
+def test_a_key_file_that_is_not_there_is_told_without_its_name(tmp_path: Path) -> None:
+    error = refusal(Settings({}, credentials_file=tmp_path / "a-secret-that-was-pasted"), FakeClock())
+
+    assert error.what == "no usable Google credentials: GOOGLE_APPLICATION_CREDENTIALS names a file that does not exist"
+    assert error.hint == HINT
+
+
+@pytest.mark.usefixtures("nobody_answers")
+def test_a_key_file_that_is_none_is_told(write: Write) -> None:
+    error = refusal(Settings({}, credentials_file=write("key.json", '{"type": "odd"}')), FakeClock())
+
+    assert error.what.startswith("no usable Google credentials: The file ")
+    assert error.hint == HINT
+
+
+class Login:
+    """Credentials whose refresh ends in one way after the other."""
+
+    def __init__(self, *ends: BaseException | None) -> None:
+        self.ends = list(ends)
+
+    def refresh(self, request: object) -> None:
+        end = self.ends.pop(0)
+        if end is not None:
+            raise end
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Let google-auth find this."""
+    import google.auth
+
+    def find(login: Any) -> None:
+        def default(scopes: object) -> tuple[Any, None]:
+            assert scopes == ["https://www.googleapis.com/auth/cloud-platform"]
+            if isinstance(login, BaseException):
+                raise login
+            return login, None
+
+        monkeypatch.setattr(google.auth, "default", default)
+
+    return find
+
+
+UNTYPED: Any = exceptions  # its constructors have no types
+
+
+@pytest.mark.parametrize(
+    ("error", "retried"),
+    [
+        (UNTYPED.TransportError("lost."), True),
+        (TimeoutError("late"), True),
+        (UNTYPED.RefreshError("busy", retryable=True), True),
+        (UNTYPED.RefreshError("revoked", retryable=False), False),
+        (OSError("no such program"), False),
+    ],
+)
+def test_what_passes_is_tried_again(found: Callable[[Any], None], error: Exception, retried: bool) -> None:
+    clock, said, login = FakeClock(), list[str](), Login(error, None)
+    found(login)
+    words = first_sentence(error)
+
+    if retried:
+        assert (
+            find_credentials(Settings({}), clock.now + 60, notify=said.append, sleep=clock.sleep, clock=clock) is login
+        )
+        assert clock.slept == [0.5]
+        assert said == [f"Google's token service: {words}; retrying (60.0 s left)"]
+    else:
+        refused = refusal(Settings({}), clock)
+        assert (refused.what, refused.hint) == (f"the Google credentials were refused: {words}", HINT)
+
+
+@pytest.mark.parametrize(("left", "tries"), [(0.4, 2), (0.39, 1)])
+def test_there_is_time_for_another_try(found: Callable[[Any], None], left: float, tries: int) -> None:
+    clock, lost = FakeClock(1024.0), UNTYPED.TransportError("lost")
+    login = Login(lost, lost)
+    found(login)
+
+    error = refusal(Settings({}, timeout=7), clock, left)
+
+    assert len(login.ends) == 2 - tries
+    assert clock.slept == ([pytest.approx(0.2)] if tries == 2 else [])
+    assert error.what == "Google's token service did not answer within 7 s: lost"
+    assert error.hint == "check the network and proxies"
+
+
+def test_a_search_that_hangs_is_given_up(found: Callable[[Any], None]) -> None:
+    found(TimeoutError("no answer within 1 s"))
+
+    error = refusal(Settings({}, timeout=7), FakeClock())
+
+    assert error.what == "looking for Google credentials took longer than 7 s"
+    assert error.hint == HINT
