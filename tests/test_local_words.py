@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,10 @@ from run_kfp.errors import RunFailed, RunStopped
 from run_kfp.localstore import LocalRuns
 from run_kfp.preflight.rules import rule, rules
 from run_kfp.runs import RunState, StepState
+from run_kfp.steplogs import log_text
 from test_localruns import a_record
+
+NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 REGISTRY = """
 [pipeline]
@@ -145,6 +149,25 @@ def test_how_a_run_ended_is_told(tmp_path: Path) -> None:
         "full log: run-kfp logs chain-1",
         0,
     )
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 10), (2, 10), (5, 10), (10, 5), (50, 1), (60, 1)])
+def test_of_many_failures_each_shows_less(tmp_path: Path, count: int, most: int) -> None:
+    folder = LocalRuns(tmp_path).folder("chain-1")
+    (folder.path / "logs").mkdir(parents=True)
+    (folder.path / "logs/one.log").write_text(log_text(NOON, "E", [f"line {n}" for n in range(20)]), encoding="utf-8")
+    record = a_record()
+    steps = [
+        replace(record.steps[0], name=f"s{n}", state=StepState.FAILED, error="e", log="logs/one.log")
+        for n in range(count)
+    ]
+
+    with pytest.raises(RunFailed) as raised:
+        conclude_rehearsal(replace(record, state=RunState.FAILED, error="e", steps=steps), folder)
+
+    words = [fault.hint for fault in raised.value.faults] or ["\n".join(raised.value.message.split("\n")[1:])]
+    lines = [f"    line {number}" for number in range(20 - most, 20)]
+    assert words == ["\n".join(lines)] * count
 
 
 def test_what_explain_lists(cli: Cli) -> None:

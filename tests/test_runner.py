@@ -431,6 +431,21 @@ def test_with_the_slow_policy_what_does_not_depend_goes_on(rehearse: Rehearse) -
 
 
 @pytest.mark.parametrize(
+    ("count", "error"),
+    [
+        (2, "step s1: exit code 3; step s2: exit code 3"),
+        (5, "; ".join(f"step s{number}: exit code 3" for number in range(1, 6))),
+        (7, "; ".join([*(f"step s{number}: exit code 3" for number in range(1, 6)), "2 more failed"])),
+    ],
+)
+def test_the_error_of_a_run_with_many_failures_is_short(rehearse: Rehearse, count: int, error: str) -> None:
+    names = [f"s{number}" for number in range(1, count + 1)]
+    ran = rehearse(FakeEngine(**dict.fromkeys(names, fails)), *map(a_step, names), fast=False)
+
+    assert ran.run().error == error
+
+
+@pytest.mark.parametrize(
     ("ended", "error"),
     [
         (Ended(None), "its end is unknown"),

@@ -652,6 +652,18 @@ error: 2 problems with the call
      → pass -t
   2. no project"""
     )
+    of_steps = InputError(
+        "the run failed", faults=[Finding("step a: exit code 1", "    one\n    two"), Finding("step b")]
+    )
+    assert (
+        shown(screens.error_lines(of_steps))
+        == """\
+error: the run failed
+  1. step a: exit code 1
+     one
+     two
+  2. step b"""
+    )
     assert screens.error_data(several) == {
         "exit_code": 2,
         "message": "2 problems with the call",

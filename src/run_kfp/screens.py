@@ -327,7 +327,9 @@ def error_lines(error: RunKfpError) -> Iterator[Text]:
     yield Text.assemble(("error: ", "bold red"), error.message)
     for number, fault in enumerate(error.faults, 1):
         yield Text.assemble((f"  {number}. ", "bold"), fault.text)
-        if fault.hint:
+        if fault.hint.startswith(" "):  # lines of a log
+            yield Text("\n".join(f" {line}" for line in fault.hint.split("\n")))
+        elif fault.hint:
             yield Text.assemble("     ", ("→ ", "cyan"), fault.hint)
     if error.hint:
         yield Text.assemble("  ", ("→ ", "cyan"), error.hint)

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from run_kfp.resolve import ResolvedCall
     from run_kfp.terminal import Draw, Screen
 
-# Lines of a failed step that are told with its failure.
-LAST_LINES = 10
+# Lines of a failed step that are told with its failure, and those of all.
+LAST_LINES, _FAILURE_LINES = 10, 50
 
 # Lines of a running step that are shown below it.
 _TAIL = 3
@@ -462,13 +462,14 @@ def conclude_rehearsal(record: RunRecord, folder: RunFolder) -> None:
         for step in record.status.failed_steps[:1]
         if _done(record)
     )
+    failed = record.status.failed_steps
+    # Of many failures each shows less: the words on the run stay within some screens.
+    most = max(min(LAST_LINES, _FAILURE_LINES // max(len(failed), 1)), 1)
     faults = [
-        Finding(f"step {step.name}: {step.error}", "\n".join(_last_lines(folder, record, step.name)))
-        for step in record.status.failed_steps
+        Finding(f"step {step.name}: {step.error}", "\n".join(_last_lines(folder, record, step.name, most)))
+        for step in failed
     ]
-    hint = f"full log: run-kfp logs {shell_word(record.id)}" + (
-        f" {shell_word(record.status.failed_steps[0].name)}" if faults else ""
-    )
+    hint = f"full log: run-kfp logs {shell_word(record.id)}" + (f" {shell_word(failed[0].name)}" if faults else "")
     if again:
         hint += f"; {again}"
     if len(faults) == 1:
@@ -481,5 +482,5 @@ def _done(record: RunRecord) -> bool:
     return any(step.state.value == "SUCCEEDED" for step in record.steps)
 
 
-def _last_lines(folder: RunFolder, record: RunRecord, name: str) -> list[str]:
-    return [f"    {line.text}" for line in last_lines(folder.log(record.step(name)), LAST_LINES)]
+def _last_lines(folder: RunFolder, record: RunRecord, name: str, most: int) -> list[str]:
+    return [f"    {line.text}" for line in last_lines(folder.log(record.step(name)), most)]

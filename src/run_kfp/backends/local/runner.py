@@ -51,6 +51,9 @@ _LAST_REMOVALS = 10.0
 # Seconds within which a step that has ended is judged; nobody judges it any more when a run is left.
 _JUDGED = 5.0
 
+# Failed steps that the error of a run tells of; each has its own.
+_TOLD = 5
+
 _LEFT = "did not end when stopped; its container may remain"
 
 _ENDED = (StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED, StepState.SKIPPED)
@@ -582,7 +585,9 @@ class Runner:
             )
         elif failed:
             self.record.state = RunState.FAILED
-            self.record.error = "; ".join(f"step {step.name}: {step.error}" for step in failed)
+            told = [f"step {step.name}: {step.error}" for step in failed[:_TOLD]]
+            more = len(failed) - len(told)
+            self.record.error = "; ".join([*told, *([f"{more} more failed"] if more else [])])
         elif self.stopped_by:
             self.record.state, self.record.error = RunState.CANCELLED, f"stopped by {self.stopped_by}"
         else:
