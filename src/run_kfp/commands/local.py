@@ -201,16 +201,16 @@ def run_locally(screen: Screen, resolved: ResolvedCall, options: LocalOptions, w
             screen.leave(130 if done.stopped_by == "Ctrl-C" else _exit_code(done, folder))
     record = done.record
     report = _report(screen, folder)
+    if shells := {step.name: step.shell for step in record.steps if step.shell}:
+        screen.data(shells=shells)
+        for name, shell in shells.items():
+            screen.say(f"the container of {name} is kept until `run-kfp runs prune`; to open a shell in it:", shell)
     if done.error is not None:
         raise done.error
     if show is not None:
         screen.out(record.ref)
     screen.data(**record_data(record), folder=str(folder.path), report=str(report) if report else None)
     screen.say(f"logs: {folder.path / 'logs'}", *([f"report: {report}"] if report else []))
-    if shells := {step.name: step.shell for step in record.steps if step.shell}:
-        screen.data(shells=shells)
-        for name, shell in shells.items():
-            screen.say(f"the container of {name} is kept until `run-kfp runs prune`; to open a shell in it:", shell)
     if done.stopped_by == "Ctrl-C":
         screen.say(f"stopped by Ctrl-C: {record.ref}")
         return 130
