@@ -144,7 +144,7 @@ def test_a_long_name_keeps_its_end(name: str, parts: list[str]) -> None:
 def test_many_branches_are_one_block() -> None:
     after: list[list[int]] = [[], *[[0] for _ in range(12)], [*range(1, 13)]]
 
-    assert blocks(after) == [[0], [*range(1, 13)], [13]]
+    assert blocks(after) == [[[0]], [[step] for step in range(1, 13)], [[13]]]
     svg = graph(
         [box(str(step)) for step in range(14)], {str(step): [*map(str, waits)] for step, waits in enumerate(after)}
     )
@@ -166,12 +166,28 @@ def test_many_branches_are_one_block() -> None:
     "after",
     [
         [[], *[[0] for _ in range(6)]],  # few
-        [[], *[[0] for _ in range(7)], *[[step] for step in range(1, 8)]],  # each has a step of its own behind it
+        [[], *[[0] for _ in range(7)], *[[1 + step % 2, 3] for step in range(7)], [1]],  # other steps behind them
+        [[], *[[0] for _ in range(7)], *[[step] for step in range(1, 22)]],  # long
         [[], [], *[[step % 2] for step in range(12)]],  # six behind each
     ],
 )
 def test_what_differs_is_no_block(after: list[list[int]]) -> None:
-    assert all(len(steps) == 1 for steps in blocks(after))
+    assert all(len(branches) == 1 for branches in blocks(after))
+
+
+def test_branches_of_several_steps_are_one_block_too() -> None:
+    after: list[list[int]] = [[], *[[0] for _ in range(8)], *[[step] for step in range(1, 9)], [*range(9, 17)]]
+    names = [str(step) for step in range(18)]
+
+    assert blocks(after) == [[[0]], [[step, step + 8] for step in range(1, 9)], [[17]]]
+    svg = graph([box(name) for name in names], {name: [*map(str, after[int(name)])] for name in names})
+    edges = re.findall(r'd="([^"]+)" class="edge"', svg)
+
+    assert len(edges) == 10
+    # The first branch: from the box of step 1 to that of step 9 below it.
+    assert "M104 150V184" in edges
+    places = re.findall(r'<rect x="(\S+)" y="(\S+)" width="184"', svg)
+    assert len(places) == len(set(places)) == 18
 
 
 def test_an_edge_beside_a_block_begins_below_its_row() -> None:

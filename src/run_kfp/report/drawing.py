@@ -10,12 +10,12 @@ boxes in a row follows the mean position of their neighbours (Sugiyama, Tagawa a
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from run_kfp.report.markup import Child, Html, tag
+from run_kfp.report.markup import Html, tag
 
 BOX_WIDTH, BOX_HEIGHT = 184, 52
 GAP_ACROSS, GAP_DOWN = 16, 34
@@ -26,8 +26,8 @@ LEFT, RIGHT = 38, 4
 """What a box has beside its texts: its mark, and some room."""
 WHOLE_NAME, END_OF_NAME = 18, 8
 """Characters of a name that is never cut, and of the end that a longer one keeps: repeated steps differ there."""
-FEWEST_IN_BLOCK, ACROSS = 7, 5
-"""Branches that make a block, and how many of them stand side by side in it."""
+FEWEST_IN_BLOCK, LONGEST_IN_BLOCK, ACROSS = 7, 3, 5
+"""Branches that make a block, the steps that each has at most, and how many stand side by side in it."""
 BLOCK_MARGIN, BLOCK_GAP = 10, 12
 SWEEPS = 4
 
@@ -147,32 +147,54 @@ def _centres(rows: Sequence[Sequence[Place]]) -> dict[Place, float]:
     return centres
 
 
-def blocks(after: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return the steps one by one, but for those that have the same before and behind them: many of these together."""
+Branch = list[int]
+"""Steps of which each waits for the one before it alone."""
+
+
+def blocks(after: Sequence[Sequence[int]]) -> list[list[Branch]]:
+    """Return the steps one by one, but for branches that have the same before and behind them: many of these together.
+
+    Args:
+        after: for each step, the numbers of those that it waits for; none that another one implies.
+    """
     followers: list[list[int]] = [[] for _ in after]
     for step, waits in enumerate(after):
-        for waited in set(waits):
+        for waited in waits:
             followers[waited].append(step)
-    alike: dict[tuple[frozenset[int], tuple[int, ...]], list[int]] = {}
+
+    def goes_on(step: int) -> bool:
+        return len(followers[step]) == 1 and len(after[followers[step][0]]) == 1
+
+    alike: dict[tuple[frozenset[int], tuple[int, ...], int], list[Branch]] = {}
     for step, waits in enumerate(after):
-        alike.setdefault((frozenset(waits), tuple(followers[step])), []).append(step)
-    found = [
-        part
-        for steps in alike.values()
-        for part in ([steps] if len(steps) >= FEWEST_IN_BLOCK else [[step] for step in steps])
-    ]
+        if not (waits and goes_on(waits[0]) and len(waits) == 1):
+            branch = [step]
+            while goes_on(branch[-1]):
+                branch += followers[branch[-1]]
+            alike.setdefault((frozenset(waits), tuple(followers[branch[-1]]), len(branch)), []).append(branch)
+    found: list[list[Branch]] = []
+    for branches in alike.values():
+        if len(branches) >= FEWEST_IN_BLOCK and len(branches[0]) <= LONGEST_IN_BLOCK:
+            found.append(branches)
+        else:
+            found += [[[step]] for branch in branches for step in branch]
     return sorted(found)
 
 
-def _size(count: int) -> tuple[int, int]:
-    """Return the width and the height of a box, or of a block of so many."""
-    if count == 1:
+def _size(branches: Sequence[Branch]) -> tuple[int, int]:
+    """Return the width and the height of a box, or of a block of several branches."""
+    if len(branches) == 1:
         return BOX_WIDTH, BOX_HEIGHT
-    down = -(-count // ACROSS)
+    down = -(-len(branches) // ACROSS)
     return (
         ACROSS * (BOX_WIDTH + GAP_ACROSS) - GAP_ACROSS + 2 * BLOCK_MARGIN,
-        down * (BOX_HEIGHT + BLOCK_GAP) - BLOCK_GAP + 2 * BLOCK_MARGIN,
+        down * _pitch(branches[0]) - BLOCK_GAP + 2 * BLOCK_MARGIN,
     )
+
+
+def _pitch(branch: Branch) -> int:
+    """Return how far one branch of a block is above the next, in pixels."""
+    return len(branch) * (BOX_HEIGHT + GAP_DOWN) - GAP_DOWN + BLOCK_GAP
 
 
 def graph(boxes: Sequence[Box], after: Mapping[str, Sequence[str]]) -> Html:
@@ -185,12 +207,12 @@ def graph(boxes: Sequence[Box], after: Mapping[str, Sequence[str]]) -> Html:
     if not boxes:
         return Html()
     number = {box.name: index for index, box in enumerate(boxes)}
-    waits = [[number[name] for name in after[box.name] if name in number] for box in boxes]
+    _, waits = direct([[number[name] for name in after[box.name] if name in number] for box in boxes])
     parts = blocks(waits)
-    part_of = {step: part for part, steps in enumerate(parts) for step in steps}
-    sizes = [_size(len(steps)) for steps in parts]
+    part_of = {step: part for part, branches in enumerate(parts) for branch in branches for step in branch}
+    sizes = [_size(branches) for branches in parts]
     rows, paths = rows_and_paths(
-        [[part_of[waited] for waited in waits[steps[0]]] for steps in parts], [width for width, _ in sizes]
+        [[part_of[waited] for waited in waits[branches[0][0]]] for branches in parts], [width for width, _ in sizes]
     )
     heights = [max(sizes[place.step][1] for place in row if place.toward is None) for row in rows]
     tops = [MARGIN + sum(heights[:depth]) + depth * GAP_DOWN for depth in range(len(rows))]
@@ -221,10 +243,7 @@ def graph(boxes: Sequence[Box], after: Mapping[str, Sequence[str]]) -> Html:
             ),
         ),
         [tag("path", d=_curve(path, x, y), class_="edge", marker_end="url(#arrow)") for path in paths],
-        [
-            _part([boxes[step] for step in steps], x[Place(part)], y[Place(part)][0], sizes[part])
-            for part, steps in enumerate(parts)
-        ],
+        [_part(boxes, branches, x[Place(part)], y[Place(part)][0], sizes[part]) for part, branches in enumerate(parts)],
         width=width,
         height=height,
         viewBox=f"0 0 {width} {height}",
@@ -244,23 +263,24 @@ def _curve(path: Path, x: Mapping[Place, float], y: Mapping[Place, tuple[int, in
     return "".join(words)
 
 
-def _part(boxes: Sequence[Box], centre: float, top: int, size: tuple[int, int]) -> Child:
+def _part(
+    boxes: Sequence[Box], branches: Sequence[Branch], centre: float, top: int, size: tuple[int, int]
+) -> Iterator[Html]:
     width, height = size
     left = centre - width / 2
-    if len(boxes) == 1:
-        return _drawn(boxes[0], left, top)
-    frame = tag("rect", x=f"{left:g}", y=top, width=width, height=height, rx=12, class_="block")
-    return [
-        frame,
-        *(
-            _drawn(
-                box,
-                left + BLOCK_MARGIN + number % ACROSS * (BOX_WIDTH + GAP_ACROSS),
-                top + BLOCK_MARGIN + number // ACROSS * (BOX_HEIGHT + BLOCK_GAP),
-            )
-            for number, box in enumerate(boxes)
-        ),
-    ]
+    if len(branches) == 1:
+        yield _drawn(boxes[branches[0][0]], left, top)
+        return
+    yield tag("rect", x=f"{left:g}", y=top, width=width, height=height, rx=12, class_="block")
+    for number, branch in enumerate(branches):
+        x = left + BLOCK_MARGIN + number % ACROSS * (BOX_WIDTH + GAP_ACROSS)
+        y = top + BLOCK_MARGIN + number // ACROSS * _pitch(branch)
+        for depth, step in enumerate(branch):
+            if depth:
+                edge = f"M{x + BOX_WIDTH / 2:g} {y - GAP_DOWN}V{y}"
+                yield tag("path", d=edge, class_="edge", marker_end="url(#arrow)")
+            yield _drawn(boxes[step], x, y)
+            y += BOX_HEIGHT + GAP_DOWN
 
 
 def _drawn(box: Box, left: float, top: int) -> Html:
