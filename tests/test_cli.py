@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -268,9 +269,32 @@ def ended(before: str, after: str) -> int:
     return subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode
 
 
-def test_a_closed_stream_is_opened_on_nothing() -> None:
-    after = "sys.exit(10 * (os.open(os.devnull, os.O_RDONLY) > 2) + os.isatty(1))"
-    assert ended("os.close(0); os.close(1)", after) == 10
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_closed_stream_is_opened_on_nothing(closed: tuple[int, ...]) -> None:
+    close = "; ".join(f"os.close({number})" for number in closed)
+    assert ended(close, "sys.exit(40 + os.open(os.devnull, os.O_RDONLY))") == 43
+
+
+def test_the_program_prepares_itself_and_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(start, "_prepare", lambda: done.append("prepared"))
+    monkeypatch.setattr(cli, "main", lambda: done.append("ran"))
+
+    start.main()
+
+    assert done == ["prepared", "ran"]
+
+
+def test_ctrl_c_while_the_libraries_are_loaded_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(types.ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(start, "_prepare", lambda: None)
+    monkeypatch.setitem(sys.modules, "run_kfp.cli", Interrupted("run_kfp.cli"))
+    with pytest.raises(SystemExit) as ended:
+        start.main()
+    assert ended.value.code == 130
 
 
 def test_with_a_limit_of_file_sizes_no_bytecode_is_written() -> None:
