@@ -29,7 +29,9 @@ from run_kfp.terminal import Format
 @pytest.fixture(autouse=True)
 def _in_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("RUN_KFP_REGISTRY", raising=False)
+    for name in [name for name in os.environ if name.startswith(("RUN_KFP_", "GCP_", "GCS_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(folder / "home"))
     shown, threshold = warnings.showwarning, gc.get_threshold()
     yield
     warnings.showwarning = shown
@@ -118,6 +120,38 @@ def test_a_word_behind_the_flags_of_a_run_is_told(capsys: pytest.CaptureFixture[
     captured = capsys.readouterr()
     assert "see `run-kfp --help`" in captured.err
     assert json.loads(captured.out)["error"]["message"] == "unknown command 'zzz'"
+
+
+NO_RUNS = "error: no runs in .run-kfp/runs\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "out", "err"),
+    [
+        (["check", "-r", "1", "--offline"], 3, "error: RK-ACCOUNT-MISSING: --service-account: ", ""),
+        (["-r", "1", "--compile-only"], 0, "pipeline.yaml\n", ""),
+        (["run", "-r", "9", "--compile-only"], 2, "", "error: -r 9: unknown container '9'"),
+        (["runs"], 0, "", "no runs in this folder: `--local` creates one\n"),
+        (["watch"], 2, "", NO_RUNS),
+        (["cancel"], 2, "", NO_RUNS),
+        (["logs"], 2, "", NO_RUNS),
+        (["init", "new"], 0, "new/run-kfp.toml\n", "next: cd new\n"),
+        (["trust"], 0, "Nothing in this folder needs your consent.\n", ""),
+        (["trust", "--revoke"], 0, "", "you have agreed to nothing in this folder\n"),
+        (["machines", "--region", "us-east1"], 0, "the machine table of ", ""),
+        (["machines", "--accelerator", "zzz"], 2, "", "error: the machine table of "),
+        (["explain", "RK-CALL"], 0, "RK-CALL  ", ""),
+        (["explain", "zzz"], 2, "", "error: "),
+    ],
+)
+def test_each_command_does_its_own(
+    capsys: pytest.CaptureFixture[str], argv: list[str], code: int, out: str, err: str
+) -> None:
+    assert cli.execute(argv) == code
+    captured = capsys.readouterr()
+    assert captured.out.startswith(out)
+    assert captured.err.startswith(err)
+    assert bool(out) == bool(captured.out)
 
 
 def test_the_list_as_data_and_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
