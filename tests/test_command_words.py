@@ -15,6 +15,7 @@ from run_kfp import program
 from run_kfp.cli import command
 from run_kfp.commands import explain as explaining
 from run_kfp.commands import init, machines, trust
+from run_kfp.commands.check import STYLES, wrapped
 from run_kfp.consent import read_user
 from run_kfp.errors import InputError
 from run_kfp.flags import FIRST_DAY
@@ -200,24 +201,23 @@ def test_flags_of_run_are_offered_where_no_command_is_named() -> None:
 # ── explain ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_rule_is_explained() -> None:
+@pytest.mark.parametrize("name", ["RK-CALL", max(rules(), key=lambda name: rule(name).explanation.count("\n\n"))])
+def test_a_rule_is_explained(name: str) -> None:
     screen = kept(width=60)
-    known = rule("RK-CALL")
-    explaining.explain(screen, "rk-call")
+    known = rule(name)
+    explaining.explain(screen, name.lower())
 
+    paragraphs = [["", *wrapped(paragraph, "", 60)] for paragraph in known.explanation.split("\n\n")]
     assert screen.printed == explaining.rule_data(known)
-    assert screen.lines[:2] == [
-        f"RK-CALL  {known.title}",
-        f"✗ error; without the check, {known.when.value}:",
-    ]
-    text = "\n".join(screen.lines)
-    assert " ".join(text.split()).count(" ".join(known.explanation.split())) == 1
-    assert all(len(line) < 60 for line in screen.lines[2:-5])
-    assert screen.lines[-4:] == [
+    assert screen.lines == [
+        f"{name}  {known.title}",
+        f"{STYLES[known.severity][0]} {known.severity.value}; without the check, {known.when.value}:",
+        *wrapped(known.impact, "  ", 60),
+        *(line for paragraph in paragraphs for line in paragraph),
         "",
         f"source: {known.source}",
-        "to suppress it: --ignore RK-CALL, or in the registry",
-        '  [check.ignore]\n  RK-CALL = "the reason"',
+        f"to suppress it: --ignore {name}, or in the registry",
+        f'  [check.ignore]\n  {name} = "the reason"',
     ]
 
 
@@ -390,7 +390,11 @@ def test_the_env_file_that_init_writes() -> None:
     packaged = parse_registry(packaged_registry_text(), source="r.toml", folder=Path())
     lines = files[".env"].splitlines()
 
-    assert list(files)[:5] == ["run-kfp.toml", "run-kfp.schema.json", ".env", ".gitignore", "secrets/.gitignore"]
+    assert list(files) == [
+        *("run-kfp.toml", "run-kfp.schema.json", ".env", ".gitignore", "secrets/.gitignore"),
+        *(f"secrets/{name}" for name in init.secret_placeholders(packaged)),
+    ]
+    assert "secrets/wandb.txt" in files
     assert lines[2:6] == [
         "",
         "# a project id (6 to 30 lower-case letters, digits, dashes)",
@@ -402,6 +406,8 @@ def test_the_env_file_that_init_writes() -> None:
         *("GOOGLE_APPLICATION_CREDENTIALS=", *(f"{param.env}=" for param in packaged.params.values() if param.env)),
     ]
     assert "# parameter num_gpu; when left empty: 4" in lines
+    key = "# the file of a service account key; else the login of `gcloud auth application-default login`"
+    assert lines[lines.index("GOOGLE_APPLICATION_CREDENTIALS=") - 1] == key
     assert files[".gitignore"].splitlines()[1:] == [".env", "git.env", "secrets/"]
     assert files["secrets/.gitignore"].splitlines()[1:] == ["*"]
 
@@ -436,6 +442,26 @@ def test_what_init_says(empty: Path) -> None:
     assert elsewhere.said == ["next: cd 'a b'", *rest]
     assert {(empty / "a b" / name).stat().st_mode & 0o777 for name in files if name.startswith("secrets/")} == {0o600}
     assert (empty / "a b/secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_init_makes_the_folders_above(empty: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        init.start_folder(kept(), Path("a/b/c"))
+    finally:
+        os.umask(before)
+
+    assert [(empty / name).stat().st_mode & 0o7777 for name in ("a", "a/b", "a/b/c")] == [0o755] * 3
+    assert (empty / "a/b/c/secrets/wandb.txt").is_file()
+
+
+def test_init_follows_no_link_out_of_its_folder(empty: Path) -> None:
+    (empty / "new").mkdir()
+    (empty / "new/secrets").symlink_to("..")
+
+    with pytest.raises(InputError, match="new/secrets is a link out of new") as error:
+        init.start_folder(kept(), Path("new"))
+    assert error.value.hint == "remove the link, or pass another folder"
 
 
 def test_init_cannot_write_below_a_file(empty: Path) -> None:
