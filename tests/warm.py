@@ -26,9 +26,10 @@ from pathlib import Path
 import pytest
 
 import run_kfp
+from run_kfp import fast_imports
 
-# Beside the modules of the program. Not kfp and not Google's SDK: both read the environment while they are loaded, and
-# how much of kfp is loaded is the program's own decision.
+# Beside the modules of the program, and what it loads of kfp where no code of a registry may look for the rest. Not
+# Google's SDK: it reads the environment while it is loaded.
 LIBRARIES = (
     *("docstring_parser", "dotenv", "google.protobuf.json_format", "google.protobuf.struct_pb2"),
     *("pydantic.type_adapter", "rich.console", "typer._adapters", "yaml"),
@@ -106,6 +107,8 @@ def call(
     global _warm
     if _cold or not all(READ_LATE.fullmatch(name) for name, _ in environment.items() ^ base.items()):
         return None
+    if _has_factory([folder / "run-kfp.toml", *(folder / arg for arg in args if arg.endswith(".toml"))]):
+        return None
     if not free.acquire(blocking=False):  # a call of another thread is under way
         return None
     try:
@@ -113,6 +116,11 @@ def call(
         return _warm.call(args, folder, environment, timeout)
     finally:
         free.release()
+
+
+def _has_factory(registries: Sequence[Path]) -> bool:
+    """Say whether a registry names code, which finds all of kfp loaded."""
+    return any(path.is_file() and b"factory" in path.read_bytes() for path in registries)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -138,8 +146,9 @@ def serve(connection: socket.socket) -> None:
     for name in (*LIBRARIES, *modules):
         if name != "run_kfp.__main__":
             importlib.import_module(name)
+    fast_imports.import_kfp(whole=False)
     assert threading.active_count() == 1, "a fork takes one thread along"
-    assert not {"google.auth", "grpc", "kfp"} & sys.modules.keys(), "they are loaded by each call"
+    assert not {"google.auth", "grpc"} & sys.modules.keys(), "they are loaded by each call"
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests; they close the connection

@@ -34,7 +34,7 @@ from run_kfp.backends.local.resume import fingerprint, resume
 from run_kfp.backends.local.runner import Policy, Runner
 from run_kfp.backends.local.telling import Observer
 from run_kfp.credentials import gcloud_login
-from run_kfp.errors import CheckFailed, EngineError, InputError, StoreError, did_you_mean
+from run_kfp.errors import EngineError, InputError, StoreError, did_you_mean
 from run_kfp.files import is_file, is_folder, read_text
 from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, executable_steps, parameter_defaults
@@ -115,7 +115,6 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
 
     Raises:
         InputError: with every fault of flags, parameters, secrets, and of what the file holds.
-        CheckFailed: the run that `--from` repeats still runs, or is one of another pipeline.
     """
     values, faults = fill(pipeline, inputs)
     faults = [*inputs.faults, *faults]
@@ -182,9 +181,6 @@ def plan(pipeline: CompiledPipeline, inputs: Inputs, options: LocalOptions, runs
             )
         except InputError as error:
             faults += error.all_faults
-        except CheckFailed:
-            if not faults:  # which are told first
-                raise
     if faults:
         raise InputError.of("this call", list(dict.fromkeys(faults)))
     for name, extra in extras.items():

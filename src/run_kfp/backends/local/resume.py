@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from run_kfp.backends.local.extras import told_step
 from run_kfp.backends.local.naming import step_named
-from run_kfp.errors import CheckFailed, InputError
+from run_kfp.errors import InputError
 from run_kfp.findings import Finding
 from run_kfp.graph import ExecutableStep, downstream, executable_steps
 from run_kfp.localruns import RunFolder, RunRecord
@@ -47,8 +47,8 @@ def resume(
         local_only: the flags that give steps what Vertex AI would not, as `read_extras` tells them.
 
     Raises:
-        InputError: there is none, it has not come so far, or it ran with other values.
-        CheckFailed: it still runs, or is a run of another pipeline.
+        InputError: there is none, it has not come so far, it ran with other values, it still runs, or it is a run of
+            another pipeline.
     """
     first = step_named("--from", from_step, steps, registry)
     folder, base = _found(pipeline, from_step, from_run, runs)
@@ -144,13 +144,12 @@ def _found(
     """Find the run to repeat: the one that is named, else the latest of this pipeline.
 
     Raises:
-        InputError: there is none.
-        CheckFailed: it still runs, or is a run of another pipeline.
+        InputError: there is none, it still runs, or it is a run of another pipeline.
     """
     if from_run is not None:
         folder, base = runs.find(from_run)
         if (name := base.pipeline["name"]) != pipeline.name:
-            raise CheckFailed(
+            raise InputError(
                 f"--from-run {from_run}: {base.ref} is a run of {name}, this pipeline is {pipeline.name}",
                 hint=f"pass a run of {pipeline.name}, see `run-kfp runs`",
             )
@@ -164,7 +163,7 @@ def _found(
         folder, base = same[0]
     # One whose program was killed has not been ended yet where nothing but a plan is made.
     if not base.state.is_final and not folder.abandoned():
-        raise CheckFailed(
+        raise InputError(
             f"--from {from_step}: {base.ref} is still running",
             hint=f"wait for its end, stop it with `run-kfp cancel {shell_word(base.id)}`, or pass another --from-run",
         )
