@@ -191,6 +191,7 @@ def test_every_command_has_the_flags_of_all() -> None:
     shown = [param for param in made.params if getattr(param, "is_flag", False)]
     assert shown
     assert {param.metavar for param in shown} == {""}
+    assert [param.metavar for param in made.commands["watch"].params if param.name == "run"] == ["[RUN]"]
     assert {param.rich_help_panel for param in made.params if "completion" in param.name} == {WORDS}
 
 

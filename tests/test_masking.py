@@ -244,6 +244,7 @@ def test_the_lines_of_a_key_are_masked_one_by_one() -> None:
 def test_overlapping_values_become_one_mask() -> None:
     assert masker("abcdefgh", "efghijkl").mask("xabcdefghijkly") == f"x{MASK}y"
     assert masker("aaaaaaaa").mask("aaaaaaaaaa") == MASK
+    assert masker("abcdefgh", "ijklmnop").mask("xabcdefghijklmnopy") == f"x{MASK}y"
 
 
 def test_what_is_not_known_passes() -> None:

@@ -206,3 +206,24 @@ def test_a_call_without_a_submission(monkeypatch: pytest.MonkeyPatch, folder: Pa
     assert run_call(screen, RunOptions(containers=["1"], compile_only=True, output="o.yaml")) == 0
     assert (folder / "o.yaml").exists()
     assert screen.lines[-1] == "o.yaml"
+
+
+@pytest.mark.parametrize(
+    ("options", "times"),
+    [
+        (RunOptions(file=Path("given.yaml"), tag="v1", wait=True), (10.0, None)),
+        (RunOptions(file=Path("given.yaml"), tag="v1", wait=True, poll_every="2", wait_timeout="7.5"), (2.0, 7.5)),
+    ],
+)
+def test_how_often_and_how_long_a_run_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, options: RunOptions, times: tuple[float, float | None]
+) -> None:
+    given: list[tuple[float, float | None]] = []
+
+    def submit(*_: object, every: float, deadline: float | None) -> None:
+        given.append((every, deadline))
+
+    monkeypatch.setattr("run_kfp.commands.submit.submit_call", submit)
+
+    assert run_call(screened(), options) == 0
+    assert given == [times]
