@@ -10,7 +10,7 @@ from run_kfp.findings import Finding
 from run_kfp.masking import Masker
 from run_kfp.registry import SecretSource
 from run_kfp.registry_file import parse_registry
-from run_kfp.secrets import SecretFinder, SecretRef, locate_all, secret_finder, value_fault
+from run_kfp.secrets import SecretFinder, SecretRef, is_template, locate_all, secret_finder, value_fault
 from run_kfp.settings import Layers
 
 RIGHT = "right-value-1"
@@ -189,3 +189,50 @@ def test_values() -> None:
         "right-value-1": None,
     }
     assert {text: value_fault(text) for text in expected} == expected
+
+
+def test_the_file_that_a_secret_was_found_in(tmp_path: Path) -> None:
+    def found(source: SecretSource, environ: Mapping[str, str] | None = None) -> SecretRef:
+        finder = SecretFinder(Layers({}, environ or {}, {}), tmp_path / "secrets", None, tmp_path, Masker())
+        located = finder.locate("login", source)
+        assert isinstance(located, SecretRef)
+        return located
+
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/login.txt").write_text(RIGHT, encoding="utf-8")
+    (tmp_path / "git.env").write_text(f"LOGIN={RIGHT}\n", encoding="utf-8")
+
+    assert found(BOTH, {"LOGIN": RIGHT}).file is None
+    assert found(ENV_FILE, {"LOGIN": RIGHT}).file is None
+    assert found(BOTH).file == tmp_path / "secrets/login.txt"
+    assert found(ENV_FILE).file == tmp_path / "git.env"
+    (tmp_path / "secrets/git.env").write_text(f"LOGIN={RIGHT}\n", encoding="utf-8")
+    assert found(ENV_FILE).file == tmp_path / "secrets/git.env"
+
+
+def test_an_env_file_that_is_a_link_out_of_the_project_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "out.env").write_text(f"LOGIN={RIGHT}\n", encoding="utf-8")
+    home = tmp_path / "home"
+    (home / "secrets").mkdir(parents=True)
+    (home / "git.env").symlink_to(tmp_path / "out.env")
+
+    # Beside the registry a link stays within its folder whoever chose the secrets folder.
+    assert located(ENV_FILE, home) == [
+        "…/git.env: is a link out of the project and is not followed → copy the file, or choose the folder yourself "
+        "with --secrets-dir"
+    ]
+    (home / "secrets/git.env").symlink_to(tmp_path / "out.env")
+    assert located(ENV_FILE, home) == ["…/secrets/git.env (LOGIN=…) = right-value-1"]
+    assert located(ENV_FILE, home, within=home)[0].startswith("…/secrets/git.env: is a link out of the project")
+
+
+def test_each_template_is_told_from_a_value() -> None:
+    templates = [
+        *("<paste your key here>", "https://<login>:<token>", "https://me:<token>@host", "${KEY}", "${KEY:-x}", "$KEY"),
+        *("$(cat key.txt)", "run-$(date +%F)", "`cat key.txt`", "`date`", "CHANGE_ME", "replace-this", "fillin"),
+        *("your-api-key", "YOUR_KEY"),
+    ]
+    values = ["p<a>ss w0rd", "$ecret{1}", "a $(b", "yours-truly", "`", "<1>", "my-change-me", "x${KEY}"]
+
+    assert [text for text in templates if not is_template(text)] == []
+    assert [text for text in values if is_template(text)] == []
