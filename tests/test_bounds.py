@@ -79,8 +79,10 @@ def test_the_longest_values(more: int) -> None:
         inputs={"parameters": {"x": {"runtimeValue": {"constant": text}}}},
     )
     spec["components"]["comp-step"]["inputDefinitions"] = {"parameters": {"x": {"parameterType": "STRING"}}}
-    declared = {"a": {"parameterType": "STRING", "defaultValue": text}, "b": {"parameterType": "LIST"}}
-    declared["b"]["defaultValue"] = ["x" * (size - 4)]
+    declared = {
+        "a": {"parameterType": "STRING", "defaultValue": text},
+        "b": {"parameterType": "LIST", "defaultValue": ["x" * (size - 4)]},
+    }
     spec["root"]["inputDefinitions"] = {"parameters": declared}
     fits = f"{size:,} bytes; from 131,072 on it fits into no argument and no output"
     takes = f"has {size:,} bytes; Linux takes fewer than 131,072 in one argument"
