@@ -202,7 +202,10 @@ def test_the_file_that_a_secret_was_found_in(tmp_path: Path) -> None:
     (tmp_path / "secrets/login.txt").write_text(RIGHT, encoding="utf-8")
     (tmp_path / "git.env").write_text(f"LOGIN={RIGHT}\n", encoding="utf-8")
 
-    assert found(BOTH, {"LOGIN": RIGHT}).file is None
+    in_environment = found(BOTH, {"LOGIN": RIGHT, "OTHER": "another-value"})
+    assert in_environment.file is None
+    # A traceback or a log of it shows neither values nor where to look for others.
+    assert repr(in_environment) == "SecretRef(name='login', place='environment LOGIN', more_lines=False)"
     assert found(ENV_FILE, {"LOGIN": RIGHT}).file is None
     assert found(BOTH).file == tmp_path / "secrets/login.txt"
     assert found(ENV_FILE).file == tmp_path / "git.env"
