@@ -694,6 +694,8 @@ def test_a_step_that_does_not_end_does_not_hold_the_run(
     assert waited == ["RUNNING", "given up"]
     assert (record.state, states(record)) == (RunState.CANCELLED, {"one": "CANCELLED"})
     assert record.step("one").error == "did not end when stopped; its container may remain"
+    ran.runner.folder.release()
+    assert ran.runner.folder.in_hand  # somebody has to look for the container
 
 
 def test_who_watches_and_fails_stops_the_run(rehearse: Rehearse) -> None:
@@ -834,6 +836,8 @@ def test_a_step_that_the_engine_does_not_stop_is_left_and_the_run_goes_on(rehear
     record = ran.run()
 
     assert states(record) == {"one": "FAILED", "two": "SUCCEEDED"}
+    ran.runner.folder.release()
+    assert ran.runner.folder.in_hand
     assert record.step("one").error == (
         "stopped after 5 s (--step-timeout); did not end when stopped; its container may remain"
     )

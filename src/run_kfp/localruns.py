@@ -154,7 +154,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         """Take its path; nothing is made."""
         self.path = path
-        self._ended = False
+        self._ended = self._left_something = False
         self._held: IO[bytes] | None = None
         self._changes: IO[bytes] | None = None
 
@@ -211,8 +211,12 @@ class RunFolder:
         if self._held is not None:
             self._held.close()
             self._held = None
-            if self._ended:
+            if self._ended and not self._left_something:
                 self.forget_program()
+
+    def stay_in_hand(self) -> None:
+        """Keep the lock's file behind the end of the run: it left something behind that somebody has to remove."""
+        self._left_something = True
 
     @property
     def in_hand(self) -> bool:

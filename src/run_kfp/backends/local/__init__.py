@@ -443,23 +443,24 @@ def mend(runs: LocalRuns, masker: Masker, *folders: RunFolder) -> list[str]:
     """
     sweep_temporary()
     dead: list[tuple[RunFolder, RunRecord]] = []
+    over: list[tuple[RunFolder, RunRecord]] = []  # with a container that did not end, or killed in its last moment
     for folder in (*runs.in_hand(), *folders):
         if folder.abandoned() and (record := folder.read()) is not None:
-            if record.state.is_final:
-                folder.forget_program()
-            else:
-                dead.append((folder, record))
+            (over if record.state.is_final else dead).append((folder, record))
     words: list[str] = []
     remains: list[str] = []
     for _, record in dead:
         for step in record.steps:
             if record.engine == "process" and step.state is StepState.RUNNING and step.container:
                 kill_left_behind(step.container)
-    if any(record.engine == "docker" for _, record in dead):
+    if any(record.engine == "docker" for _, record in (*dead, *over)):
         try:
             sweep(runs.store(), runs.is_dead)
         except EngineError as error:
             remains.append(f"containers of a killed run may remain: {error.message}")
+    if not remains:
+        for folder, _ in over:
+            folder.forget_program()
     now = datetime.now(UTC)
     for folder, record in dead:
         cause = f"the program that ran it was killed (process {record.runner.get('pid')})"

@@ -532,7 +532,7 @@ class Runner:
         else:
             record.state, record.error = StepState.FAILED, ended.error or "its end is unknown"
         if record.state is StepState.FAILED and self.policy.fast:
-            self._begin_stop("", f"stopped because step {name} failed")
+            self._begin_stop("", f"stopped because step {name} failed", since=active.stopped_at)
         self._keep([record, *self._settle(name)])
 
     def _keep_outputs(self, step: ExecutableStep, record: StepRecord, files: Mapping[str, str]) -> None:
@@ -546,15 +546,18 @@ class Runner:
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _begin_stop(self, why: str, words: str = "") -> None:
-        """Stop every step; when that was asked for before by the same person, kill."""
+    def _begin_stop(self, why: str, words: str = "", since: float = math.inf) -> None:
+        """Stop every step; when that was asked for before by the same person, kill.
+
+        A step that was stopped before, at `since`, has used up what the stop of the run may take.
+        """
         again = bool(why and self.stopped_by)
         self.stopped_by = self.stopped_by or why
         words = words or (f"stopped by {why}" if why else "stopped because the run was aborted")
         if not self._stopping.is_set():
             self._stopping.set()
             self.record.state = RunState.CANCELLING if why else self.record.state
-            self._stopped_at = self.clock()
+            self._stopped_at = min(self.clock(), since)
             self._teller.hurry()
             self._keep([])
         for active in self._active.values():
@@ -577,6 +580,8 @@ class Runner:
             elif record.state not in _ENDED:
                 record.state, record.ended = StepState.CANCELLED, self.now()
                 record.error = _LEFT
+        if any(_LEFT in (record.error or "") for record in self.record.steps):
+            self.folder.stay_in_hand()
         failed = [step for step in self.record.steps if step.state is StepState.FAILED]
         if self._broken is not None:
             self.record.state = RunState.FAILED
