@@ -116,7 +116,8 @@ class Call:
 def new_call(folder: Path, **extra: str) -> Call:
     own = ("GCP_", "GCS_", "GIT_", "GOOGLE_", "NUM_GPU", "RUN_KFP_", "STORAGE_", "WANDB_", "WHYLABS_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    return Call(folder, {**env, "NO_COLOR": "1", **extra})
+    # As in test_install: what is imported is compiled then, and the rest is not.
+    return Call(folder, {**env, "NO_COLOR": "1", "PIP_NO_COMPILE": "0", **extra})
 
 
 def shards(call: Call) -> list[str]:

@@ -75,8 +75,9 @@ def place(tmp_path: Path, tomorrow: dict[str, str]) -> Place:
     passed = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "PIP_CERT", "PIP_CACHE_DIR", "PIP_INDEX_URL", "UV_INDEX_URL")
     env = {name: os.environ[name] for name in passed if name in os.environ}
     env |= tomorrow
-    # What is installed is looked at, not run for long: compiling it would take most of the time.
-    env |= {"PIP_NO_COMPILE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    # What is installed is looked at, not run for long: compiling it would take most of the time. pip takes the variable
+    # for the value of its option `compile` (pip/_internal/cli/parser.py), so that 0 is no.
+    env |= {"PIP_NO_COMPILE": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     return Place(folder, tmp_path / "venv" / "bin" / "python", env)
 
 
