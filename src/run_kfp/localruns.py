@@ -221,7 +221,7 @@ class RunFolder:
     @property
     def in_hand(self) -> bool:
         """Whether a program runs it, or left it without an end; costs one look at the folder."""
-        return os.path.lexists(self.path / _LOCK)
+        return os.path.lexists(f"{self.path}/{_LOCK}")
 
     def forget_program(self) -> None:
         """Remove the lock of a run that has ended."""
@@ -345,9 +345,9 @@ class RunFolder:
     @property
     def began(self) -> float:
         """When it was made, in seconds, without a look into its record: the pipeline file is written once."""
-        for path in (self.path / PIPELINE_FILE, self.path):
+        for path in (f"{self.path}/{PIPELINE_FILE}", self.path):
             with contextlib.suppress(OSError):
-                return path.lstat().st_mtime
+                return os.lstat(path).st_mtime
         return 0.0
 
     def open_log(self, step: StepRecord) -> IO[bytes]:

@@ -76,10 +76,16 @@ class LocalRuns:
         Raises:
             InputError: the folder `.run-kfp` is a link or somebody else's.
         """
+        return sorted(self._unsorted(), key=lambda folder: (folder.began, folder.id), reverse=True)
+
+    def count(self) -> int:
+        """Return how many folders of runs there are."""
+        return len(self._unsorted())
+
+    def _unsorted(self) -> list[RunFolder]:
         check_store(self.path.parent)
         with contextlib.suppress(OSError), os.scandir(self.path) as entries:
-            found = [self.folder(entry.name) for entry in entries]
-            return sorted(found, key=lambda folder: (folder.began, folder.id), reverse=True)
+            return [self.folder(entry.name) for entry in entries]
         return []
 
     def newest(self, count: int | None = None, pipeline: str | None = None) -> tuple[list[Found], list[str]]:
@@ -109,7 +115,7 @@ class LocalRuns:
 
     def in_hand(self) -> list[RunFolder]:
         """Return the folders of the runs that a program runs, or left without an end."""
-        return [folder for folder in self.folders() if folder.in_hand]
+        return [folder for folder in self._unsorted() if folder.in_hand]
 
     def find(self, word: str | None, notify: Callable[[str], None] = lambda _: None) -> Found:
         """Return the run that `word` names: an id, a ref `local://ID`, the beginning of one id; None for the newest.

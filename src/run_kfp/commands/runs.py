@@ -42,7 +42,7 @@ def list_runs(screen: Screen, limit: str) -> None:
         screen.show(runs_lines(records, datetime.now(UTC)))
     else:
         screen.progress("no runs in this folder: `--local` creates one")
-    older = len(runs.folders()) - len(found) - len(words)
+    older = runs.count() - len(found) - len(words)
     if count and older > 0:
         screen.progress(f"{older:,} older: `run-kfp runs --limit 0` shows all, `run-kfp runs prune` removes old ones")
 
