@@ -128,6 +128,22 @@ FULL = 'mkdir small && mount -t tmpfs -o size={size}k none small && cp run-kfp.t
 
 
 @MOUNTS
+def test_a_disk_that_a_log_fills_has_room_for_record_and_report(cli: Cli, folder: Path) -> None:
+    entry = '{ cwd = ".", entrypoint = ["yes"] }'
+    (folder / "run-kfp.toml").write_text(f'[containers.1]\nname = "one"\nimage = "nobody/one"\nprocess = {entry}\n')
+    day = FULL.format(size=4000, then="code=$?; cp -r .run-kfp ../kept; exit $code")
+
+    result = on_a_day(cli, f"unshare -m sh -c '{day}' sh \"$@\"", "-r", "1", *LOCAL)
+
+    (told,) = errors(result)
+    assert result.code == 4
+    assert told.endswith("one.log: No space left on device")
+    (record,) = folder.glob("kept/runs/*/run.json")
+    assert json.loads(record.read_text("utf-8"))["state"] == "FAILED"
+    assert record.with_name("report.html").stat().st_size > 100_000
+
+
+@MOUNTS
 def test_a_record_that_finds_no_room_ends_in_its_place(cli: Cli, folder: Path) -> None:
     day = FULL.format(size=64, then="code=$?; cp -r .run-kfp ../kept; exit $code")
     filled = day.replace("&& cd small", "&& head -c 40000 /dev/zero > small/fill && cd small")

@@ -656,7 +656,7 @@ def test_changes_are_joined_to_the_record(runs: LocalRuns) -> None:
 def test_what_is_kept_free_for_the_end_is_given_back(runs: LocalRuns) -> None:
     folder = runs.folder("chain-1")
     folder.make("a pipeline\n")
-    assert (folder.path / "reserve").stat().st_blocks * 512 >= 2**18
+    assert (folder.path / "reserve").stat().st_blocks * 512 >= 2**20
     folder.release()
     assert not (folder.path / "reserve").exists()
 

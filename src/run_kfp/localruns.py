@@ -40,8 +40,8 @@ HINT = "run in a folder with free space and write permission"
 _RECORD, _CHANGES, _LOCK, _CANCEL, _RESERVE = "run.json", "changes.jsonl", "lock", "cancel", "reserve"
 PIPELINE_FILE = "pipeline.yaml"
 
-# Bytes that a run keeps free for its own end: with the disk full, its record still finds room.
-_RESERVED = 2**18
+# Bytes that a run keeps free for its own end: with the disk full, its record and its report still find room.
+_RESERVED = 2**20
 
 # The number of a change that no run has: a record that was given up has them all.
 _ALL_CHANGES = 10**9
