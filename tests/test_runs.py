@@ -20,7 +20,7 @@ from run_kfp.backends.local.leftovers import (
     labels_of,
 )
 from run_kfp.errors import InputError, StoreError
-from run_kfp.localruns import RunRecord
+from run_kfp.localruns import RunRecord, process_lives, process_start
 from run_kfp.localstore import LocalRuns
 from run_kfp.runs import RunState
 from run_kfp.times import age, moment
@@ -248,6 +248,22 @@ def test_a_container_whose_store_and_program_are_gone_is_an_orphan(runs: LocalRu
     assert labels(runs, process="999999999 5", folder="/nowhere/.run-kfp").orphaned
     assert labels(runs, process=f"{os.getpid()} 5", store="another").orphaned  # the pid is used again, the store new
     assert not labels(runs, process="999999999 5", folder="").orphaned  # of a version that did not say it
+
+
+def test_a_container_without_a_folder_of_its_run_belongs_to_its_program_while_that_lives(runs: LocalRuns) -> None:
+    assert not labels(runs).abandoned
+    assert labels(runs, process="999999999 5").abandoned
+    assert not labels(runs, process="999999999 5", host="other").abandoned
+
+
+def test_a_process_is_known_by_its_start_or_where_the_system_does_not_say_it_by_its_number() -> None:
+    mine = os.getpid()
+
+    assert process_lives(mine, process_start(mine))
+    assert not process_lives(mine, "5")
+    assert process_lives(mine, "")
+    assert process_lives(1, "")  # somebody else's, maybe
+    assert not process_lives(999_999_999, "")
 
 
 def test_nothing_is_known_of_another_machine_or_of_another_view_of_this_one(runs: LocalRuns) -> None:

@@ -85,7 +85,7 @@ app.add_typer(runs_app, name="runs", rich_help_panel=FOLLOW)
 def runs(
     ctx: typer.Context,
     limit: Annotated[
-        str, typer.Option("--limit", metavar="N", help="How many; 0 for all.", rich_help_panel=flags.WHAT)
+        str, typer.Option("--limit", metavar="N", help="How many; 0 for all.", rich_help_panel=flags.WORDS)
     ] = "20",
 ) -> None:
     """Show the runs of this folder, the newest first."""
@@ -104,13 +104,13 @@ def prune(
             "--keep",
             metavar="N",
             help="Keep the newest N runs: 20 by default, none where --older-than is given.",
-            rich_help_panel=flags.WHAT,
+            rich_help_panel=flags.HOW,
         ),
     ] = None,
     older_than: Annotated[
         str | None,
         typer.Option(
-            "--older-than", metavar="AGE", help="Only runs that ended so long ago: 12h, 7d.", rich_help_panel=flags.WHAT
+            "--older-than", metavar="AGE", help="Only runs that ended so long ago: 12h, 7d.", rich_help_panel=flags.HOW
         ),
     ] = None,
     yes: bool = flags.YES,

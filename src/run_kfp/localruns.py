@@ -19,6 +19,7 @@ import os
 import re
 import socket
 import stat
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -434,6 +435,19 @@ def process_start(pid: int) -> str:
         return ""
     # The name in parentheses may hold anything; the 22nd field is the start time in clock ticks since boot (proc(5)).
     return stat.rpartition(")")[2].split()[19]
+
+
+def process_lives(pid: int, start: str) -> bool:
+    """Say whether a process that began at `start` (`process_start`) is still there; where nobody can say, it is."""
+    if start:
+        return process_start(pid) == start
+    if sys.platform != "win32":  # where signal 0 is a Ctrl-C
+        with contextlib.suppress(PermissionError):
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return False
+    return True
 
 
 def _joined(content: bytes, changes: bytes) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 
 from run_kfp.backends.local.docker_client import connector, docker_sdk, engine_error
 from run_kfp.errors import InputError
-from run_kfp.localruns import process_start
+from run_kfp.localruns import process_lives, process_start
 from run_kfp.localstore import LocalRuns
 
 RUN_LABEL, STEP_LABEL, STORE_LABEL = "run-kfp.run", "run-kfp.step", "run-kfp.store"
@@ -78,13 +78,18 @@ class Leftover:
         return its_host != host or (its_boot == boot and its_view != view)
 
     @property
-    def orphaned(self) -> bool:
-        """Whether its store is gone from its folder, and the program that ran its run is gone as well."""
-        if self.elsewhere or not (folder := self.labels.get(FOLDER_LABEL)):
+    def abandoned(self) -> bool:
+        """Whether the program that ran its run is gone, as far as that is known here."""
+        if self.elsewhere:
             return False
         pid, _, start = self.labels.get(PROCESS_LABEL, "").partition(" ")
         same_boot = _parts(self.labels.get(HOST_LABEL, ""))[1] == _parts(_host())[1]
-        if same_boot and pid.isdigit() and process_start(int(pid)) == start:
+        return not (same_boot and pid.isdigit() and process_lives(int(pid), start))
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether its store is gone from its folder, and the program that ran its run is gone as well."""
+        if not self.abandoned or not (folder := self.labels.get(FOLDER_LABEL)):
             return False
         with contextlib.suppress(InputError):  # a link, or somebody else's: not the store that it was
             return LocalRuns(Path(folder)).store() != self.labels.get(STORE_LABEL)

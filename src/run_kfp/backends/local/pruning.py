@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -84,7 +85,8 @@ def _on_the_engine(runs: LocalRuns, pruned: Collection[str]) -> tuple[list[Lefto
     elsewhere = 0
     for each in found:
         if each.is_of(store):
-            if each.run in pruned or not runs.has(each.run) or (runs.is_dead(each.run) and not each.kept):
+            dead = runs.is_dead(each.run) and not each.kept if runs.has(each.run) else each.abandoned
+            if each.run in pruned or dead:
                 removed.append(each)
         elif each.elsewhere:
             elsewhere += 1
@@ -95,4 +97,8 @@ def _on_the_engine(runs: LocalRuns, pruned: Collection[str]) -> tuple[list[Lefto
 
 def _size(folder: Path) -> int:
     """Return the bytes of the files below a folder; a link counts for itself."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # gone since
+            size += path.lstat().st_size if path.is_symlink() or path.is_file() else 0
+    return size

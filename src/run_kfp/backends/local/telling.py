@@ -95,7 +95,12 @@ class Teller:
             waits = step in self._bars
             self._bars[step] = text
         if not waits:
-            self._put(lambda: self._observer.bar(step, self._bars.pop(step)))
+            self._put(lambda: self._tell_bar(step))
+
+    def _tell_bar(self, step: str) -> None:
+        with self._changed:  # a state that comes now waits for a telling of its own
+            text = self._bars.pop(step)
+        self._observer.bar(step, text)
 
     def lines(self, step: str, lines: Sequence[LogLine]) -> None:
         """Tell lines of a step. It waits for a slow reader; where one is stuck, lines are dropped."""
