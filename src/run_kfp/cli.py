@@ -151,7 +151,7 @@ def logs(
         typer.Option(
             "--since",
             metavar="AGE|TIME",
-            help="Only lines since then: 15m ago, or 2026-03-02T09:30:15Z.",
+            help="Only lines of the last 15m, or since 2026-03-02T09:30:15Z.",
             rich_help_panel=flags.WORDS,
         ),
     ] = None,
