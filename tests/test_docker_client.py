@@ -7,7 +7,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -67,20 +67,22 @@ def silent(tmp_path: Path) -> Iterator[str]:
         listening.listen()
 
         def serve() -> None:
-            kept = []
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                if b"/cut/" in connection.recv(65536):
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
-                    connection.close()
-                kept.append(connection)
+            with ExitStack() as kept:
+                while True:
+                    try:
+                        connection, _ = listening.accept()
+                    except OSError:
+                        return
+                    kept.enter_context(connection)
+                    if b"/cut/" in connection.recv(65536):
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+                        connection.close()
 
-        threading.Thread(target=serve, daemon=True).start()
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
         yield f"unix://{tmp_path}/docker.sock"
         listening.shutdown(socket.SHUT_RDWR)
+        server.join()
 
 
 @UNCLOSED
